@@ -1,0 +1,61 @@
+# Freehold. Bare `make` says what there is.
+PYTHON ?= python3
+BIN    := .venv/bin
+RUN    := .venv/.run-installed
+DEV    := .venv/.dev-installed
+
+.PHONY: help up test lint bench bench-peers prices hearth docs lock clean
+.DEFAULT_GOAL := help
+
+help:  ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+up: $(RUN)  ## install from the lock and start Freehold (make up ARGS="--port 4100")
+	@$(BIN)/freehold up $(ARGS)
+
+test: $(DEV)  ## lint, types, import rules, fences, then the whole suite (what CI runs)
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV)  ## ruff, mypy --strict, import-linter, fences, generated docs
+	$(BIN)/ruff check src tests tools bench models
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/fences.py
+	$(BIN)/python tools/docs.py --check
+
+bench: $(DEV)  ## CPU, latency, memory, start-up; beside nginx when it is there
+	$(BIN)/python bench/run.py $(ARGS)
+
+bench-peers: $(DEV)  ## the same run with LiteLLM in a venv of its own
+	$(PYTHON) -m venv .venv-litellm && .venv-litellm/bin/pip install -q 'litellm[proxy]==1.109.1'
+	$(BIN)/python bench/run.py --peers $(ARGS)
+
+prices: $(DEV)  ## compile the price book (SECOND=path of the second source, DATE=its day)
+	$(BIN)/python tools/prices.py --second $(SECOND) --date $(DATE)
+
+hearth:  ## train, evaluate and convert the built-in model (CPU, about 90 minutes; resumable)
+	$(MAKE) -C models/hearth PYTHON=$(PYTHON)
+
+docs: $(DEV)  ## write the generated pages of the reference
+	$(BIN)/python tools/docs.py
+
+lock:  ## resolve the dependencies anew
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml requirements.in -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml requirements-dev.in -c requirements.lock -o requirements-dev.lock
+
+clean:  ## remove the environment and build output
+	rm -rf .venv .venv-litellm build dist bench/out
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Freehold needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+
+$(RUN): requirements.lock pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): requirements-dev.lock $(RUN)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,84 @@
+"""A small client of Freehold itself, for `chat` and for the first call of `up`. It talks to a Freehold, never to a provider."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from freehold.kernel.errors import OperatorError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: status, headers in lower case, body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def ask(base_url: str, key: str, body: dict[str, Any], *, headers: dict[str, str] | None = None) -> Answer:
+    """Make one unary chat call. Raises OperatorError if nobody answers."""
+    connection, response = _send(base_url, key, body, headers)
+    try:
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+    finally:
+        connection.close()
+
+
+def stream(
+    base_url: str, key: str, body: dict[str, Any], *, headers: dict[str, str] | None = None
+) -> tuple[Answer, Iterator[str]]:
+    """Make one streaming chat call: the head (with the whole body if it is an error), and the pieces of text as they come."""
+    connection, response = _send(base_url, key, {**body, "stream": True}, headers)
+    head = {name.lower(): value for name, value in response.getheaders()}
+    if response.status != 200:
+        body_bytes = response.read()
+        connection.close()
+        return Answer(response.status, head, body_bytes), iter(())
+    return Answer(200, head, b""), _pieces(connection, response)
+
+
+def _pieces(connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> Iterator[str]:
+    try:
+        for line in response:
+            if line.startswith(b"data: ") and line.strip() != b"data: [DONE]":
+                event = json.loads(line[6:])
+                if "error" in event:
+                    raise OperatorError(event["error"]["message"], code=event["error"]["code"] or "upstream.cut")
+                for choice in event.get("choices") or ():
+                    if text := (choice.get("delta") or {}).get("content"):
+                        yield text
+    finally:
+        connection.close()
+
+
+def _send(
+    base_url: str, key: str, body: dict[str, Any], headers: dict[str, str] | None
+) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    parts = urlsplit(base_url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "127.0.0.1", parts.port, timeout=600)
+    try:
+        connection.request(
+            "POST",
+            f"{parts.path.rstrip('/')}/chat/completions",
+            json.dumps(body),
+            {"Content-Type": "application/json", "Authorization": f"Bearer {key}", **(headers or {})},
+        )
+        return connection, connection.getresponse()
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
+        raise OperatorError(
+            f"No Freehold answers at {base_url} ({type(error).__name__}).",
+            code="cli.unreachable",
+            hint="Start one with 'freehold up', or give --url.",
+        ) from None

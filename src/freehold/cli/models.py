@@ -1,0 +1,73 @@
+"""`freehold models`: what can be called, where it runs, what it costs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
+from freehold.gateway.world import Prices, build_fleet
+from freehold.kernel.units import MTOK, Usd, show_usd
+from freehold.pricing.book import Tariff
+from freehold.pricing.book import load as load_book
+
+
+@click.command("models")
+@config_option
+@json_option
+@click.argument("search", default="")
+def command(config: Path | None, as_json: bool, search: str) -> int:
+    """List workloads and targets with zone, price and context; SEARCH keeps names that contain it."""
+    snapshot, book = Setting.find(config).snapshot(), load_book()
+    fleet, prices, now = build_fleet(snapshot, book, lambda _provider: False), Prices(book, snapshot), time.time()
+    rows = []
+    for target, abilities in sorted(fleet.abilities.items()):
+        if search.lower() not in target.name.lower():
+            continue
+        rates = prices.of(target)
+        rows.append(
+            {
+                "name": target.name,
+                "zone": snapshot.providers[target.provider].zone_at(now).value,
+                "input_usd_per_mtok": _rate(rates, 0),
+                "output_usd_per_mtok": _rate(rates, 3),
+                "context": abilities.context,
+                "price_source": rates.source if rates else None,
+            }
+        )
+    workloads = [
+        {"name": w.name, "class": w.class_.label, "targets": [t.name for t in w.targets]}
+        for w in snapshot.workloads.values()
+        if search.lower() in w.name.lower()
+    ]
+    if as_json:
+        show_json({"workloads": workloads, "targets": rows})
+        return 0 if rows or workloads else 1
+    if workloads:
+        show_table(
+            ("workload", "class", "targets in order"),
+            [(str(w["name"]), str(w["class"]), " → ".join(w["targets"])) for w in workloads],
+        )
+    shown = [
+        (
+            str(r["name"]),
+            str(r["zone"]),
+            *(
+                str(r[c]) if r[c] is not None else "unknown"
+                for c in ("input_usd_per_mtok", "output_usd_per_mtok", "context", "price_source")
+            ),
+        )
+        for r in rows
+    ]
+    show_table(
+        ("target", "zone", "USD/M in", "USD/M out", "context", "price from"),
+        shown,
+        right=("USD/M in", "USD/M out", "context"),
+    )
+    return 0 if rows or workloads else 1
+
+
+def _rate(rates: Tariff | None, at: int) -> str | None:
+    return show_usd(Usd(rates.per_token[-1][1][at] * MTOK)) if rates is not None else None

@@ -1,0 +1,101 @@
+"""Where a command finds its configuration and state, and how it writes tables and JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from freehold.kernel.config import Surroundings, load, read
+from freehold.kernel.errors import OperatorError
+from freehold.kernel.snapshot import Snapshot
+from freehold.upstream.rows import ROWS
+
+DEFAULT_FILE = "freehold.toml"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_option(command: F) -> F:
+    """Add --config PATH."""
+    return click.option(
+        "--config",
+        "config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Configuration file (default: ./freehold.toml if it is there).",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Add --json."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Write data to standard output as JSON; words go to standard error."
+    )(command)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A configuration file, if there is one, and the state directory that belongs to it."""
+
+    file: Path | None
+    state: Path
+
+    @classmethod
+    def find(cls, config: Path | None) -> Setting:
+        file = config or (Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None)
+        if file is not None and not file.is_file():
+            raise OperatorError(
+                f"There is no file {str(file)!r}.", code="config.missing", hint="'freehold init' writes one."
+            )
+        home = os.environ.get("FREEHOLD_HOME")
+        state = Path(home) if home else (file.parent if file else Path()) / ".freehold"
+        return cls(file, state)
+
+    def snapshot(self, around: Surroundings | None = None) -> Snapshot:
+        """Read the file; without one, look at what is there."""
+        around = around or Surroundings(os.environ, ROWS)
+        if self.file is not None:
+            return load(self.file, around)
+        return read(look_around(), around)
+
+
+def look_around() -> str:
+    """Discover providers and write them as configuration text."""
+    # Discovery brings the HTTP client with it, a tenth of a second that commands with a file do without.
+    from freehold.gateway.discover import as_toml, discover
+    from freehold.upstream.transport import AiohttpTransport
+
+    async def look() -> str:
+        transport = AiohttpTransport()
+        try:
+            return as_toml(await discover(os.environ, ROWS, transport, now_s=time.time()))
+        finally:
+            await transport.close()
+
+    return asyncio.run(look())
+
+
+def show_json(data: Any) -> None:
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def show_table(
+    columns: Iterable[str], rows: Iterable[Iterable[str]], *, right: Iterable[str] = (), title: str | None = None
+) -> None:
+    """Print a table that reads well without colour."""
+    from rich import box  # rich costs 60 ms, which --json does without
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=False, width=None if os.isatty(1) else 120).print(table)

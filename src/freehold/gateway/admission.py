@@ -1,0 +1,73 @@
+"""Step 1: who calls, and what the key declares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from freehold.gateway.world import World
+from freehold.identity.keys import Key
+from freehold.kernel.errors import CallerError
+from freehold.perimeter.ruling import Declared
+
+Headers = list[tuple[bytes, bytes]]
+_WANTED = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"x-freehold-class",
+        b"x-freehold-workload",
+        b"x-freehold-no-fallback",
+        b"openai-beta",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One admitted request: its key and the few headers that mean something. `values` holds only wanted headers."""
+
+    key: Key
+    values: dict[bytes, str]
+
+    def declared(self, workload: str | None) -> Declared:
+        return Declared(
+            key=self.key.class_, bound=self.key.workload, workload=workload, raised=self.values.get(b"x-freehold-class")
+        )
+
+    @property
+    def named_workload(self) -> str | None:
+        return self.values.get(b"x-freehold-workload")
+
+    @property
+    def allows_fallback(self) -> bool:
+        return self.values.get(b"x-freehold-no-fallback", "").lower() not in ("1", "true", "yes")
+
+
+def wanted(headers: Headers) -> dict[bytes, str]:
+    """Pick the headers that mean something. Raises CallerError if one of them is given twice."""
+    found: dict[bytes, str] = {}
+    for name, value in headers:
+        if name in _WANTED:
+            if name in found:
+                raise CallerError(f"The header {name.decode('latin-1')} is given twice.", code="request.header")
+            found[name] = value.decode("latin-1").strip()
+    return found
+
+
+def admit(world: World, values: dict[bytes, str], query: bytes) -> Caller:
+    """Check the key. Raises CallerError 401; the answer is the same for every wrong key."""
+    scheme, _, secret = values.get(b"authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        hint = (
+            "Keys in the address are never read, because addresses end up in logs."
+            if b"key" in query.lower() or b"fh-" in query
+            else "Send 'Authorization: Bearer fh-…'."
+        )
+        raise CallerError("A key is needed.", code="auth.missing", status=401, hint=hint)
+    world.keys.refresh(world.clock.monotonic_s())
+    key = world.keys.find(secret.strip())
+    if key is None:
+        raise CallerError(
+            "This key is not known.", code="auth.unknown_key", status=401, hint="Make one with 'freehold keys create'."
+        )
+    return Caller(key, values)

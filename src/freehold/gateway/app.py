@@ -1,0 +1,223 @@
+"""Composition: where a snapshot becomes a running Freehold. Everything else is handed what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import uvicorn
+
+from freehold.engines.embedded import Embedded, Place
+from freehold.gateway.admin_app import build_admin_app
+from freehold.gateway.data_app import DataApp
+from freehold.gateway.logs import log
+from freehold.gateway.metrics import Metrics
+from freehold.gateway.protocol import DeadlineProtocol
+from freehold.gateway.world import Clock, Prices, World, build_fleet
+from freehold.identity.keys import Keys
+from freehold.kernel.errors import OperatorError
+from freehold.kernel.snapshot import Snapshot
+from freehold.ledger.budgets import Budgets, period_start_ms
+from freehold.ledger.ledger import Ledger, secret_file
+from freehold.ledger.store import SqliteStore, catch_up
+from freehold.perimeter.proof import prove
+from freehold.pricing.book import load as load_book
+from freehold.upstream.door import Health
+from freehold.upstream.transport import AiohttpTransport, Transport
+
+SYNC_EVERY_S = 1.0
+HEARTH = Path(__file__).parent.parent / "engines" / "hearth.gguf"
+
+
+def open_keys(state: Path) -> Keys:
+    """The keys of a state directory; makes what is missing."""
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Keys(state / "store.db", secret_file(state / "pepper"))
+
+
+def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None, clock: Clock | None = None) -> World:
+    """Compose a world over a state directory.
+
+    Raises OperatorError when the perimeter's proof fails, or when the ledger is locked or broken. Close it with `close`.
+    """
+    clock = clock or Clock()
+    proof = prove(snapshot, now_s=clock.now_s())
+    if not proof.holds:
+        listed = "\n".join(
+            f"  {finding.chain}\n    why: {finding.reason}\n    mend: {finding.mend}" for finding in proof.findings
+        )
+        raise OperatorError(
+            f"The configuration contradicts its own classes:\n{listed}",
+            code="perimeter.unproven",
+            hint="'freehold check' shows the whole proof.",
+        )
+    book = load_book()
+    keys = open_keys(state)
+    try:
+        ledger = Ledger.open(state, policy=snapshot.digest, prices=book.digest, now_ms=clock.now_ms)
+    except BaseException:
+        keys.close()
+        raise
+    health = Health()
+    return World(
+        snapshot=snapshot,
+        prices=Prices(book, snapshot),
+        fleet=build_fleet(snapshot, book, lambda provider: health.is_unwell(provider, clock.now_s())),
+        keys=keys,
+        ledger=ledger,
+        budgets=Budgets(_spent(state, snapshot, keys, clock)),
+        transport=transport or AiohttpTransport(ca_bundle=_bundle(snapshot)),
+        metrics=Metrics(),
+        health=health,
+        clock=clock,
+    )
+
+
+async def close(world: World) -> None:
+    """Close what `build` opened."""
+    if isinstance(world.transport, AiohttpTransport):
+        await world.transport.close()
+    world.ledger.close()
+    world.keys.close()
+
+
+def _spent(state: Path, snapshot: Snapshot, keys: Keys, clock: Clock) -> dict[str, tuple[int, Decimal]]:
+    """What every budget had already spent in its running period, from the receipts."""
+    budgets = {("workload", w.name): w.budget for w in snapshot.workloads.values() if w.budget} | {
+        ("key", k.id): k.budget for k in keys.all() if k.budget and k.revoked_ms is None
+    }
+    if not budgets:
+        return {}
+    store = SqliteStore(state / "index.db")
+    try:
+        catch_up(store, state / "log")
+        spent = {}
+        for (scope, name), budget in budgets.items():
+            start = period_start_ms(budget.period, clock.now_ms())
+            rows = store.usage((scope,), since_ms=start)
+            spent[f"{scope}:{name}"] = (
+                start,
+                sum((row.cost_usd for row in rows if row.group[scope] == name), Decimal(0)),
+            )
+        return spent
+    finally:
+        store.close()
+
+
+def _bundle(snapshot: Snapshot) -> str | None:
+    if snapshot.network.ca_bundle is None:
+        return None
+    return str(Path(snapshot.source or ".").parent / snapshot.network.ca_bundle)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where to listen. Port 0 means any free one."""
+
+    data: int = 4000
+    admin: int = 4001
+    host: str = "127.0.0.1"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: `serve` decides when to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int, flag: str) -> socket.socket:
+    """Bind a port. Raises OperatorError `server.port_busy` that names the flag to change it."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise OperatorError(
+            f"Port {port} on {host} cannot be used ({os.strerror(error.errno or 0).lower()}).",
+            code="server.port_busy",
+            hint=f"Stop what uses it, or choose another with {flag} PORT.",
+        ) from None
+    sock.listen(2048)
+    return sock
+
+
+@asynccontextmanager
+async def running(
+    world: World, sockets: tuple[socket.socket, socket.socket], *, engine: Embedded | None = None
+) -> AsyncIterator[Callable[[], None]]:
+    """Serve both planes (and supervise the engine) inside the block; yields a function that asks to stop. Drains on the way out."""
+    if engine is not None:
+        engine.start()
+        world.engine_ready = lambda: engine.is_ready or engine.failure is not None
+    options = {
+        "log_config": None,
+        "access_log": False,
+        "lifespan": "off",
+        "server_header": False,
+        "date_header": False,
+        "timeout_graceful_shutdown": int(world.snapshot.server.drain),
+        "ws": "none",
+    }
+    data = _Server(uvicorn.Config(DataApp(world), http=DeadlineProtocol, timeout_keep_alive=75, **options))  # type: ignore[arg-type]  # uvicorn takes any ASGI callable
+    admin = _Server(uvicorn.Config(build_admin_app(world), **options))  # type: ignore[arg-type]
+    tasks = [
+        asyncio.ensure_future(server.serve(sockets=[sock])) for server, sock in zip((data, admin), sockets, strict=True)
+    ]
+    keeper = asyncio.ensure_future(_keep_synced(world))
+    while not (data.started and admin.started):
+        await asyncio.sleep(0.002)
+        for task in tasks:
+            if task.done():
+                task.result()
+    stopping = asyncio.Event()
+    try:
+        yield stopping.set
+    finally:
+        world.is_draining = True
+        data.should_exit = True
+        await asyncio.gather(tasks[0], return_exceptions=True)
+        admin.should_exit = True
+        keeper.cancel()
+        await asyncio.gather(*tasks, keeper, return_exceptions=True)
+        if engine is not None:
+            await engine.stop()
+        await close(world)
+
+
+async def _keep_synced(world: World) -> None:
+    """Bring what stayed inside to the disk once a second as well."""
+    while True:
+        await asyncio.sleep(SYNC_EVERY_S)
+        try:
+            world.ledger.check()
+            await world.ledger.durable()
+        except OperatorError:
+            continue  # refused to callers while it lasts; shown by /readyz
+
+
+def make_engine(snapshot: Snapshot, place: Place) -> Embedded | None:
+    """The embedded engine of a snapshot, or None if it is switched off."""
+    if not snapshot.engine.enabled:
+        return None
+    own = snapshot.engine.model
+    model = Path(snapshot.source or ".").parent / own if own else HEARTH
+    return Embedded(snapshot.engine, model, place, note=lambda words: log("engine", reason=words))
+
+
+async def until_signalled() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()

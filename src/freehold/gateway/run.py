@@ -1,0 +1,190 @@
+"""One call's run: what is known of it so far, and its one receipt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from freehold.gateway.admission import Caller
+from freehold.gateway.lifecycle import Life, State
+from freehold.gateway.world import World
+from freehold.kernel.classes import Class
+from freehold.kernel.errors import FreeholdError
+from freehold.kernel.ids import make_id
+from freehold.kernel.snapshot import Budget, Snapshot, Target, Workload
+from freehold.kernel.units import ZERO, Tokens, show_usd
+from freehold.ledger.budgets import Hold
+from freehold.ledger.ledger import Receipt
+from freehold.perimeter.ruling import Grant, Ruling
+from freehold.pricing.book import Charge, charge, quote
+from freehold.wire.call import Call, Endpoint
+
+_NOTHING = Tokens()
+UNBOUNDED_OUTPUT = (
+    16_384  # held per choice for a caller that sets no limit, where nothing says how much the target can write
+)
+
+
+class Run:
+    """Collects what the receipt needs. `snapshot` is taken once: a reload does not touch a call under way."""
+
+    __slots__ = (
+        "answer",
+        "attempts",
+        "began_s",
+        "call",
+        "call_id",
+        "caller",
+        "endpoint",
+        "first_byte_ms",
+        "grant",
+        "held",
+        "hold",
+        "is_trying",
+        "leaf",
+        "life",
+        "model",
+        "ruling",
+        "seen_tokens",
+        "snapshot",
+        "tokens",
+        "workload",
+        "world",
+    )
+
+    def __init__(self, world: World, caller: Caller, endpoint: Endpoint) -> None:
+        self.world, self.caller, self.endpoint = world, caller, endpoint
+        self.snapshot: Snapshot = world.snapshot
+        self.call_id = make_id("call", world.clock.now_ms())
+        self.began_s = world.clock.monotonic_s()
+        self.life = Life()
+        self.call: Call | None = None
+        self.ruling: Ruling | None = None
+        self.workload: Workload | None = None
+        self.grant: Grant | None = None
+        self.is_trying = False
+        self.hold: Hold | None = None
+        self.held: str | None = None
+        self.leaf = ""
+        self.model = ""  # as configuration knows it; what the caller wrote may be anything
+        self.answer: str | None = None
+        self.tokens: Tokens | None = None
+        self.seen_tokens = 0
+        self.first_byte_ms: int | None = None
+        self.attempts: list[dict[str, Any]] = []
+
+    def elapsed_ms(self) -> int:
+        return int((self.world.clock.monotonic_s() - self.began_s) * 1000)
+
+    @property
+    def is_sent(self) -> bool:
+        return bool(self.attempts) or self.is_trying
+
+    def tried(self, result: str) -> None:
+        """Note how the attempt under way ended."""
+        if self.is_trying and self.grant is not None:
+            self.attempts.append({"target": self.grant.target.name, "zone": self.grant.zone.value, "result": result})
+        self.is_trying = False
+
+    # --- money ------------------------------------------------------------------------------------------------
+
+    def reserve(self, target: Target) -> None:
+        """Hold the worst case of an attempt at a target, giving back what an earlier attempt held."""
+        budgets = self._budgets()
+        if not budgets:
+            return
+        self.release()
+        rates = self.world.prices.of(target)
+        worst = quote(rates, *self._bounds(target))
+        self.hold = self.world.budgets.reserve(budgets, worst, now_ms=self.world.clock.now_ms())
+        self.held = show_usd(self.hold.amount)
+
+    def release(self) -> None:
+        """Give a hold back whole: nothing was sent under it, or what was sent failed unbilled."""
+        if self.hold is not None:
+            self.world.budgets.settle(self.hold, ZERO)
+            self.hold = None
+
+    def _budgets(self) -> dict[str, Budget]:
+        found = {}
+        if self.workload is not None and self.workload.budget is not None:
+            found[f"workload:{self.workload.name}"] = self.workload.budget
+        if self.caller.key.budget is not None:
+            found[f"key:{self.caller.key.id}"] = self.caller.key.budget
+        return found
+
+    def _bounds(self, target: Target) -> tuple[int, int]:
+        """Upper bounds in tokens: a byte-level tokenizer never makes more tokens than there are bytes; output by the nearest limit known."""
+        assert self.call is not None
+        if self.call.endpoint is Endpoint.EMBEDDINGS:
+            return self.call.size, 0
+        if self.call.max_output is not None:
+            return self.call.size, self.call.max_output
+        abilities = self.world.fleet.abilities.get(target)
+        limit = (
+            (self.workload.max_output_tokens if self.workload else None)
+            or (abilities.max_output if abilities else None)
+            or UNBOUNDED_OUTPUT
+        )
+        return self.call.size, limit * self.call.choices
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def settle(self, outcome: str, *, status: int, error: FreeholdError | None = None) -> Charge:
+        """End the call: charge, release the hold, write the one receipt, count it."""
+        is_sent = self.is_sent
+        outcome = outcome if is_sent else "refused"
+        self.tried(outcome)
+        self.life.to({"refused": State.REFUSED, "ok": State.SETTLED}.get(outcome, State.FAILED))
+        tokens, is_estimate = self._used(outcome)
+        target = self.grant.target if self.grant is not None and is_sent else None
+        bill = (
+            charge(self.world.prices.of(target), tokens, is_estimate=is_estimate)
+            if target is not None
+            else Charge(None, "nothing was sent")
+        )
+        if outcome == "failed" and not self.seen_tokens:
+            bill = Charge(ZERO, "nothing was answered")
+        if self.hold is not None:
+            self.world.budgets.settle(self.hold, bill.amount)
+            self.hold = None
+        receipt = self._receipt(outcome, status, error.code if error is not None else None, bill, tokens)
+        try:
+            self.world.ledger.settle(receipt)
+        finally:
+            self.world.metrics.count(receipt, target is None or target in self.world.fleet.abilities)
+        return bill
+
+    def _used(self, outcome: str) -> tuple[Tokens, bool]:
+        """What was used: as reported; else, if anything may have been generated, an estimate (four bytes a token, an event a token)."""
+        if self.tokens is not None:
+            return self.tokens, False
+        if outcome in ("refused", "failed") and not self.seen_tokens:
+            return _NOTHING, False
+        size = self.call.size if self.call is not None else 0
+        return Tokens(input=-(-size // 4), output=self.seen_tokens), True
+
+    def _receipt(self, outcome: str, status: int, code: str | None, bill: Charge, tokens: Tokens) -> Receipt:
+        grant, ruling, is_sent = self.grant, self.ruling, self.is_sent
+        return Receipt(
+            call=self.call_id,
+            key=self.caller.key.id,
+            workload=self.workload.name if self.workload else None,
+            class_=(ruling.class_ if ruling else Class.RESTRICTED).label,
+            model=self.model,
+            endpoint=self.endpoint.value,
+            outcome=outcome,
+            code=code,
+            status=status,
+            target=grant.target.name if grant and is_sent else None,
+            zone=grant.zone.value if grant and is_sent else None,
+            tokens=tokens,
+            cost_usd=show_usd(bill.amount) if bill.amount is not None else None,
+            price=bill.source,
+            is_estimate=bill.is_estimate,
+            is_stream=self.call.is_stream if self.call else False,
+            duration_ms=self.elapsed_ms(),
+            first_byte_ms=self.first_byte_ms,
+            answer=self.answer,
+            reasons=ruling.reasons if ruling else (),
+            attempts=tuple(self.attempts),
+        )

@@ -1,0 +1,109 @@
+"""What a call sees of the running system: one immutable snapshot with its prices and fleet, and the parts that keep state."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from freehold.gateway.metrics import Metrics
+from freehold.identity.keys import Keys
+from freehold.kernel.classes import Zone
+from freehold.kernel.config import BUILTIN
+from freehold.kernel.schema import Abilities
+from freehold.kernel.snapshot import Snapshot, Target
+from freehold.ledger.budgets import Budgets
+from freehold.ledger.ledger import Ledger
+from freehold.pricing.book import Book, Tariff, tariff
+from freehold.routing.plan import Fleet
+from freehold.upstream.door import Health
+from freehold.upstream.transport import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time as an argument: seconds since 1970, and monotonic seconds for durations."""
+
+    now_s: Callable[[], float] = time.time
+    monotonic_s: Callable[[], float] = time.monotonic
+
+    def now_ms(self) -> int:
+        return int(self.now_s() * 1000)
+
+
+class Prices:
+    """Tariffs of one snapshot, each looked up once."""
+
+    def __init__(self, book: Book, snapshot: Snapshot) -> None:
+        self._book, self._snapshot = book, snapshot
+        self._known: dict[Target, Tariff | None] = {}
+        self.digest = book.digest
+
+    def of(self, target: Target) -> Tariff | None:
+        if target not in self._known:
+            provider = self._snapshot.providers[target.provider]
+            found = tariff(
+                self._book,
+                target.provider,
+                target.model,
+                provider.prices.get(target.model),
+                is_inside=provider.declared_zone is Zone.INSIDE,
+            )
+            if len(self._known) >= 10_000:  # callers choose model names: they must not choose our memory
+                return found
+            self._known[target] = found
+        return self._known[target]
+
+
+@dataclass(slots=True)
+class World:
+    """Everything that the pipeline is handed. `snapshot`, `prices` and `fleet` belong together and change together."""
+
+    snapshot: Snapshot
+    prices: Prices
+    fleet: Fleet
+    keys: Keys
+    ledger: Ledger
+    budgets: Budgets
+    transport: Transport
+    metrics: Metrics
+    health: Health = field(default_factory=Health)
+    clock: Clock = field(default_factory=Clock)
+    is_draining: bool = False
+    engine_ready: Callable[[], bool] = lambda: True
+
+    def zone_of(self, provider: str) -> Zone:
+        return self.snapshot.providers[provider].zone_at(self.clock.now_s())
+
+
+def build_fleet(snapshot: Snapshot, book: Book, is_unwell: Callable[[str], bool]) -> Fleet:
+    """Collect abilities and plain names from the configuration, the workloads and the price book."""
+    abilities: dict[Target, Abilities] = {}
+    serves: dict[str, list[str]] = {}
+    for provider in snapshot.providers.values():
+        rows = book.rows.get(provider.name, {}) if provider.name != BUILTIN else {}
+        # A provider's own list is closed; without one, the book's rows and the workloads' targets are what is known of it.
+        named = set(provider.models) or {row.model for row in rows.values()} | {
+            t.model for w in snapshot.workloads.values() for t in w.targets if t.provider == provider.name
+        }
+        for model in sorted(named):
+            own = provider.models.get(model, Abilities())
+            row = rows.get(model)
+            abilities[Target(provider.name, model)] = Abilities(
+                context=own.context or (row.context if row else None),
+                max_output=own.max_output or (row.max_output if row else None),
+                tools=own.tools if own.tools is not None else (row.tools if row else None),
+                images=own.images if own.images is not None else (row.images if row else None),
+                embeddings=own.embeddings
+                if own.embeddings is not None
+                else (True if row and row.mode == "embedding" else None),
+            )
+            serves.setdefault(model, []).append(provider.name)
+    return Fleet(abilities, {model: tuple(names) for model, names in serves.items()}, is_unwell, spread=random.random)
+
+
+def served_names(fleet: Fleet, snapshot: Snapshot) -> Mapping[str, str]:
+    """Names for the model list: workloads first, then targets. The value is who owns the name."""
+    names = dict.fromkeys(snapshot.workloads, "workload")
+    return names | {target.name: target.provider for target in fleet.abilities}

@@ -1,0 +1,150 @@
+"""Callers' keys. A key is shown once; only HMAC-SHA-256 of it under the pepper is kept.
+
+Rules: the map in memory is looked up by the whole digest, so nothing can be learned from timing or prefixes; another process's change holds
+within a second (SQLite's `data_version` is asked, which costs microseconds).
+"""
+
+from __future__ import annotations
+
+import hmac
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.kernel.classes import Class
+from freehold.kernel.config import parse_budget
+from freehold.kernel.errors import CallerError
+from freehold.kernel.ids import make_id, make_key
+from freehold.kernel.snapshot import Budget
+
+_SCHEMA = """
+create table if not exists key (
+  id text primary key, name text not null, digest blob not null unique, class text, workload text, budget text,
+  created_ms integer not null, revoked_ms integer
+);
+"""
+RECHECK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is known of a key. `class_` None and `workload` None together count as restricted."""
+
+    id: str
+    name: str
+    class_: Class | None
+    workload: str | None
+    budget_text: str | None
+    created_ms: int
+    revoked_ms: int | None
+    budget: Budget | None
+
+
+class Keys:
+    """The keys of one state directory. pepper: 32 secret bytes that live beside the store, not in it."""
+
+    def __init__(self, path: Path, pepper: bytes) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
+        self._db.execute("pragma journal_mode = wal")
+        self._db.executescript(_SCHEMA)
+        self._pepper = pepper
+        self._by_digest: dict[bytes, Key] = {}
+        self._lent: dict[bytes, Key] = {}
+        self._version: int | None = None
+        self._checked_s = -RECHECK_S
+        self.refresh()
+
+    def find(self, secret: str) -> Key | None:
+        """The key that a secret belongs to, or None. Costs one HMAC."""
+        return self._by_digest.get(self._digest(secret))
+
+    def refresh(self, now_s: float | None = None) -> None:
+        """Read the store again if another process has changed it; given a time, ask at most twice a second."""
+        if now_s is not None:
+            if now_s - self._checked_s < RECHECK_S:
+                return
+            self._checked_s = now_s
+        version = self._db.execute("pragma data_version").fetchone()[0]
+        if version != self._version:
+            rows = self._db.execute(
+                "select digest, id, name, class, workload, budget, created_ms, revoked_ms from key where revoked_ms is null"
+            ).fetchall()
+            self._by_digest = {bytes(row[0]): _key(row[1:]) for row in rows} | self._lent
+            self._version = version
+
+    def create(
+        self, name: str, *, class_: Class | None, workload: str | None, budget: str | None, now_ms: int
+    ) -> tuple[Key, str]:
+        """Make a key; returns it and the secret, which is shown this once. Raises CallerError for a bad budget."""
+        try:
+            parsed = parse_budget(budget) if budget is not None else None
+        except ValueError as error:
+            raise CallerError(str(error), code="keys.budget") from None
+        secret = make_key()
+        key = Key(make_id("key", now_ms), name, class_, workload, budget, now_ms, None, parsed)
+        self._db.execute(
+            "insert into key (id, name, digest, class, workload, budget, created_ms) values (?, ?, ?, ?, ?, ?, ?)",
+            (
+                key.id,
+                name,
+                self._digest(secret),
+                class_.label if class_ is not None else None,
+                workload,
+                budget,
+                now_ms,
+            ),
+        )
+        self._version = None
+        self.refresh()
+        return key, secret
+
+    def lend(self, name: str, *, now_ms: int) -> str:
+        """Make a restricted key that lives in memory only and ends with the process; returns the secret."""
+        secret = make_key()
+        self._lent[self._digest(secret)] = Key(
+            make_id("key", now_ms), name, Class.RESTRICTED, None, None, now_ms, None, None
+        )
+        self._version = None
+        self.refresh()
+        return secret
+
+    def all(self) -> list[Key]:
+        """Every key, revoked ones too, oldest first."""
+        return [
+            _key(row)
+            for row in self._db.execute(
+                "select id, name, class, workload, budget, created_ms, revoked_ms from key order by created_ms, id"
+            )
+        ]
+
+    def revoke(self, key_id: str, *, now_ms: int) -> bool:
+        """Revoke a key by its id; False if there is none that is live."""
+        done = (
+            self._db.execute(
+                "update key set revoked_ms = ? where id = ? and revoked_ms is null", (now_ms, key_id)
+            ).rowcount
+            == 1
+        )
+        self._version = None
+        self.refresh()
+        return done
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _digest(self, secret: str) -> bytes:
+        return hmac.digest(self._pepper, secret.encode("utf-8", "surrogatepass"), "sha256")
+
+
+def _key(row: tuple[str, str, str | None, str | None, str | None, int, int | None]) -> Key:
+    key_id, name, class_, workload, budget, created, revoked = row
+    return Key(
+        key_id,
+        name,
+        Class.parse(class_) if class_ else None,
+        workload,
+        budget,
+        created,
+        revoked,
+        parse_budget(budget) if budget else None,
+    )

@@ -1,0 +1,495 @@
+"""Read `freehold.toml` into a Snapshot, or say everything that is wrong with it.
+
+Rules: unknown keys, bad references and impossible combinations are errors; each names the line, the reason and the
+mend; all of them are reported at once. A secret is always a reference, and its value is never in an error.
+What it does not know: which providers exist (it is handed their rows) and whether they answer.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import hashlib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from freehold.kernel import schema
+from freehold.kernel.classes import DEFAULT_ZONES, Class, Zone
+from freehold.kernel.errors import OperatorError
+from freehold.kernel.snapshot import Address, Budget, Provider, ProviderRow, Snapshot, Target, Workload
+from freehold.kernel.units import Secret
+
+BUILTIN = "builtin"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?) USD/(day|week|month|total)\Z")
+_FORBIDDEN_NETWORKS = tuple(
+    ipaddress.ip_network(n)
+    for n in ("169.254.0.0/16", "fe80::/10", "0.0.0.0/32", "::/128", "100.100.100.200/32", "fd00:ec2::254/128")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: where it stands, why it is wrong, how to mend it."""
+
+    line: int | None
+    reason: str
+    mend: str
+
+    def __str__(self) -> str:
+        place = f"line {self.line}: " if self.line else ""
+        return f"{place}{self.reason}\n    mend: {self.mend}"
+
+
+class ConfigError(OperatorError):
+    """The file cannot be used; `problems` lists every reason."""
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(
+            f"{source} has {len(problems)} problem{'s' * (len(problems) != 1)}:\n{listed}", code="config.invalid"
+        )
+        self.problems = problems
+
+
+class Wrong(Exception):
+    """Raised inside the reader for one problem; the path says which key it stands at."""
+
+    def __init__(self, path: tuple[str, ...], reason: str, mend: str) -> None:
+        super().__init__(reason)
+        self.path, self.reason, self.mend = path, reason, mend
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What configuration may refer to: environment variables, the folder of the file, known rows, the engine's address."""
+
+    env: Mapping[str, str]
+    rows: Mapping[str, ProviderRow]
+    folder: Path = Path()
+    builtin_url: str = "http://127.0.0.1:1/v1"
+    builtin_key: Secret | None = None
+
+
+def load(path: Path, around: Surroundings) -> Snapshot:
+    """Read a file. Raises ConfigError with every problem that was found."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            str(path),
+            [Problem(None, f"cannot be read ({type(error).__name__})", "check the path and that it is UTF-8 text")],
+        ) from None
+    return read(text, replace(around, folder=path.parent), source=str(path))
+
+
+def read(text: str, around: Surroundings, *, source: str | None = None) -> Snapshot:
+    """Read the text of a file (an empty one is valid). Raises ConfigError."""
+    name = source or "configuration"
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"line (\d+)", str(error))
+        raise ConfigError(
+            name, [Problem(int(found.group(1)) if found else None, f"not valid TOML: {error}", "see https://toml.io")]
+        ) from None
+    return _Reader(tree, text, around, source).read()
+
+
+class _Reader:
+    """Checks one tree; collects problems instead of stopping at the first."""
+
+    def __init__(self, tree: dict[str, Any], text: str, around: Surroundings, source: str | None) -> None:
+        self.tree, self.text, self.around, self.source = tree, text, around, source
+        self.problems: list[Problem] = []
+
+    def read(self) -> Snapshot:
+        for key in set(self.tree) - {"classes", "providers", "workloads", "server", "network", "engine"}:
+            self.note(
+                Wrong(
+                    (key,),
+                    f"unknown table or key {key!r}",
+                    _near(key, ["classes", "providers", "workloads", "server", "network", "engine"]),
+                )
+            )
+        zones = self.zones()
+        server = self.typed(("server",), schema.Server)
+        network = self.typed(("network",), schema.Network)
+        engine = self.typed(("engine",), schema.Engine)
+        providers = {BUILTIN: self.builtin(engine)} if engine is not None and engine.enabled else {}
+        for name in self.table("providers"):
+            if (provider := self.attempt(self.provider, name)) is not None:
+                providers[name] = provider
+        workloads = {}
+        for name in self.table("workloads"):
+            if (workload := self.attempt(self.workload, name, providers)) is not None:
+                workloads[name] = workload
+        if self.problems or server is None or network is None or engine is None:
+            raise ConfigError(self.source or "configuration", sorted(self.problems, key=lambda p: p.line or 0))
+        if network.ca_bundle and not Path(self.around.folder, network.ca_bundle).is_file():
+            problem = Problem(
+                line_of(self.text, ("network", "ca_bundle")),
+                f"ca_bundle {network.ca_bundle!r} is not a file",
+                "give the path of a PEM file",
+            )
+            raise ConfigError(self.source or "configuration", [problem])
+        digest = hashlib.sha256(msgspec.json.encode(self.tree, order="sorted")).hexdigest()
+        return Snapshot(
+            zones=zones,
+            providers=providers,
+            workloads=workloads,
+            server=server,
+            network=network,
+            engine=engine,
+            digest=f"sha256:{digest}",
+            source=self.source,
+        )
+
+    def note(self, wrong: Wrong) -> None:
+        self.problems.append(Problem(line_of(self.text, wrong.path), wrong.reason, wrong.mend))
+
+    def attempt(self, step: Any, *args: Any) -> Any:
+        try:
+            return step(*args)
+        except Wrong as wrong:
+            self.note(wrong)
+            return None
+
+    def table(self, name: str) -> dict[str, Any]:
+        found = self.tree.get(name, {})
+        if not isinstance(found, dict):
+            self.note(Wrong((name,), f"{name!r} must be a table", f"write [{name}.NAME]"))
+            return {}
+        return found
+
+    def typed(self, path: tuple[str, ...], kind: type[Any]) -> Any:
+        """Convert the table at path to its type; a problem is noted and None returned."""
+        value: Any = self.tree
+        for part in path:
+            value = value.get(part, {})
+        try:
+            return msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            self.note(_explain(path, value, kind, str(error)))
+            return None
+
+    def zones(self) -> dict[Class, frozenset[Zone]]:
+        zones = dict(DEFAULT_ZONES)
+        for name, listed in self.table("classes").items():
+            try:
+                class_ = Class.parse(name)
+                zones[class_] = frozenset(Zone(zone) for zone in listed)
+            except (ValueError, TypeError) as error:
+                self.note(
+                    Wrong(
+                        ("classes", name),
+                        f"{name!r}: {error}",
+                        'write CLASS = ["inside", …] with the zones inside, attested, outside',
+                    )
+                )
+        for lower, higher in zip(Class, list(Class)[1:], strict=False):
+            if extra := zones[higher] - zones[lower]:
+                words = ", ".join(sorted(extra))
+                self.note(
+                    Wrong(
+                        ("classes", higher.label),
+                        f"{higher.label} may go to {words} but the less sensitive {lower.label} may not",
+                        f"remove {words} from {higher.label}, or add it to {lower.label}",
+                    )
+                )
+        for class_ in Class:
+            if not zones[class_]:
+                self.note(
+                    Wrong(("classes", class_.label), f"{class_.label} allows no zone at all", 'list at least "inside"')
+                )
+        return zones
+
+    def builtin(self, engine: schema.Engine) -> Provider:
+        models = {engine.name: schema.Abilities(context=engine.context, images=False)}
+        return Provider(
+            name=BUILTIN,
+            base_url=self.around.builtin_url,
+            host="127.0.0.1",
+            is_tls=False,
+            declared_zone=Zone.INSIDE,
+            key=self.around.builtin_key,
+            why="runs in Freehold's own child process",
+            models=models,
+            prices=dict.fromkeys(models, _FREE),
+            timeouts=schema.Timeouts(),
+            retries=1,
+            uses_proxy=False,
+        )
+
+    def provider(self, name: str) -> Provider:
+        path = ("providers", name)
+        if not _NAME.match(name) or name == BUILTIN:
+            raise Wrong(
+                path,
+                f"{name!r} cannot be a provider's name",
+                "use letters, digits, '.', '_' and '-'; `builtin` is set up under [engine]",
+            )
+        spec: schema.Provider | None = self.typed(path, schema.Provider)
+        if spec is None:
+            return None  # type: ignore[return-value]  # the problem is noted; `attempt` drops it
+        row = self.around.rows.get(name)
+        base_url = spec.base_url or (row.base_url if row else None)
+        if base_url is None:
+            raise Wrong(
+                path,
+                f"{name!r} is not a known provider and has no base_url",
+                f"add base_url, or use one of {', '.join(sorted(self.around.rows))}",
+            )
+        host, is_tls, address = _endpoint(path, base_url)
+        zone, why = self.zone(path, spec, host, address)
+        if zone is not Zone.INSIDE and not is_tls and not (address and (address.is_private or address.is_loopback)):
+            raise Wrong((*path, "base_url"), f"{name!r} is {zone} and would be sent plain text", "use https://")
+        models = (
+            dict(spec.models) if isinstance(spec.models, dict) else {model: schema.Abilities() for model in spec.models}
+        )
+        until = _end_of(spec.attestation.expires) if spec.attestation else None
+        return Provider(
+            name=name,
+            base_url=base_url.rstrip("/"),
+            host=host,
+            is_tls=is_tls,
+            declared_zone=zone,
+            why=why,
+            key=self.secret((*path, "key"), spec.key) if spec.key else None,
+            addresses=self.addresses(path, spec),
+            models=models,
+            prices=dict(spec.prices),
+            timeouts=spec.timeouts,
+            retries=spec.retries,
+            uses_proxy=spec.proxy and zone is not Zone.INSIDE,
+            attested_until_s=until,
+            reports_usage_in_streams=row.reports_usage_in_streams if row else True,
+        )
+
+    def zone(self, path: tuple[str, ...], spec: schema.Provider, host: str, address: Any) -> tuple[Zone, str]:
+        zone = Zone(spec.zone or "outside")
+        if zone is Zone.ATTESTED and spec.attestation is None:
+            raise Wrong(
+                (*path, "zone"),
+                'zone "attested" needs an attestation',
+                'add attestation = { control = …, evidence = "sha256:…", expires = 2027-06-30 }',
+            )
+        if zone is Zone.INSIDE and address is None and not spec.addresses:
+            raise Wrong(
+                (*path, "zone"),
+                f"the host name {host!r} is no proof of being inside",
+                'add addresses = ["10.0.0.0/8"], or use a literal address',
+            )
+        if spec.zone is None:
+            return zone, "not declared, so outside"
+        if zone is Zone.INSIDE:
+            return (
+                zone,
+                f"declared; {host} is a literal address"
+                if address
+                else f"declared; must resolve within {', '.join(spec.addresses)}",
+            )
+        if spec.attestation is not None and zone is Zone.ATTESTED:
+            return zone, f"{spec.attestation.control}, until {spec.attestation.expires}"
+        return zone, "declared"
+
+    def addresses(self, path: tuple[str, ...], spec: schema.Provider) -> tuple[Address, ...]:
+        try:
+            return tuple(ipaddress.ip_network(text) for text in spec.addresses)
+        except ValueError as error:
+            raise Wrong((*path, "addresses"), f"not a network: {error}", 'write CIDR, such as "10.0.0.0/8"') from None
+
+    def secret(self, path: tuple[str, ...], reference: str) -> Secret:
+        kind, _, name = reference.partition(":")
+        if kind == "env" and name:
+            value = self.around.env.get(name, "")
+            if not value:
+                raise Wrong(path, f"the variable {name} is not set", f"export {name}=…, or remove the provider")
+        elif kind == "file" and name:
+            try:
+                value = Path(self.around.folder, name).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise Wrong(
+                    path, f"the file {name!r} cannot be read ({type(error).__name__})", "check the path and its rights"
+                ) from None
+        else:
+            raise Wrong(path, "a key must be a reference, never the secret itself", 'write "env:NAME" or "file:PATH"')
+        if not value or not value.isascii() or not value.isprintable() or " " in value:
+            raise Wrong(
+                path,
+                f"{reference!r} does not hold a usable key",
+                "one line of printable ASCII without spaces is needed",
+            )
+        return Secret(value, reference)
+
+    def workload(self, name: str, providers: Mapping[str, Provider]) -> Workload:
+        path = ("workloads", name)
+        if not _NAME.match(name):
+            raise Wrong(path, f"{name!r} cannot be a workload's name", "use letters, digits, '.', '_' and '-'")
+        spec: schema.Workload | None = self.typed(path, schema.Workload)
+        if spec is None:
+            return None  # type: ignore[return-value]  # the problem is noted; `attempt` drops it
+        groups = tuple(
+            tuple(self.target(path, t, providers) for t in ((group,) if isinstance(group, str) else group))
+            for group in spec.targets
+        )
+        flat = [target for group in groups for target in group]
+        if not flat or not all(groups):
+            raise Wrong(
+                (*path, "targets"),
+                f"workload {name!r} has an empty list of targets",
+                'list at least one "provider/model"',
+            )
+        if len(set(flat)) != len(flat):
+            raise Wrong((*path, "targets"), f"workload {name!r} lists a target twice", "list each once")
+        return Workload(
+            name=name,
+            class_=Class.parse(spec.class_),
+            groups=groups,
+            budget=_budget(path, spec.budget),
+            department=spec.department,
+            max_output_tokens=spec.max_output_tokens,
+        )
+
+    def target(self, path: tuple[str, ...], text: str, providers: Mapping[str, Provider]) -> Target:
+        provider, slash, model = text.partition("/")
+        where = (*path, "targets")
+        if not slash or not model:
+            raise Wrong(where, f"{text!r} is not a target", 'write "provider/model"')
+        if provider not in providers:
+            known = [*self.table("providers"), BUILTIN]
+            if provider in known:
+                raise Wrong(where, f"the provider {provider!r} of {text!r} has a problem of its own", "mend that first")
+            raise Wrong(
+                where,
+                f"{text!r} names the provider {provider!r}, which is not configured",
+                _near(provider, known) if known else f"add [providers.{provider}]",
+            )
+        listed = providers[provider].models
+        if listed and model not in listed:
+            raise Wrong(where, f"{provider!r} does not list a model {model!r}", _near(model, list(listed)))
+        return Target(provider, model)
+
+
+_FREE = schema.Price(input=Decimal(0), output=Decimal(0))
+
+
+def parse_budget(text: str) -> Budget:
+    """Read `20 USD/month`. Raises ValueError for anything else; the period is day, week, month or total."""
+    found = _BUDGET.match(text)
+    if not found:
+        raise ValueError(
+            f'{text!r} is not a budget; write AMOUNT USD/PERIOD, such as "20 USD/month" (day, week, month, total)'
+        )
+    try:
+        return Budget(Decimal(found.group(1)), found.group(2))  # type: ignore[arg-type]  # the expression admits only periods
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not an amount") from None
+
+
+def _budget(path: tuple[str, ...], text: str | None) -> Budget | None:
+    try:
+        return parse_budget(text) if text is not None else None
+    except ValueError as error:
+        raise Wrong((*path, "budget"), str(error), 'budget = "200 USD/month"') from None
+
+
+def _endpoint(
+    path: tuple[str, ...], base_url: str
+) -> tuple[str, bool, ipaddress.IPv4Address | ipaddress.IPv6Address | None]:
+    """Take a base_url apart: host, TLS or not, and the literal address if the host is one."""
+    where = (*path, "base_url")
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise Wrong(where, f"{base_url!r} is not an address", "write https://host[:port]/path") from None
+    if parts.scheme not in ("http", "https") or not host or parts.username is not None or parts.query or parts.fragment:
+        raise Wrong(
+            where,
+            "base_url must be http(s)://host[:port]/path, without user, query or fragment",
+            "write https://host[:port]/v1",
+        )
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        # Anything that is only digits, dots, x and hex is some C library's idea of an address: refuse every odd spelling.
+        if re.fullmatch(r"[0-9.]+|0x[0-9a-f.x]+", host):
+            raise Wrong(
+                where, f"{host!r} is an unusual spelling of an address", "write it as four plain numbers"
+            ) from None
+        if host == "localhost":
+            return host, parts.scheme == "https", ipaddress.ip_address("127.0.0.1")
+        return host, parts.scheme == "https", None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if is_forbidden(address):
+        raise Wrong(
+            where,
+            f"{host} is a link-local, metadata or unspecified address",
+            "no provider lives there; use the server's own address",
+        )
+    return host, parts.scheme == "https", address
+
+
+def is_forbidden(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """True for addresses that no provider may have: link-local, cloud metadata, unspecified, multicast."""
+    return address.is_multicast or any(
+        address in network for network in _FORBIDDEN_NETWORKS if network.version == address.version
+    )
+
+
+def _end_of(day: datetime.date) -> float:
+    return datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.UTC).timestamp() + 86_400
+
+
+def _near(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=3)
+    return (
+        f"did you mean {' or '.join(repr(c) for c in close)}?"
+        if close
+        else f"use one of {', '.join(sorted(known)) or 'none so far'}"
+    )
+
+
+def _explain(path: tuple[str, ...], value: Any, kind: type[Any], message: str) -> Wrong:
+    """Turn the decoder's words into a problem at the key that is wrong."""
+    reason, _, where = message.partition(" - at `$")
+    keys = re.findall(r"\.([A-Za-z_]+)", where)
+    unknown = re.search(r"unknown field `(.*)`", reason)
+    if unknown and isinstance(value, dict):
+        key = unknown.group(1)
+        fields = [f.encode_name for f in msgspec.structs.fields(kind)]
+        return Wrong((*path, *keys, key), f"unknown key {key!r} in [{'.'.join((*path, *keys))}]", _near(key, fields))
+    at = ".".join((*path, *keys))
+    missing = re.search(r"missing required field `(.*)`", reason)
+    mend = f"add {missing.group(1)} = …" if missing else "see the reference of freehold.toml"
+    return Wrong((*path, *keys), f"{at}: {reason[0].lower()}{reason[1:]}", mend)
+
+
+def line_of(text: str, path: tuple[str, ...]) -> int | None:
+    """The 1-based line at which a key stands; its table's line if the key itself is not found."""
+    best: int | None = None
+    depth = 0
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if header := re.match(r"\[+\s*([^\]]+?)\s*\]+", stripped):
+            table = tuple(part.strip().strip("\"'") for part in header.group(1).split("."))
+            here = table
+        elif key := re.match(r"([A-Za-z0-9_.\"'-]+)\s*=", stripped):
+            here = table + tuple(part.strip("\"'") for part in key.group(1).split("."))
+        else:
+            continue
+        if here == path[: len(here)] and len(here) > depth:
+            best, depth = number, len(here)
+    return best

@@ -1,0 +1,130 @@
+"""The shape of `freehold.toml`, as written by a person. Unknown keys are errors; every default is shown here.
+
+The JSON Schema for editors is generated from these types (`json_schema`).
+"""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+ZoneName = Literal["inside", "attested", "outside"]
+ClassName = Literal["public", "internal", "confidential", "restricted"]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+
+
+class File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Base of every table in the file."""
+
+
+class Price(File, frozen=True):
+    """USD per million tokens, overriding the price book for one model; `hourly` is an own machine's cost to be allocated."""
+
+    input: Decimal | None = None
+    output: Decimal | None = None
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    hourly: Decimal | None = None
+
+
+class Attestation(File, frozen=True):
+    """A recorded agreement under which an outside provider counts as `attested` until it expires."""
+
+    control: str
+    evidence: str
+    expires: datetime.date
+
+
+class Timeouts(File, frozen=True):
+    """Deadlines of one attempt, in seconds."""
+
+    connect: Seconds = 10.0
+    first_byte: Seconds = 120.0
+    silence: Seconds = 60.0
+    total: Seconds = 600.0
+
+
+class Abilities(File, frozen=True):
+    """What one model can take; what is not said is assumed to work."""
+
+    context: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    max_output: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    tools: bool | None = None
+    images: bool | None = None
+    embeddings: bool | None = None
+
+
+class Provider(File, frozen=True):
+    """One `[providers.NAME]` table."""
+
+    dialect: Literal["openai-chat"] = "openai-chat"
+    base_url: str | None = None
+    key: str | None = None
+    zone: ZoneName | None = None
+    addresses: tuple[str, ...] = ()
+    models: dict[str, Abilities] | tuple[str, ...] = ()
+    prices: dict[str, Price] = {}
+    attestation: Attestation | None = None
+    timeouts: Timeouts = Timeouts()
+    retries: Annotated[int, msgspec.Meta(ge=0, le=5)] = 1
+    proxy: bool = True
+
+
+class Workload(File, frozen=True):
+    """One `[workloads.NAME]` table. `targets` are tried in order; an inner list shares load between equals."""
+
+    targets: tuple[str | tuple[str, ...], ...]
+    class_: ClassName = msgspec.field(name="class", default="restricted")
+    budget: str | None = None
+    department: str | None = None
+    max_output_tokens: Annotated[int, msgspec.Meta(gt=0)] | None = None
+
+
+class Server(File, frozen=True):
+    """The `[server]` table: limits of the data plane."""
+
+    max_body_bytes: Annotated[int, msgspec.Meta(gt=0)] = 32 * 1024 * 1024
+    body_timeout: Seconds = 30.0
+    drain: Seconds = 30.0
+    headers: bool = True
+
+
+class Network(File, frozen=True):
+    """The `[network]` table: `ca_bundle` is a PEM file that is trusted besides the system's authorities."""
+
+    ca_bundle: str | None = None
+
+
+class Engine(File, frozen=True):
+    """The `[engine]` table: the embedded engine behind the provider `builtin`. `model` is a GGUF file."""
+
+    enabled: bool = True
+    model: str | None = None
+    name: str = "hearth"
+    context: Annotated[int, msgspec.Meta(gt=0)] = 4096
+    parallel: Annotated[int, msgspec.Meta(gt=0, le=64)] = 4
+    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Config(File, frozen=True):
+    """The whole file."""
+
+    classes: dict[ClassName, tuple[ZoneName, ...]] = {}
+    providers: dict[str, Provider] = {}
+    workloads: dict[str, Workload] = {}
+    server: Server = Server()
+    network: Network = Network()
+    engine: Engine = Engine()
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of `freehold.toml`, for editors."""
+    schema = msgspec.json.schema(Config, schema_hook=_schema_of)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "freehold.toml", **schema}
+
+
+def _schema_of(kind: type) -> dict[str, Any]:
+    raise NotImplementedError(f"no schema for {kind!r}")

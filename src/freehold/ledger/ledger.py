@@ -1,0 +1,278 @@
+"""The ledger of one running Freehold: opens the log, settles what a crash left open, records intents and receipts.
+
+Rules (DESIGN §3, laws 4 and 5): an intent is with the operating system before the attempt is sent, and on disk before
+bytes leave `inside`; every call ends in exactly one `settled` record; one process writes at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from freehold.kernel.errors import Bug, OperatorError
+from freehold.kernel.units import Tokens
+from freehold.ledger import log as logs
+from freehold.ledger import record as records
+
+NowMs = Callable[[], int]
+SYNC_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How a call ended, as it is written.
+
+    outcome: ok, refused, failed, cancelled (the caller left), cut (the stream broke off), lost (Freehold was killed).
+    cost_usd: exact decimal text, None when the price is unknown; attempts: what was tried, in order.
+    """
+
+    call: str
+    key: str
+    workload: str | None
+    class_: str
+    model: str
+    endpoint: str
+    outcome: str
+    code: str | None
+    status: int
+    target: str | None
+    zone: str | None
+    tokens: Tokens
+    cost_usd: str | None
+    price: str | None
+    is_estimate: bool
+    is_stream: bool
+    duration_ms: int
+    first_byte_ms: int | None
+    answer: str | None
+    reasons: tuple[str, ...]
+    attempts: tuple[dict[str, Any], ...]
+
+    def fields(self) -> dict[str, Any]:
+        t = self.tokens
+        tokens = {
+            "audio_in": t.audio_in,
+            "audio_out": t.audio_out,
+            "cache_read": t.cache_read,
+            "cache_write": t.cache_write,
+            "input": t.input,
+            "output": t.output,
+            "reasoning": t.reasoning,
+        }
+        return {
+            "kind": "settled",
+            "call": self.call,
+            "key": self.key,
+            "workload": self.workload,
+            "class": self.class_,
+            "model": self.model,
+            "endpoint": self.endpoint,
+            "outcome": self.outcome,
+            "code": self.code,
+            "status": self.status,
+            "target": self.target,
+            "zone": self.zone,
+            "tokens": tokens,
+            "cost_usd": self.cost_usd,
+            "price": self.price,
+            "is_estimate": self.is_estimate,
+            "is_stream": self.is_stream,
+            "duration_ms": self.duration_ms,
+            "first_byte_ms": self.first_byte_ms,
+            "answer": self.answer,
+            "reasons": self.reasons,
+            "attempts": self.attempts,
+        }
+
+
+class Ledger:
+    """Open with `Ledger.open`; close when done. Not for use from several threads."""
+
+    def __init__(self, log: logs.Log, lock_fd: int, commit_key: bytes, now_ms: NowMs) -> None:
+        self._log, self._lock_fd, self._commit_key, self._now_ms = log, lock_fd, commit_key, now_ms
+        self._open_calls: set[str] = set()
+        self._flush_pending = False
+        self.recovered = 0
+
+    @classmethod
+    def open(cls, state: Path, *, policy: str, prices: str, now_ms: NowMs) -> Ledger:
+        """Take the lock, mend a torn end, begin a new epoch and settle what the last one left open.
+
+        Raises OperatorError `ledger.locked` if another process has it, `ledger.broken` if the chain does not hold.
+        """
+        folder = state / "log"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock_fd = _lock(state)
+        try:
+            unsettled, tip = _recover(folder)
+            ledger = cls(logs.Log(folder, tip), lock_fd, secret_file(state / "commitment.key"), now_ms)
+        except BaseException:
+            os.close(lock_fd)
+            raise
+        ledger._log.append({"kind": "opened", "at_ms": now_ms(), "policy": policy, "prices": prices})
+        for intent in unsettled:
+            ledger._log.append(_lost(intent, now_ms()))
+        ledger._log.append({"kind": "recovered", "at_ms": now_ms(), "settled": len(unsettled)})
+        ledger._log.flush()
+        ledger.recovered = len(unsettled)
+        return ledger
+
+    @property
+    def failure(self) -> str | None:
+        return self._log.failure
+
+    def commit(self, content: bytes) -> str:
+        """A keyed commitment to content, for a record."""
+        return records.commitment(self._commit_key, content)
+
+    def intend(self, fields: dict[str, Any]) -> str:
+        """Write an attempt's intent (its `call` names the call); returns its leaf. Raises OperatorError `ledger.unavailable`."""
+        fields["kind"], fields["at_ms"] = "intent", self._now_ms()
+        leaf = self._log.append_now(fields)
+        self._open_calls.add(fields["call"])
+        return leaf
+
+    async def durable(self) -> None:
+        """Wait until everything written so far is on the disk. Raises OperatorError."""
+        await self._log.sync()
+
+    def settle(self, receipt: Receipt) -> None:
+        """Write a call's one terminal record. It reaches the operating system with the next intent or loop turn."""
+        if receipt.call not in self._open_calls and receipt.outcome != "refused" and receipt.attempts:
+            raise Bug(f"call {receipt.call} was settled twice or never intended", code="ledger.settled_twice")
+        self._open_calls.discard(receipt.call)
+        fields = receipt.fields()
+        fields["at_ms"] = self._now_ms()
+        self._log.append(fields)
+        if not self._flush_pending:
+            self._flush_pending = True
+            asyncio.get_running_loop().call_soon(self._flush_soon)
+
+    def note(self, kind: str, fields: dict[str, Any]) -> None:
+        """Write a record of another kind (an administrator's change, say) at once."""
+        self._log.append_now({**fields, "kind": kind, "at_ms": self._now_ms()})
+
+    def check(self) -> None:
+        """Raise OperatorError while the log cannot be written; tries again to write what is waiting."""
+        if self._log.failure is not None:
+            self._log.flush()
+
+    def _flush_soon(self) -> None:
+        self._flush_pending = False
+        with contextlib.suppress(
+            OperatorError
+        ):  # kept in the buffer; `check` refuses new calls until it could be written
+            self._log.flush()
+
+    def close(self) -> None:
+        if self._lock_fd >= 0:
+            self._log.append({"kind": "closed", "at_ms": self._now_ms(), "open_calls": len(self._open_calls)})
+            self._log.close()
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+
+def _lock(state: Path) -> int:
+    fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise OperatorError(
+            f"Another Freehold already uses the state directory {str(state)!r}.",
+            code="ledger.locked",
+            hint="Stop it, or set FREEHOLD_HOME to another directory.",
+        ) from None
+    return fd
+
+
+def _recover(folder: Path) -> tuple[list[dict[str, Any]], logs.Tip]:
+    """Find calls that were sent but not settled: last intent of each, from the last `recovered` record on."""
+    paths = logs.segments(folder)
+    if paths:
+        logs.cut_torn_line(paths[-1])
+    tip = logs.Tip(int(paths[-1].stem) if paths else 0, 0, records.GENESIS)
+    unsettled: dict[str, dict[str, Any]] = {}
+    for path in _since_last_recovery(paths):
+        last: bytes | None = None
+        for line, _ in logs.lines(path):
+            last = line
+            try:
+                found = msgspec.json.decode(line, type=dict[str, Any])
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                raise OperatorError(
+                    f"The log {path.name} holds a line that is no record.",
+                    code="ledger.broken",
+                    hint="Restore it from a backup; Freehold never rewrites a log.",
+                ) from None
+            if found["kind"] == "intent":
+                unsettled[found["call"]] = found
+            elif found["kind"] == "settled":
+                unsettled.pop(found["call"], None)
+        if last is not None:
+            tip = logs.Tip(tip.epoch, int(found["seq"]), records.leaf_hash(last))
+    return list(unsettled.values()), tip
+
+
+def _since_last_recovery(paths: list[Path]) -> list[Path]:
+    for at in range(len(paths) - 1, -1, -1):
+        if any(b'"kind":"recovered"' in line for line, _ in logs.lines(paths[at])):
+            return paths[at:]
+    return paths
+
+
+def _lost(intent: dict[str, Any], now_ms: int) -> dict[str, Any]:
+    """The receipt of a call that was under way when Freehold was killed: what it used can no longer be known."""
+    receipt = Receipt(
+        call=intent["call"],
+        key=intent["key"],
+        workload=intent["workload"],
+        class_=intent["class"],
+        model=intent["model"],
+        endpoint=intent["endpoint"],
+        outcome="lost",
+        code="ledger.lost",
+        status=0,
+        target=intent["target"],
+        zone=intent["zone"],
+        tokens=Tokens(),
+        cost_usd=intent.get("held_usd"),
+        price="held at the worst case" if intent.get("held_usd") else None,
+        is_estimate=True,
+        is_stream=intent["is_stream"],
+        duration_ms=0,
+        first_byte_ms=None,
+        answer=None,
+        reasons=(),
+        attempts=({"target": intent["target"], "zone": intent["zone"], "result": "lost"},),
+    )
+    return {**receipt.fields(), "at_ms": now_ms}
+
+
+def secret_file(path: Path) -> bytes:
+    """Read a secret of 32 bytes, or make it (readable by its owner only)."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        secret = path.read_bytes()
+        if len(secret) != 32:
+            raise OperatorError(
+                f"{path.name} in the state directory is damaged.",
+                code="ledger.broken",
+                hint="Restore it from a backup.",
+            ) from None
+        return secret
+    secret = os.urandom(32)
+    with os.fdopen(fd, "wb") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(fd)
+    return secret

@@ -1,0 +1,143 @@
+"""Prove a configuration: whatever key calls whatever workload, no call can reach a zone that its class forbids.
+
+Why it exists: a reviewer must be able to check the promise without running anything.
+Rules: this is a computation of its own. It never calls `rule` or `grant`; it works with the ceiling of each zone (the
+highest class that may enter it, well defined because configuration is checked to be monotonic). The tests compare the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from freehold.kernel.classes import Class, Zone
+from freehold.kernel.snapshot import Snapshot, Target, Workload
+
+NO_CLASS = "no class"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One combination: a key's class (or none), the workload it is bound to, the workload it calls (None: by provider/model)."""
+
+    key: Class | None
+    bound: str | None
+    workload: str | None
+    class_: Class
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where the calls of a case can go, and what is skipped: (target, zone) pairs."""
+
+    case: Case
+    allowed: tuple[tuple[Target, Zone], ...]
+    withheld: tuple[tuple[Target, Zone], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A contradiction in the configuration, with the chain that leads to it."""
+
+    chain: str
+    reason: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """All cases that were computed, and what contradicts itself. It holds when there is no finding."""
+
+    reaches: tuple[Reach, ...]
+    findings: tuple[Finding, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        return not self.findings
+
+
+def prove(snapshot: Snapshot, *, now_s: float) -> Proof:
+    """Compute every key class × bound workload × called workload × target. now_s decides which agreements still hold."""
+    ceiling = {zone: max((class_ for class_ in Class if zone in snapshot.zones[class_]), default=None) for zone in Zone}
+    zone_of = {name: provider.zone_at(now_s) for name, provider in snapshot.providers.items()}
+    reaches = tuple(_reach(case, snapshot, zone_of, ceiling) for case in _cases(snapshot))
+    findings = [
+        finding
+        for workload in snapshot.workloads.values()
+        for finding in _contradictions(workload, snapshot, zone_of, ceiling)
+    ]
+    return Proof(reaches, tuple(findings), tuple(_warnings(snapshot, zone_of, ceiling, now_s)))
+
+
+def _cases(snapshot: Snapshot) -> list[Case]:
+    names: list[str | None] = [None, *snapshot.workloads]
+    return [
+        Case(key, bound, called, Class(max(_key_rank(key, bound), _rank(snapshot, bound), _rank(snapshot, called))))
+        for key in (None, *Class)
+        for bound in names
+        for called in names
+        if bound is None or called is None or called == bound  # a bound key cannot name another workload
+    ]
+
+
+def _key_rank(key: Class | None, bound: str | None) -> int:
+    if key is not None:
+        return int(key)
+    return int(Class.RESTRICTED) if bound is None else int(Class.PUBLIC)
+
+
+def _rank(snapshot: Snapshot, workload: str | None) -> int:
+    return int(snapshot.workloads[workload].class_) if workload is not None else int(Class.PUBLIC)
+
+
+def _reach(case: Case, snapshot: Snapshot, zone_of: dict[str, Zone], ceiling: dict[Zone, Class | None]) -> Reach:
+    name = case.workload or case.bound
+    # A call by provider/model may name any model: one wildcard target stands for each provider.
+    targets = (
+        snapshot.workloads[name].targets if name else tuple(Target(provider, "*") for provider in snapshot.providers)
+    )
+    pairs = tuple((target, zone_of[target.provider]) for target in targets)
+    allowed = tuple(pair for pair in pairs if _admits(ceiling[pair[1]], case.class_))
+    return Reach(case, allowed, tuple(pair for pair in pairs if pair not in allowed))
+
+
+def _admits(ceiling: Class | None, class_: Class) -> bool:
+    return ceiling is not None and class_ <= ceiling
+
+
+def _contradictions(
+    workload: Workload, snapshot: Snapshot, zone_of: dict[str, Zone], ceiling: dict[Zone, Class | None]
+) -> list[Finding]:
+    findings = []
+    for at, target in enumerate(workload.targets):
+        zone = zone_of[target.provider]
+        if _admits(ceiling[zone], workload.class_):
+            continue
+        role = "first choice" if at == 0 else f"fallback {at}"
+        expired = (
+            " (its agreement has expired)" if snapshot.providers[target.provider].declared_zone is not zone else ""
+        )
+        findings.append(
+            Finding(
+                chain=f"workload {workload.name} ({workload.class_.label}) → {role} {target.name} → zone {zone}{expired}",
+                reason=f"{workload.class_.label} calls may only go {' or '.join(sorted(snapshot.zones[workload.class_]))}, so this target could only leak",
+                mend=f"remove {target.name} from [workloads.{workload.name}], or use a target that runs {' or '.join(sorted(snapshot.zones[workload.class_]))}",
+            )
+        )
+    return findings
+
+
+def _warnings(
+    snapshot: Snapshot, zone_of: dict[str, Zone], ceiling: dict[Zone, Class | None], now_s: float
+) -> list[str]:
+    closed = [
+        f"workload {workload.name} has no target for a restricted key: such calls get 403"
+        for workload in snapshot.workloads.values()
+        if not any(_admits(ceiling[zone_of[t.provider]], Class.RESTRICTED) for t in workload.targets)
+    ]
+    ending = [
+        f"the agreement of {provider.name} ends within 30 days; from then on it counts as outside"
+        for provider in snapshot.providers.values()
+        if provider.attested_until_s is not None and 0 < provider.attested_until_s - now_s < 30 * 86_400
+    ]
+    return closed + ending

@@ -1,0 +1,318 @@
+"""A stand-in provider: speaks openai-chat over real HTTP, and misbehaves on command.
+
+    python -m freehold.testing.standin --port 9000
+    with Standin() as provider: …  # provider.base_url, provider.requests, provider.behave(Cut(3))
+
+Rules: it counts every connection and keeps every request, so that a test can show that nothing arrived.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import ssl
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How to answer. The default answers well.
+
+    status: an error status to refuse with; retry_after: seconds for its header; hang: never answer; delay_s: wait first;
+    cut_after: break the connection off after this many events; silent_after: say nothing more after this many;
+    rubbish: send bytes that are no answer; without_done: end a stream without `[DONE]`; body: answer with exactly this.
+    """
+
+    status: int = 200
+    retry_after: str | None = None
+    hang: bool = False
+    delay_s: float = 0.0
+    cut_after: int | None = None
+    silent_after: int | None = None
+    rubbish: bool = False
+    without_done: bool = False
+    body: bytes | None = None
+    location: str | None = None
+    echo_key: bool = False
+    words: tuple[str, ...] = ("Hello", " from", " the", " stand-in", ".")
+    event_delay_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Received:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Standin:
+    """Run the stand-in in a thread of its own. `behave` queues behaviours, one for each coming request; then `usual` holds."""
+
+    port: int = 0
+    tls: ssl.SSLContext | None = None
+    usual: Behaviour = Behaviour()
+    requests: list[Received] = field(default_factory=list)
+    connections: int = 0
+    bytes_received: int = 0
+    disconnects: int = 0
+    _queue: deque[Behaviour] = field(default_factory=deque)
+
+    def __enter__(self) -> Standin:
+        self._loop = asyncio.new_event_loop()
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
+        self._thread.start()
+        started.wait(5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def base_url(self) -> str:
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/v1"
+
+    def behave(self, *behaviours: Behaviour) -> None:
+        self._queue.extend(behaviours)
+
+    def stop(self) -> None:
+        """Close the port and every connection: from now on connections are refused."""
+        if self._loop.is_running():
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(5)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
+        if not self._loop.is_closed():
+            self._loop.close()
+
+    def _run(self, started: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = self._loop.run_until_complete(
+            asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        started.set()
+        self._loop.run_forever()
+
+    async def _close(self) -> None:
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            while (request := await self._read(reader)) is not None:
+                self.requests.append(request)
+                await self._answer(request, reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.disconnects += 1
+        except asyncio.CancelledError:
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader) -> Received | None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as error:
+            self.bytes_received += len(error.partial)
+            return None
+        first, *lines = head.decode("latin-1").split("\r\n")
+        method, path, _ = first.split(" ", 2)
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        self.bytes_received += len(head) + len(body)
+        return Received(method, path, headers, body)
+
+    async def _answer(self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behaviour = self._queue.popleft() if self._queue and request.method == "POST" else self.usual
+        await asyncio.sleep(behaviour.delay_s)
+        if behaviour.hang:
+            if not await reader.read(1):  # until the caller gives up
+                self.disconnects += 1
+            raise ConnectionResetError
+        if behaviour.status != 200:
+            headers = [("Retry-After", behaviour.retry_after)] if behaviour.retry_after else []
+            headers += [("Location", behaviour.location)] if behaviour.location else []
+            words = f"refused by the stand-in{', key ' + request.headers.get('authorization', '') if behaviour.echo_key else ''}"
+            body = (
+                behaviour.body
+                if behaviour.body is not None
+                else json.dumps({"error": {"message": words, "type": "standin", "code": "standin"}}).encode()
+            )
+            await _send(writer, behaviour.status, "application/json", body, headers)
+        elif behaviour.rubbish:
+            await _send(writer, 200, "application/json", b"\xff\xfe not an answer")
+        elif request.method == "GET":
+            await _send(
+                writer,
+                200,
+                "application/json",
+                json.dumps(
+                    {"object": "list", "data": [{"id": "stand-in", "object": "model", "owned_by": "standin"}]}
+                ).encode(),
+            )
+        elif behaviour.body is not None:
+            await _send(writer, 200, "application/json", behaviour.body)
+        elif request.json.get("stream"):
+            await self._stream(request, behaviour, reader, writer)
+        else:
+            await self._unary(request, behaviour, writer)
+
+    async def _unary(self, request: Received, behaviour: Behaviour, writer: asyncio.StreamWriter) -> None:
+        body = json.dumps(unary_answer(request, behaviour)).encode()
+        if behaviour.cut_after is not None:
+            writer.write(
+                f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                + body[: behaviour.cut_after]
+            )
+            await writer.drain()
+            raise ConnectionResetError
+        await _send(writer, 200, "application/json", body)
+
+    async def _stream(
+        self, request: Received, behaviour: Behaviour, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for at, event in enumerate(stream_events(request, behaviour)):
+            if behaviour.cut_after == at:
+                await writer.drain()
+                writer.transport.abort()
+                raise ConnectionResetError
+            if behaviour.silent_after == at:
+                await writer.drain()
+                if not await reader.read(1):
+                    self.disconnects += 1
+                raise ConnectionResetError
+            writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+            if behaviour.event_delay_s:
+                await writer.drain()
+                await asyncio.sleep(behaviour.event_delay_s)
+                if reader.at_eof():
+                    self.disconnects += 1
+                    raise ConnectionResetError
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+
+def unary_answer(request: Received, behaviour: Behaviour) -> dict[str, Any]:
+    """The body of a good unary answer for chat, completions or embeddings."""
+    asked = request.json
+    text = "".join(behaviour.words)
+    if behaviour.echo_key:
+        text += " " + request.headers.get("authorization", "")
+    usage = {"prompt_tokens": 7, "completion_tokens": len(behaviour.words), "total_tokens": 7 + len(behaviour.words)}
+    head = {"id": "standin-1", "created": 1, "model": asked["model"], "usage": usage, "x_unknown_field": {"kept": True}}
+    if request.path.endswith("/embeddings"):
+        return {**head, "object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2, 0.3]}]}
+    if request.path.endswith("/chat/completions"):
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if asked.get("tools"):
+            message = {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [
+                    {
+                        "id": "call_1",
+                        "type": "function",
+                        "function": {"name": asked["tools"][0]["function"]["name"], "arguments": '{"order_id": "A-1"}'},
+                    }
+                ],
+            }
+        choices = [
+            {"index": at, "message": message, "finish_reason": "tool_calls" if asked.get("tools") else "stop"}
+            for at in range(asked.get("n") or 1)
+        ]
+        return {**head, "object": "chat.completion", "choices": choices}
+    return {
+        **head,
+        "object": "text_completion",
+        "choices": [{"index": 0, "text": text, "finish_reason": "stop", "logprobs": None}],
+    }
+
+
+def stream_events(request: Received, behaviour: Behaviour) -> Iterable[bytes]:
+    """The events of a good stream, framed."""
+    asked = request.json
+    is_chat = request.path.endswith("/chat/completions")
+    head = {
+        "id": "standin-1",
+        "object": "chat.completion.chunk" if is_chat else "text_completion",
+        "created": 1,
+        "model": asked["model"],
+    }
+
+    def event(choices: list[Any], **more: Any) -> bytes:
+        return b"data: " + json.dumps({**head, "choices": choices, **more}).encode() + b"\n\n"
+
+    for at, word in enumerate(behaviour.words):
+        delta = (
+            {"delta": {"role": "assistant", "content": word} if at == 0 else {"content": word}}
+            if is_chat
+            else {"text": word}
+        )
+        yield event([{"index": 0, **delta, "finish_reason": None}])
+    yield event([{"index": 0, **({"delta": {}} if is_chat else {"text": ""}), "finish_reason": "stop"}])
+    if (asked.get("stream_options") or {}).get("include_usage"):
+        count = len(behaviour.words)
+        yield event([], usage={"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count})
+    if not behaviour.without_done:
+        yield b"data: [DONE]\n\n"
+
+
+_REASONS = {
+    200: "OK",
+    301: "Moved Permanently",
+    307: "Temporary Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+
+async def _send(
+    writer: asyncio.StreamWriter, status: int, kind: str, body: bytes, headers: Iterable[tuple[str, str]] = ()
+) -> None:
+    head = [
+        f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in headers),
+    ]
+    writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+    await writer.drain()
+
+
+def main() -> None:
+    """Run the stand-in until it is interrupted."""
+    parser = argparse.ArgumentParser(description="A stand-in provider that speaks openai-chat.")
+    parser.add_argument("--port", type=int, default=9000)
+    options = parser.parse_args()
+    with Standin(port=options.port) as provider:
+        print(f"stand-in provider at {provider.base_url}", flush=True)  # noqa: T201 - a program for a terminal
+        provider._thread.join()
+
+
+if __name__ == "__main__":
+    main()

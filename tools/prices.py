@@ -1,0 +1,184 @@
+"""Compile the price book: `make prices`. Development only; nothing is fetched when Freehold runs.
+
+    python tools/prices.py --second ../shared/data/prices/litellm_prices.json.gz --date 2026-11-23
+
+First source: the package genai-prices; second: a snapshot of LiteLLM's public list. Where both know a model and differ by
+more than half a percent, the first stands and the other is kept beside it as `also`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gzip
+import json
+import re
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from genai_prices import data_snapshot
+
+OUT = Path(__file__).parent.parent / "src/freehold/pricing/book.json"
+# our name → (name in genai-prices, name in the second source, prefix of its keys)
+PROVIDERS = {
+    "openai": ("openai", "openai", ""),
+    "deepinfra": (None, "deepinfra", "deepinfra/"),
+    "mistral": ("mistral", "mistral", "mistral/"),
+    "groq": ("groq", "groq", "groq/"),
+    "together": ("together", "together_ai", "together_ai/"),
+    "fireworks": ("fireworks", "fireworks_ai", "fireworks_ai/"),
+    "openrouter": ("openrouter", "openrouter", "openrouter/"),
+    "xai": ("x-ai", "xai", "xai/"),
+    "deepseek": ("deepseek", "deepseek", "deepseek/"),
+    "perplexity": ("perplexity", "perplexity", "perplexity/"),
+    "cerebras": ("cerebras", "cerebras", "cerebras/"),
+}
+MODES = {"chat", "responses", "completion", "embedding", "rerank", "moderation", None}
+FIRST = {
+    "input": "input_mtok",
+    "output": "output_mtok",
+    "cache_read": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "audio_in": "input_audio_mtok",
+    "audio_out": "output_audio_mtok",
+}
+SECOND = {
+    "input": "input_cost_per_token",
+    "output": "output_cost_per_token",
+    "cache_read": "cache_read_input_token_cost",
+    "cache_write": "cache_creation_input_token_cost",
+    "audio_in": "input_cost_per_audio_token",
+    "audio_out": "output_cost_per_audio_token",
+    "reasoning": "output_cost_per_reasoning_token",
+}
+_ABOVE = re.compile(r"_above_(\d+)k_tokens$")
+
+
+def rates_of_first(prices: Any) -> list[dict[str, Any]]:
+    """Rates in USD per million tokens: the base row, then a row per long-prompt tier with `above`."""
+    base: dict[str, Any] = {}
+    tiers: dict[int, dict[str, Any]] = {}
+    for ours, theirs in FIRST.items():
+        value = getattr(prices, theirs, None)
+        if value is None:
+            continue
+        if isinstance(value, Decimal):
+            base[ours] = plain(value)
+            continue
+        base[ours] = plain(value.base)
+        for tier in value.tiers:
+            tiers.setdefault(tier.start, {})[ours] = plain(tier.price)
+    return [base, *({"above": start, **rates} for start, rates in sorted(tiers.items()))]
+
+
+def rates_of_second(row: dict[str, Any]) -> list[dict[str, Any]]:
+    base = {
+        ours: plain(Decimal(row[theirs]) * 1_000_000) for ours, theirs in SECOND.items() if row.get(theirs) is not None
+    }
+    tiers: dict[int, dict[str, Any]] = {}
+    for ours, theirs in SECOND.items():
+        for key, value in row.items():
+            found = _ABOVE.search(key)
+            if found and key == f"{theirs}{found.group(0)}" and value is not None:
+                tiers.setdefault(int(found.group(1)) * 1000, {})[ours] = plain(Decimal(value) * 1_000_000)
+    return [base, *({"above": start, **rates} for start, rates in sorted(tiers.items()))]
+
+
+def plain(value: Decimal) -> str:
+    text = format(Decimal(value), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def differ(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> bool:
+    return any(
+        abs(Decimal(one[0].get(k, 0)) - Decimal(other[0].get(k, 0)))
+        > Decimal("0.005") * max(Decimal(one[0].get(k, 0)), Decimal(other[0].get(k, 0)))
+        for k in ("input", "output")
+    )
+
+
+def is_priced(rates: list[dict[str, Any]]) -> bool:
+    """Both sources write zero for previews and subscriptions: zero is not free, so such a row is no price."""
+    return any(Decimal(rates[0].get(k, 0)) > 0 for k in ("input", "output"))
+
+
+def row_of(
+    name: str, first: Any, second: dict[str, Any] | None, now: datetime.datetime, dates: dict[str, str]
+) -> dict[str, Any] | None:
+    sources = []
+    if first is not None and is_priced(found := rates_of_first(first.get_prices(now))):
+        sources.append(("genai-prices", found))
+    if second is not None and is_priced(found := rates_of_second(second)):
+        sources.append(("litellm", found))
+    if not sources:
+        return None
+    row: dict[str, Any] = {"model": name, "source": sources[0][0], "date": dates[sources[0][0]], "rates": sources[0][1]}
+    if len(sources) == 2 and differ(sources[0][1], sources[1][1]):
+        row["also"] = {"source": sources[1][0], "date": dates["litellm"], "rates": sources[1][1]}
+    facts = second or {}
+    context = facts.get("max_input_tokens") or (first.context_window if first is not None else None)
+    for ours, value in (
+        ("context", context),
+        ("max_output", facts.get("max_output_tokens")),
+        ("retires", facts.get("deprecation_date")),
+    ):
+        if value:
+            row[ours] = value
+    for ours, theirs in (("tools", "supports_function_calling"), ("images", "supports_vision")):
+        if theirs in facts:
+            row[ours] = facts[theirs]
+    if facts.get("mode") in ("embedding", "rerank", "moderation"):
+        row["mode"] = facts["mode"]
+    return row
+
+
+def compile_book(second_path: Path, date: str) -> dict[str, Any]:
+    with gzip.open(second_path, "rt", encoding="utf-8") as file:
+        second = json.load(file, parse_float=Decimal)
+    now = datetime.datetime.fromisoformat(date).replace(hour=12, tzinfo=datetime.UTC)
+    dates = {"genai-prices": date, "litellm": date}
+    known = {provider.id: provider for provider in data_snapshot.get_snapshot().providers}
+    book: dict[str, Any] = {
+        "date": date,
+        "sources": {
+            "genai-prices": f"pypi genai-prices {version('genai-prices')}",
+            "litellm": "pypi litellm 1.109.1, model_prices_and_context_window_backup.json",
+        },
+        "providers": {},
+    }
+    for ours, (first_name, second_name, prefix) in PROVIDERS.items():
+        provider = known.get(first_name) if first_name else None
+        names = {model.id for model in provider.models} if provider else set()
+        rows = {}
+        for key, row in second.items():
+            if row.get("litellm_provider") == second_name and row.get("mode") in MODES and key.startswith(prefix):
+                rows[key.removeprefix(prefix)] = row
+        listed = [
+            row_of(name, provider.find_model(name) if provider else None, rows.get(name), now, dates)
+            for name in sorted(names | set(rows))
+        ]
+        book["providers"][ours] = [row for row in listed if row is not None]
+    return book
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--second", type=Path, required=True)
+    parser.add_argument("--date", required=True)
+    options = parser.parse_args()
+    book = compile_book(options.second, options.date)
+    lines = [
+        f' "{name}": [\n' + ",\n".join("  " + json.dumps(row, separators=(",", ":")) for row in rows) + "\n ]"
+        for name, rows in book["providers"].items()
+    ]
+    head = json.dumps({"date": book["date"], "sources": book["sources"]})[:-1]
+    OUT.write_text(head + ', "providers": {\n' + ",\n".join(lines) + "\n}}\n", encoding="utf-8")
+    counts = {name: len(rows) for name, rows in book["providers"].items()}
+    conflicts = sum("also" in row for rows in book["providers"].values() for row in rows)
+    print(f"{sum(counts.values())} rows, {conflicts} with a second opinion: {counts}")
+
+
+if __name__ == "__main__":
+    main()
