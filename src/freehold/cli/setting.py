@@ -69,10 +69,10 @@ def look_around() -> str:
     """Discover providers and write them as configuration text."""
     # Discovery brings the HTTP client with it, a tenth of a second that commands with a file do without.
     from freehold.gateway.discover import as_toml, discover
-    from freehold.upstream.transport import AiohttpTransport
+    from freehold.upstream.transport import HttpTransport
 
     async def look() -> str:
-        transport = AiohttpTransport()
+        transport = HttpTransport()
         try:
             return as_toml(await discover(os.environ, ROWS, transport, now_s=time.time()))
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from freehold.gateway.world import World
 from freehold.identity.keys import Key
@@ -22,8 +22,7 @@ _WANTED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """One admitted request: its key and the few headers that mean something. `values` holds only wanted headers."""
 
     key: Key

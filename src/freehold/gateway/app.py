@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -19,7 +20,7 @@ from freehold.gateway.admin_app import build_admin_app
 from freehold.gateway.data_app import DataApp
 from freehold.gateway.logs import log
 from freehold.gateway.metrics import Metrics
-from freehold.gateway.protocol import DeadlineProtocol
+from freehold.gateway.protocol import FreeholdProtocol
 from freehold.gateway.world import Clock, Prices, World, build_fleet
 from freehold.identity.keys import Keys
 from freehold.kernel.errors import OperatorError
@@ -30,7 +31,7 @@ from freehold.ledger.store import SqliteStore, catch_up
 from freehold.perimeter.proof import prove
 from freehold.pricing.book import load as load_book
 from freehold.upstream.door import Health
-from freehold.upstream.transport import AiohttpTransport, Transport
+from freehold.upstream.transport import HttpTransport, Transport
 
 SYNC_EVERY_S = 1.0
 HEARTH = Path(__file__).parent.parent / "engines" / "hearth.gguf"
@@ -73,7 +74,7 @@ def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None
         keys=keys,
         ledger=ledger,
         budgets=Budgets(_spent(state, snapshot, keys, clock)),
-        transport=transport or AiohttpTransport(ca_bundle=_bundle(snapshot)),
+        transport=transport or HttpTransport(ca_bundle=_bundle(snapshot)),
         metrics=Metrics(),
         health=health,
         clock=clock,
@@ -82,7 +83,7 @@ def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None
 
 async def close(world: World) -> None:
     """Close what `build` opened."""
-    if isinstance(world.transport, AiohttpTransport):
+    if isinstance(world.transport, HttpTransport):
         await world.transport.close()
     world.ledger.close()
     world.keys.close()
@@ -159,7 +160,7 @@ async def running(
     if engine is not None:
         engine.start()
         world.engine_ready = lambda: engine.is_ready or engine.failure is not None
-    options = {
+    options: dict[str, Any] = {
         "log_config": None,
         "access_log": False,
         "lifespan": "off",
@@ -167,9 +168,14 @@ async def running(
         "date_header": False,
         "timeout_graceful_shutdown": int(world.snapshot.server.drain),
         "ws": "none",
+        "proxy_headers": False,
     }
-    data = _Server(uvicorn.Config(DataApp(world), http=DeadlineProtocol, timeout_keep_alive=75, **options))  # type: ignore[arg-type]  # uvicorn takes any ASGI callable
-    admin = _Server(uvicorn.Config(build_admin_app(world), **options))  # type: ignore[arg-type]
+    data = _Server(
+        uvicorn.Config(
+            DataApp(world), http=_protocol(world.snapshot.server.body_timeout), timeout_keep_alive=75, **options
+        )
+    )
+    admin = _Server(uvicorn.Config(build_admin_app(world), **options))
     tasks = [
         asyncio.ensure_future(server.serve(sockets=[sock])) for server, sock in zip((data, admin), sockets, strict=True)
     ]
@@ -192,6 +198,10 @@ async def running(
         if engine is not None:
             await engine.stop()
         await close(world)
+
+
+def _protocol(deadline_s: float) -> type[FreeholdProtocol]:
+    return type("Connection", (FreeholdProtocol,), {"deadline_s": deadline_s})
 
 
 async def _keep_synced(world: World) -> None:

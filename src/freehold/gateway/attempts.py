@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -26,8 +25,7 @@ from freehold.wire import sse
 from freehold.wire.call import Call
 
 
-@dataclass(frozen=True, slots=True)
-class Answering:
+class Answering(msgspec.Struct, frozen=True):
     """A target that has begun to answer: a whole body, or a stream whose first events are here."""
 
     response: Response
@@ -106,6 +104,7 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
 
 async def _whole(run: Run, response: Response) -> Answering:
     body = await response.whole()
+    response.finish()
     assert run.grant is not None
     try:
         answer = wire.read_answer(body)

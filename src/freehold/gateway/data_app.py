@@ -15,6 +15,7 @@ from freehold.gateway.admission import Caller, admit, wanted
 from freehold.gateway.delivery import Headers
 from freehold.gateway.logs import log_bug
 from freehold.gateway.pipeline import refuse, serve
+from freehold.gateway.protocol import SCOPE_KEY
 from freehold.gateway.world import World, served_names
 from freehold.kernel.errors import Bug, CallerError, FreeholdError, OperatorError
 from freehold.perimeter.ruling import rule
@@ -80,56 +81,42 @@ class DataApp:
             await self._models(caller, path, reply)
             return
         raw = await self._body(values, receive)
-        await self._call(caller, endpoint, raw, receive, reply)
+        await self._call(caller, endpoint, raw, scope, reply)
 
-    async def _call(self, caller: Caller, endpoint: Endpoint, raw: bytes, receive: Receive, reply: AsgiReply) -> None:
-        """Serve, and cancel at once when the caller leaves."""
-        task = asyncio.current_task()
-        assert task is not None
-        left = False
-
-        def leave(_: asyncio.Future[Any]) -> None:
-            nonlocal left
-            if not watcher.cancelled():
-                left = True
-                task.cancel()
-
-        watcher = asyncio.ensure_future(receive())
-        watcher.add_done_callback(leave)
+    async def _call(self, caller: Caller, endpoint: Endpoint, raw: bytes, scope: Scope, reply: AsgiReply) -> None:
+        """Serve; the connection cancels this task when the caller leaves."""
+        connection = scope[SCOPE_KEY]
+        connection.serving = asyncio.current_task()
         self.world.metrics.in_flight.inc()
         try:
             await serve(self.world, caller, endpoint, raw, reply)
         except asyncio.CancelledError:
-            if not left:
-                raise
-            task.uncancel()
+            if not connection.transport.is_closing():
+                raise  # the server is being stopped; else there is nobody left to answer
         finally:
             self.world.metrics.in_flight.dec()
-            watcher.remove_done_callback(leave)
-            watcher.cancel()
+            connection.serving = None
 
     async def _body(self, values: dict[bytes, str], receive: Receive) -> bytes:
-        """Read the body, counting. Raises CallerError 413, or 408 for one that takes too long."""
+        """Read the body, counting. Raises CallerError 413. How long it may take is the connection's to say."""
         limits = self.world.snapshot.server
         length = values.get(b"content-length", "")
         if length.isdigit() and int(length) > limits.max_body_bytes:
             raise _too_large(limits.max_body_bytes)
         parts, size = [], 0
-        try:
-            async with asyncio.timeout(limits.body_timeout):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise CallerError("The caller left before the body was complete.", code="request.incomplete")
-                    part: bytes = message.get("body", b"")
-                    size += len(part)
-                    if size > limits.max_body_bytes:
-                        raise _too_large(limits.max_body_bytes)
-                    parts.append(part)
-                    if not message.get("more_body"):
-                        return parts[0] if len(parts) == 1 else b"".join(parts)
-        except TimeoutError:
-            raise CallerError("The body did not arrive in time.", code="request.timeout", status=408) from None
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise CallerError(
+                    "The caller left, or was too slow, before the body was complete.", code="request.incomplete"
+                )
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > limits.max_body_bytes:
+                raise _too_large(limits.max_body_bytes)
+            parts.append(part)
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _health(self, which: str, reply: AsgiReply) -> None:
         ok, words = (True, "ok") if which == "healthz" else readiness(self.world)

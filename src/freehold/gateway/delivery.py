@@ -22,6 +22,12 @@ from freehold.wire.call import Call
 Headers = list[tuple[bytes, bytes]]
 
 
+class Digest(Protocol):
+    """A running hash."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
 class Reply(Protocol):
     """How an answer leaves: one whole body, or a head and then parts."""
 
@@ -46,14 +52,34 @@ async def deliver_whole(run: Run, answering: Answering, reply: Reply) -> None:
 
 async def deliver_stream(run: Run, call: Call, answering: Answering, reply: Reply) -> None:
     """Pass a stream on until it ends, then settle."""
-    assert answering.chunks is not None
-    assert answering.reader is not None
-    assert run.grant is not None
-    progress, digest, secret = wire.Progress(call), hashlib.sha256(), run.grant.provider.key
+    progress, digest = wire.Progress(call), hashlib.sha256()
     run.life.to(State.STREAMING)
     run.first_byte_ms = run.elapsed_ms()
     await reply.begin(answer_headers(run, answering, cost=None))
-    events = list(answering.first)
+    try:
+        await _relay(run, progress, answering, reply, digest)
+        answering.response.finish()
+    except UpstreamError as error:
+        await _break_off(run, progress, reply, error)
+        return
+    finally:
+        answering.response.close()
+    if not progress.is_done:
+        await reply.part(sse.write(wire.DONE))
+    _take_usage(run, progress)
+    run.answer = run.world.ledger.commit(digest.digest())
+    run.tried("ok")
+    run.settle("ok", status=200)
+    await reply.end()
+
+
+async def _relay(run: Run, progress: wire.Progress, answering: Answering, reply: Reply, digest: Digest) -> None:
+    """Pass events on as they come. Raises UpstreamError if the stream is not an answer or ends before it is complete."""
+    assert answering.chunks is not None
+    assert answering.reader is not None
+    assert run.grant is not None
+    name, secret = run.grant.provider.name, run.grant.provider.key
+    events: list[sse.Event] = list(answering.first)
     try:
         while True:
             kept = [event.raw for event in events if progress.take(event.data)]
@@ -62,47 +88,18 @@ async def deliver_stream(run: Run, call: Call, answering: Answering, reply: Repl
                 data = door.scrub(b"".join(kept), secret)
                 digest.update(data)
                 await reply.part(data)
-            if progress.is_done or progress.error is not None:
+            if progress.error is not None:
                 break
+            if progress.is_done:
+                return
             chunk = await anext(answering.chunks, None)
-            if chunk is None:
-                events = answering.reader.close()
-                if not events:
-                    break
-            else:
-                events = answering.reader.feed(chunk)
+            events = answering.reader.feed(chunk) if chunk is not None else answering.reader.close()
+            if chunk is None and not events:
+                break
     except (wire.InvalidAnswer, sse.EventTooLong):
-        await _break_off(
-            run,
-            progress,
-            reply,
-            UpstreamError(
-                f"{run.grant.provider.name!r} sent something that is not an answer.", code="upstream.invalid_answer"
-            ),
-        )
-        return
-    except UpstreamError as error:
-        await _break_off(run, progress, reply, error)
-        return
-    finally:
-        answering.response.close()
+        raise UpstreamError(f"{name!r} sent something that is not an answer.", code="upstream.invalid_answer") from None
     if progress.error is not None or not progress.is_complete:
-        await _break_off(
-            run,
-            progress,
-            reply,
-            UpstreamError(
-                f"{run.grant.provider.name!r} ended the stream before the answer was complete.", code="upstream.cut"
-            ),
-        )
-        return
-    if not progress.is_done:
-        await reply.part(sse.write(wire.DONE))
-    _take_usage(run, progress)
-    run.answer = run.world.ledger.commit(digest.digest())
-    run.tried("ok")
-    run.settle("ok", status=200)
-    await reply.end()
+        raise UpstreamError(f"{name!r} ended the stream before the answer was complete.", code="upstream.cut")
 
 
 async def _break_off(run: Run, progress: wire.Progress, reply: Reply, error: FreeholdError) -> None:

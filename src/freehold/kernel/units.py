@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NewType
 
+import msgspec
+
 Usd = NewType("Usd", Decimal)  # United States dollars, exact
 ZERO = Usd(Decimal(0))
 MTOK = Decimal(1_000_000)  # prices are written per million tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True):
     """Tokens of one call in disjoint classes: their sum is what the provider counted.
 
     input: prompt tokens read fresh; cache_read, cache_write: prompt tokens read from or written to the provider's cache;

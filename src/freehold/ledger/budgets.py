@@ -30,6 +30,7 @@ class _Account:
     period_start_ms: int
     spent: Decimal
     held: Decimal
+    period_end_ms: int = 0  # until when period_start_ms is known to hold
 
 
 class Budgets:
@@ -73,12 +74,15 @@ class Budgets:
         hold.scopes = ()
 
     def _account(self, scope: str, period: Period, now_ms: int) -> _Account:
-        start = period_start_ms(period, now_ms)
         account = self._accounts.get(scope)
+        if account is not None and account.period_start_ms <= now_ms < account.period_end_ms:
+            return account
+        start = period_start_ms(period, now_ms)
         if account is None:
             account = self._accounts[scope] = _Account(start, Decimal(0), Decimal(0))
         elif account.period_start_ms != start:
             account.period_start_ms, account.spent = start, Decimal(0)
+        account.period_end_ms = now_ms - now_ms % 3_600_000 + 3_600_000  # a period never ends within an hour (UTC)
         return account
 
 

@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,7 @@ NowMs = Callable[[], int]
 SYNC_EVERY_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """How a call ended, as it is written.
 
     outcome: ok, refused, failed, cancelled (the caller left), cut (the stream broke off), lost (Freehold was killed).

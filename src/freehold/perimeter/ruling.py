@@ -6,15 +6,14 @@ a caller may only raise; what cannot be read counts as restricted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.snapshot import Provider, Snapshot, Target
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(msgspec.Struct, frozen=True):
     """What the perimeter decided: effective class, zones that it allows, and why, in words without content."""
 
     class_: Class
@@ -22,8 +21,7 @@ class Ruling:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(msgspec.Struct, frozen=True):
     """Everything that was declared about a call's class, as found.
 
     key: the class on the key, None if it has none; bound: the workload that the key is bound to;

@@ -73,8 +73,7 @@ class Book:
         return self.rows.get(provider, {}).get(model)
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """What a call cost. amount is None when no price is known: never zero by default.
 
     source: where the price is from; is_estimate: the tokens were not reported and had to be guessed.
@@ -89,7 +88,8 @@ class Charge:
 class Tariff:
     """The rates of one target, ready to multiply; `hourly` is an own machine's cost, allocated later.
 
-    `per_token` keeps, for each tier, the dollars for one token of each class in the order of `Tokens`' fields.
+    `per_token` keeps, for each tier, the dollars for one token of each class in the order of `Tokens`' fields;
+    `worst` the highest dollars for one prompt token and one completion token, for holding money back.
     """
 
     source: str
@@ -97,8 +97,10 @@ class Tariff:
     hourly: Decimal | None = None
     opinions: tuple[Rates, ...] = ()
     per_token: tuple[tuple[int, tuple[Decimal, ...]], ...] = field(default=(), init=False)
+    worst: tuple[Decimal, Decimal] = field(default=(Decimal(0), Decimal(0)), init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "worst", self._worst())
         object.__setattr__(
             self, "per_token", tuple((tier.above, _per_token(tier, self.tiers[0])) for tier in reversed(self.tiers))
         )
@@ -115,7 +117,7 @@ class Tariff:
                 )
         raise AssertionError("a tariff begins with its base tier")
 
-    def worst_rates(self) -> tuple[Decimal, Decimal]:
+    def _worst(self) -> tuple[Decimal, Decimal]:
         """The highest dollars for one prompt token and one completion token over all tiers and opinions, for holding money back."""
         every = [_per_token(rates, self.tiers[0]) for rates in (*self.tiers, *self.opinions)]
         prompt = max(max(each[0], each[1], each[2], each[5]) for each in every)
@@ -156,7 +158,7 @@ def quote(rates: Tariff | None, prompt_bound: int, output_bound: int) -> Usd | N
     """The most that a call can cost: prompt_bound and output_bound are upper bounds in tokens; None for an unknown price."""
     if rates is None:
         return None
-    prompt, completion = rates.worst_rates()
+    prompt, completion = rates.worst
     return Usd(prompt_bound * prompt + output_bound * completion)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from freehold.kernel.classes import Zone
 from freehold.kernel.errors import CallerError, PolicyRefusal
@@ -32,8 +34,7 @@ class Fleet:
     spread: Callable[[], float] = lambda: 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(msgspec.Struct, frozen=True):
     """A target that will not be tried, and why."""
 
     target: Target
@@ -41,8 +42,7 @@ class Skip:
     is_forbidden: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """What a model name means: groups of targets, and the workload that brought them, if any.
 
     name: the name as configuration knows it, which is safe to write down; what a caller wrote may be anything.
@@ -53,12 +53,11 @@ class Choice:
     workload: Workload | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Ordered attempts, and what was left out."""
 
     attempts: tuple[Target, ...]
-    skipped: tuple[Skip, ...] = field(default=())
+    skipped: tuple[Skip, ...] = ()
 
 
 def resolve(

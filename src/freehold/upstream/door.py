@@ -155,6 +155,7 @@ async def list_models(transport: Transport, grant: Grant, *, deadline_s: float) 
         async with asyncio.timeout(deadline_s):
             response = await transport.send(grant, Request("GET", "models", None))
             body = await response.whole()
+            response.finish()
         if response.status != 200:
             raise UpstreamError(
                 f"{grant.provider.name!r} answered {response.status} to a probe.", code="upstream.failed"
@@ -177,10 +178,11 @@ async def _head_of(response: Response) -> bytes:
         async for chunk in response.chunks():
             kept += chunk
             if len(kept) > _ERROR_LIMIT:
-                break
+                return kept[:_ERROR_LIMIT]
+        response.finish()
     except UpstreamError:
         pass  # the status already says what happened
-    return kept[:_ERROR_LIMIT]
+    return kept
 
 
 def _is_json(body: bytes) -> bool:
