@@ -16,8 +16,23 @@ CONNECTIONS = 32
 class Client(asyncio.Protocol):
     """One connection; knows just enough HTTP to see where an answer ends."""
 
-    def __init__(self, request: bytes, is_stream: bool, budget: list[int], times: list[float], errors: list[bytes], done: asyncio.Future[None]) -> None:
-        self.request, self.is_stream, self.budget, self.times, self.errors, self.done = request, is_stream, budget, times, errors, done
+    def __init__(
+        self,
+        request: bytes,
+        is_stream: bool,
+        budget: list[int],
+        times: list[float],
+        errors: list[bytes],
+        done: asyncio.Future[None],
+    ) -> None:
+        self.request, self.is_stream, self.budget, self.times, self.errors, self.done = (
+            request,
+            is_stream,
+            budget,
+            times,
+            errors,
+            done,
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
@@ -60,17 +75,31 @@ async def main(port: int, key: str, model: str, kind: str, calls: int) -> None:
     if kind == "stream":
         body["stream"] = True
     data = json.dumps(body, separators=(",", ":")).encode()
-    request = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+    request = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+        + data
+    )
     loop, budget, times, errors = asyncio.get_running_loop(), [calls], [], []
     waits = []
     for _ in range(min(CONNECTIONS, calls)):
         done = loop.create_future()
         waits.append(done)
-        await loop.create_connection(lambda done=done: Client(request, kind == "stream", budget, times, errors, done), "127.0.0.1", port)
+        await loop.create_connection(
+            lambda done=done: Client(request, kind == "stream", budget, times, errors, done), "127.0.0.1", port
+        )
     await asyncio.gather(*waits)
     times.sort()
     errors_found = len(errors) + calls - len(times)
-    print(json.dumps({"p50_ms": statistics.median(times) * 1000, "p99_ms": times[int(len(times) * 0.99)] * 1000, "errors": errors_found, "first_error": errors[0].decode("latin-1") if errors else ""}))
+    print(
+        json.dumps(
+            {
+                "p50_ms": statistics.median(times) * 1000,
+                "p99_ms": times[int(len(times) * 0.99)] * 1000,
+                "errors": errors_found,
+                "first_error": errors[0].decode("latin-1") if errors else "",
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -102,9 +102,13 @@ def start_freehold(stack: ExitStack, folder: Path) -> tuple[Side, float]:
         '[workloads.bench]\nclass = "restricted"\ntargets = ["rack/bench"]\nbudget = "1000000 USD/month"\n'
     )
     program = str(Path(sys.executable).parent / "freehold")
-    made = subprocess.check_output([program, "keys", "create", "--name", "bench", "--workload", "bench", "--json"], cwd=folder)
+    made = subprocess.check_output(
+        [program, "keys", "create", "--name", "bench", "--workload", "bench", "--json"], cwd=folder
+    )
     began = time.monotonic()
-    process = start(stack, [program, "up", "--no-hello", "--port", str(FREEHOLD), "--admin-port", str(ADMIN)], cwd=folder)
+    process = start(
+        stack, [program, "up", "--no-hello", "--port", str(FREEHOLD), "--admin-port", str(ADMIN)], cwd=folder
+    )
     wait_for(FREEHOLD)
     return Side("Freehold", FREEHOLD, lambda: [process.pid], key=json.loads(made)["key"]), time.monotonic() - began
 
@@ -116,7 +120,7 @@ def start_nginx(stack: ExitStack, folder: Path) -> Side | None:
     (folder / "nginx.conf").write_text(
         f"daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log /dev/null;\nevents {{ worker_connections 1024; }}\n"
         f"http {{ access_log off; upstream u {{ server 127.0.0.1:{UPSTREAM}; keepalive 64; }}\n"
-        f" server {{ listen 127.0.0.1:{NGINX}; keepalive_requests 1000000; location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffering off; }} }} }}\n"
+        f' server {{ listen 127.0.0.1:{NGINX}; keepalive_requests 1000000; location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }} }} }}\n'
     )
     process = start(stack, [program, "-c", str(folder / "nginx.conf"), "-p", str(folder)])
     time.sleep(0.5)
@@ -130,7 +134,11 @@ def start_litellm(stack: ExitStack, folder: Path) -> Side:
     )
     program = HERE.parent / ".venv-litellm/bin/litellm"
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
-    process = start(stack, [str(program), "--config", str(folder / "litellm.yaml"), "--port", str(LITELLM), "--host", "127.0.0.1"], env=environment)
+    process = start(
+        stack,
+        [str(program), "--config", str(folder / "litellm.yaml"), "--port", str(LITELLM), "--host", "127.0.0.1"],
+        env=environment,
+    )
     wait_for(LITELLM, "/health/liveliness", 120)
     return Side("LiteLLM 1.109.1", LITELLM, lambda: [process.pid], key="sk-bench")
 
@@ -149,12 +157,19 @@ def import_ms() -> float:
 
 def table(sides: list[Side]) -> str:
     base = next((side for side in sides if side.name.startswith("nginx")), None)
-    rows = ["| | unary CPU µs | × nginx | p50 ms | p99 ms | stream of 64, CPU µs | × nginx | p50 ms | MB |", "|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    rows = [
+        "| | unary CPU µs | × nginx | p50 ms | p99 ms | stream of 64, CPU µs | × nginx | p50 ms | MB |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     for side in sides:
         cells = [side.name]
         for kind in ("unary", "stream"):
             cpu = statistics.median(side.cpu_us[kind])
-            cells += [f"{cpu:,.0f}", f"{cpu / statistics.median(base.cpu_us[kind]):.1f}" if base else "–", f"{statistics.median(side.p50_ms[kind]):.1f}"]
+            cells += [
+                f"{cpu:,.0f}",
+                f"{cpu / statistics.median(base.cpu_us[kind]):.1f}" if base else "–",
+                f"{statistics.median(side.p50_ms[kind]):.1f}",
+            ]
             if kind == "unary":
                 cells.append(f"{statistics.median(side.p99_ms[kind]):.1f}")
         rows.append("| " + " | ".join([*cells, f"{side.rss_mb:.0f}"]) + " |")
@@ -183,10 +198,14 @@ def main() -> None:
                 share = 20 if side.name.startswith("LiteLLM") else 1
                 load(side, "unary", max(100, options.calls // share))
                 load(side, "stream", max(25, options.calls // 4 // share))
-        print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}; median of {options.rounds} rounds\n")
+        print(
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}; median of {options.rounds} rounds\n"
+        )
         print(table(sides))
         calls = 500 + options.rounds * (options.calls + options.calls // 4)
-        print(f"\nFreehold: ready in {ready_s:.2f} s, import {import_ms():.0f} ms, resident {first_mb:.0f} MB after 500 calls and {freehold.rss_mb:.0f} MB after {calls:,}.")
+        print(
+            f"\nFreehold: ready in {ready_s:.2f} s, import {import_ms():.0f} ms, resident {first_mb:.0f} MB after 500 calls and {freehold.rss_mb:.0f} MB after {calls:,}."
+        )
 
 
 if __name__ == "__main__":

@@ -9,20 +9,35 @@ import sys
 import uvloop
 
 TEXT = "x" * 700
-UNARY = json.dumps({
-    "id": "chatcmpl-bench", "object": "chat.completion", "created": 1, "model": "bench",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 200, "completion_tokens": 180, "total_tokens": 380},
-}).encode()
+UNARY = json.dumps(
+    {
+        "id": "chatcmpl-bench",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "bench",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 200, "completion_tokens": 180, "total_tokens": 380},
+    }
+).encode()
 
 
 def _event(choices: list[object], **more: object) -> bytes:
-    head = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1, "model": "bench", "choices": choices, **more}
+    head = {
+        "id": "chatcmpl-bench",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "bench",
+        "choices": choices,
+        **more,
+    }
     return b"data: " + json.dumps(head).encode() + b"\n\n"
 
 
 EVENTS = [_event([{"index": 0, "delta": {"content": " word"}, "finish_reason": None}]) for _ in range(62)]
-EVENTS += [_event([{"index": 0, "delta": {}, "finish_reason": "stop"}]), _event([], usage={"prompt_tokens": 200, "completion_tokens": 62, "total_tokens": 262})]
+EVENTS += [
+    _event([{"index": 0, "delta": {}, "finish_reason": "stop"}]),
+    _event([], usage={"prompt_tokens": 200, "completion_tokens": 62, "total_tokens": 262}),
+]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(UNARY)
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -51,14 +51,16 @@ def _pieces(connection: http.client.HTTPConnection, response: http.client.HTTPRe
     try:
         for line in response:
             if line.startswith(b"data: ") and line.strip() != b"data: [DONE]":
-                event = json.loads(line[6:])
-                if "error" in event:
-                    raise OperatorError(event["error"]["message"], code=event["error"]["code"] or "upstream.cut")
-                for choice in event.get("choices") or ():
-                    if text := (choice.get("delta") or {}).get("content"):
-                        yield text
+                yield _text_of(json.loads(line[6:]))
     finally:
         connection.close()
+
+
+def _text_of(event: dict[str, Any]) -> str:
+    """The text that a stream's event adds. Raises OperatorError if the stream broke off."""
+    if "error" in event:
+        raise OperatorError(event["error"]["message"], code=event["error"]["code"] or "upstream.cut")
+    return "".join((choice.get("delta") or {}).get("content") or "" for choice in event.get("choices") or ())
 
 
 def _send(

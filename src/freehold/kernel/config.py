@@ -100,7 +100,7 @@ def read(text: str, around: Surroundings, *, source: str | None = None) -> Snaps
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"line (\d+)", str(error))
         raise ConfigError(
-            name, [Problem(int(found.group(1)) if found else None, f"not valid TOML: {error}", "see https://toml.io")]
+            name, [Problem(int(found.group(1)) if found else text.count("\n") + 1, f"not valid TOML: {error}", "see https://toml.io")]
         ) from None
     return _Reader(tree, text, around, source).read()
 
@@ -490,6 +490,7 @@ def line_of(text: str, path: tuple[str, ...]) -> int | None:
             here = table + tuple(part.strip("\"'") for part in key.group(1).split("."))
         else:
             continue
-        if here == path[: len(here)] and len(here) > depth:
-            best, depth = number, len(here)
+        shared = min(len(here), len(path))
+        if here[:shared] == path[:shared] and shared > depth:
+            best, depth = number, shared
     return best

@@ -261,7 +261,8 @@ def stream_events(request: Received, behaviour: Behaviour) -> Iterable[bytes]:
         "model": asked["model"],
     }
 
-    def event(choices: list[Any], **more: Any) -> bytes:
+    def event(choices: list[Any], usage: dict[str, int] | None = None) -> bytes:
+        more = {"usage": usage} if usage is not None else {}
         return b"data: " + json.dumps({**head, "choices": choices, **more}).encode() + b"\n\n"
 
     for at, word in enumerate(behaviour.words):

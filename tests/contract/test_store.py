@@ -1,0 +1,93 @@
+"""One suite for every index over the log. SQLite is the one there is; Postgres will join the list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from freehold.kernel.errors import CallerError
+from freehold.ledger.store import Place, SqliteStore, Store, catch_up
+
+Make = Callable[[], Store]
+
+
+@pytest.fixture(params=["sqlite"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    made: list[Store] = []
+
+    def one() -> Store:
+        made.append(SqliteStore(tmp_path / "index.db"))
+        return made[-1]
+
+    yield one
+    for store in made:
+        store.close()
+
+
+def receipt(call: str, **more: Any) -> dict[str, Any]:
+    tokens = {"input": 3, "cache_read": 2, "cache_write": 0, "output": 4, "reasoning": 1, "audio_in": 0, "audio_out": 0}
+    base = {"kind": "settled", "call": call, "at_ms": 1_795_500_000_000, "key": "k", "workload": "w", "model": "m", "target": "a/m", "zone": "inside", "class": "public", "outcome": "ok", "tokens": tokens, "cost_usd": "0.1"}
+    return base | more
+
+
+def write_log(folder: Path, *receipts: dict[str, Any], segment: int = 1) -> None:
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{segment:08d}.jsonl").open("ab") as file:
+        for one in receipts:
+            file.write(json.dumps(one, separators=(",", ":")).encode() + b"\n")
+
+
+def test_sums_are_exact(make: Make, tmp_path: Path) -> None:
+    """A thousand times a tenth is a hundred, and 1e-12 is not lost."""
+    write_log(tmp_path / "log", *(receipt(f"c{at}") for at in range(1000)), receipt("tiny", cost_usd="0.000000000001"))
+    store = make()
+    assert catch_up(store, tmp_path / "log") == 1001
+    (row,) = store.usage(())
+    assert (row.calls, row.input_tokens, row.output_tokens, row.cost_usd) == (1001, 5005, 5005, Decimal("100.000000000001"))
+
+
+def test_a_receipt_counts_once_whoever_reads_it(make: Make, tmp_path: Path) -> None:
+    write_log(tmp_path / "log", receipt("a"), receipt("b"))
+    one, other = make(), make()
+    stale = one.place()
+    assert catch_up(other, tmp_path / "log") == 2
+    assert one.add([receipt("a")], stale, Place("00000001.jsonl", 10)) is False
+    write_log(tmp_path / "log", receipt("c"), segment=2)
+    assert catch_up(one, tmp_path / "log") == 1
+    assert one.usage(())[0].calls == 3
+
+
+def test_a_half_written_line_is_read_later(make: Make, tmp_path: Path) -> None:
+    write_log(tmp_path / "log", receipt("a"))
+    path = tmp_path / "log" / "00000001.jsonl"
+    line = json.dumps(receipt("b"), separators=(",", ":")).encode() + b"\n"
+    path.write_bytes(path.read_bytes() + line[:20])
+    store = make()
+    assert catch_up(store, tmp_path / "log") == 1
+    path.write_bytes(path.read_bytes() + line[20:])
+    assert catch_up(store, tmp_path / "log") == 1
+
+
+def test_groups_times_and_unknown_prices(make: Make, tmp_path: Path) -> None:
+    day = 86_400_000
+    write_log(tmp_path / "log", receipt("a"), receipt("b", cost_usd=None, at_ms=1_795_500_000_000 + day), receipt("c", outcome="refused", cost_usd=None, target=None, workload=None))
+    store = make()
+    catch_up(store, tmp_path / "log")
+    rows = {(row.group["day"], row.group["outcome"]): row for row in store.usage(("day", "outcome"))}
+    assert rows[("2026-11-25", "ok")].unpriced == 1
+    assert rows[("2026-11-24", "refused")].unpriced == 0, "what was refused has no price to know"
+    assert store.usage((), since_ms=1_795_500_000_000 + 1)[0].calls == 1
+    assert store.usage(("workload",))[0].group == {"workload": ""}
+    with pytest.raises(CallerError):
+        store.usage(("call; drop table receipt",))
+
+
+def test_an_empty_log_is_no_usage(make: Make, tmp_path: Path) -> None:
+    store = make()
+    assert catch_up(store, tmp_path / "nothing") == 0
+    assert store.usage(("model",)) == []
