@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import hypothesis  # noqa: F401 - loaded before any test has filled the stack: its late import trips a bug of CPython 3.11
 import pytest
 
 from freehold.kernel.config import Surroundings, read
@@ -39,7 +40,11 @@ def free_port() -> int:
 def clean_env(**more: str) -> dict[str, str]:
     """The environment without anybody's keys or proxies."""
     unwanted = ("_API_KEY", "_TOKEN", "_PROXY", "_proxy")
-    return {name: value for name, value in os.environ.items() if not name.endswith(unwanted) and not name.startswith("FREEHOLD")} | more
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.endswith(unwanted) and not name.startswith("FREEHOLD")
+    } | more
 
 
 def snapshot_of(text: str = "", **env: str) -> Snapshot:
@@ -67,13 +72,31 @@ class Freehold:
 
     def run(self, *arguments: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run another command beside it."""
-        return subprocess.run([*PROGRAM, *arguments], cwd=self.folder, env=self.env, capture_output=True, text=True, check=check, input=text, timeout=60)
+        return subprocess.run(
+            [*PROGRAM, *arguments],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=check,
+            input=text,
+            timeout=60,
+        )
 
     def key(self, *arguments: str) -> str:
         return str(json.loads(self.run("keys", "create", "--name", "test", "--json", *arguments).stdout)["key"])
 
     def start(self, *arguments: str, wait: bool = True) -> Freehold:
-        command = [*PROGRAM, "up", "--no-hello", "--port", str(self.port), "--admin-port", str(self.admin_port), *arguments]
+        command = [
+            *PROGRAM,
+            "up",
+            "--no-hello",
+            "--port",
+            str(self.port),
+            "--admin-port",
+            str(self.admin_port),
+            *arguments,
+        ]
         with (self.folder / "out.txt").open("ab") as out:
             self.process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=out, stderr=out)
         if wait:
@@ -107,7 +130,12 @@ class Freehold:
         self.process.wait(10)
 
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for path in sorted((self.state / "log").glob("*.jsonl")) for line in path.read_bytes().split(b"\n") if line]
+        return [
+            json.loads(line)
+            for path in sorted((self.state / "log").glob("*.jsonl"))
+            for line in path.read_bytes().split(b"\n")
+            if line
+        ]
 
     def settled(self) -> list[dict[str, Any]]:
         return [record for record in self.records() if record["kind"] == "settled"]
@@ -164,7 +192,7 @@ def two_zones(inside: Standin, outside: Standin) -> str:
     return (
         NO_ENGINE
         + f'[providers.rack]\nbase_url = "{inside.base_url}"\nzone = "inside"\nretries = 0\nprices = {{ m = {{ input = 0.0, output = 0.0 }} }}\n'
-        + 'timeouts = { connect = 2.0, first_byte = 0.5, silence = 0.5, total = 5.0 }\n'
+        + "timeouts = { connect = 2.0, first_byte = 0.5, silence = 0.5, total = 5.0 }\n"
         + f'[providers.cloud]\nbase_url = "{outside.base_url}"\nkey = "env:CLOUD"\nretries = 0\nprices = {{ m = {{ input = 1.0, output = 2.0 }} }}\n'
         + '[workloads.open]\nclass = "public"\ntargets = ["rack/m", "cloud/m"]\n'
         + '[workloads.closed]\nclass = "restricted"\ntargets = ["rack/m"]\n'

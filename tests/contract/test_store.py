@@ -31,7 +31,20 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
 
 def receipt(call: str, **more: Any) -> dict[str, Any]:
     tokens = {"input": 3, "cache_read": 2, "cache_write": 0, "output": 4, "reasoning": 1, "audio_in": 0, "audio_out": 0}
-    base = {"kind": "settled", "call": call, "at_ms": 1_795_500_000_000, "key": "k", "workload": "w", "model": "m", "target": "a/m", "zone": "inside", "class": "public", "outcome": "ok", "tokens": tokens, "cost_usd": "0.1"}
+    base = {
+        "kind": "settled",
+        "call": call,
+        "at_ms": 1_795_500_000_000,
+        "key": "k",
+        "workload": "w",
+        "model": "m",
+        "target": "a/m",
+        "zone": "inside",
+        "class": "public",
+        "outcome": "ok",
+        "tokens": tokens,
+        "cost_usd": "0.1",
+    }
     return base | more
 
 
@@ -48,7 +61,12 @@ def test_sums_are_exact(make: Make, tmp_path: Path) -> None:
     store = make()
     assert catch_up(store, tmp_path / "log") == 1001
     (row,) = store.usage(())
-    assert (row.calls, row.input_tokens, row.output_tokens, row.cost_usd) == (1001, 5005, 5005, Decimal("100.000000000001"))
+    assert (row.calls, row.input_tokens, row.output_tokens, row.cost_usd) == (
+        1001,
+        5005,
+        5005,
+        Decimal("100.000000000001"),
+    )
 
 
 def test_a_receipt_counts_once_whoever_reads_it(make: Make, tmp_path: Path) -> None:
@@ -75,7 +93,12 @@ def test_a_half_written_line_is_read_later(make: Make, tmp_path: Path) -> None:
 
 def test_groups_times_and_unknown_prices(make: Make, tmp_path: Path) -> None:
     day = 86_400_000
-    write_log(tmp_path / "log", receipt("a"), receipt("b", cost_usd=None, at_ms=1_795_500_000_000 + day), receipt("c", outcome="refused", cost_usd=None, target=None, workload=None))
+    write_log(
+        tmp_path / "log",
+        receipt("a"),
+        receipt("b", cost_usd=None, at_ms=1_795_500_000_000 + day),
+        receipt("c", outcome="refused", cost_usd=None, target=None, workload=None),
+    )
     store = make()
     catch_up(store, tmp_path / "log")
     rows = {(row.group["day"], row.group["outcome"]): row for row in store.usage(("day", "outcome"))}

@@ -27,33 +27,143 @@ def test_an_empty_file_has_the_built_in_provider() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "reason", "mend"),
     [
-        pytest.param("[providers.rack]\nbase_url = 'http://10.0.0.5/v1'\nzonne = 'inside'", 3, "unknown key 'zonne'", "'zone'", id="unknown key"),
+        pytest.param(
+            "[providers.rack]\nbase_url = 'http://10.0.0.5/v1'\nzonne = 'inside'",
+            3,
+            "unknown key 'zonne'",
+            "'zone'",
+            id="unknown key",
+        ),
         pytest.param("[provider.rack]\nx = 1", 1, "unknown table or key 'provider'", "'providers'", id="unknown table"),
-        pytest.param("[providers.nowhere]\nzone = 'outside'", 1, "not a known provider and has no base_url", "add base_url", id="no address"),
-        pytest.param("[providers.openai]\nkey = 'sk-live-abc'", 2, "a key must be a reference", "env:NAME", id="literal key"),
-        pytest.param("[providers.openai]\nkey = 'env:NOT_SET'", 2, "NOT_SET is not set", "export NOT_SET", id="unset variable"),
+        pytest.param(
+            "[providers.nowhere]\nzone = 'outside'",
+            1,
+            "not a known provider and has no base_url",
+            "add base_url",
+            id="no address",
+        ),
+        pytest.param(
+            "[providers.openai]\nkey = 'sk-live-abc'", 2, "a key must be a reference", "env:NAME", id="literal key"
+        ),
+        pytest.param(
+            "[providers.openai]\nkey = 'env:NOT_SET'", 2, "NOT_SET is not set", "export NOT_SET", id="unset variable"
+        ),
         pytest.param("[providers.openai]\nkey = 'file:nope'", 2, "cannot be read", "path", id="missing key file"),
-        pytest.param("[providers.x]\nbase_url = 'https://models.corp/v1'\nzone = 'inside'", 3, "no proof of being inside", "addresses", id="host name inside"),
-        pytest.param("[providers.x]\nbase_url = 'https://models.corp/v1'\nzone = 'inside'\naddresses = ['ten']", 4, "not a network", "CIDR", id="bad network"),
-        pytest.param("[providers.x]\nbase_url = 'https://a.b/v1'\nzone = 'attested'", 3, "needs an attestation", "attestation =", id="attested without"),
+        pytest.param(
+            "[providers.x]\nbase_url = 'https://models.corp/v1'\nzone = 'inside'",
+            3,
+            "no proof of being inside",
+            "addresses",
+            id="host name inside",
+        ),
+        pytest.param(
+            "[providers.x]\nbase_url = 'https://models.corp/v1'\nzone = 'inside'\naddresses = ['ten']",
+            4,
+            "not a network",
+            "CIDR",
+            id="bad network",
+        ),
+        pytest.param(
+            "[providers.x]\nbase_url = 'https://a.b/v1'\nzone = 'attested'",
+            3,
+            "needs an attestation",
+            "attestation =",
+            id="attested without",
+        ),
         pytest.param("[providers.x]\nbase_url = 'http://a.b/v1'", 2, "plain text", "https", id="plain text outside"),
         pytest.param("[providers.x]\nbase_url = 'ftp://a.b/v1'", 2, "must be http(s)", "https://", id="scheme"),
-        pytest.param("[providers.x]\nbase_url = 'https://user:pw@a.b/v1'", 2, "without user", "https://", id="user in the address"),
-        pytest.param("[providers.x]\nbase_url = 'http://169.254.169.254/v1'", 2, "link-local, metadata", "own address", id="metadata"),
-        pytest.param("[providers.x]\nbase_url = 'http://[::ffff:169.254.169.254]/v1'", 2, "link-local, metadata", "own address", id="metadata as IPv6"),
-        pytest.param("[providers.x]\nbase_url = 'http://2852039166/v1'", 2, "unusual spelling", "four plain numbers", id="metadata as one number"),
-        pytest.param("[providers.x]\nbase_url = 'http://0xa9fea9fe/v1'", 2, "unusual spelling", "four plain numbers", id="metadata as hexadecimal"),
-        pytest.param("[providers.x]\nbase_url = 'http://0.0.0.0/v1'", 2, "unspecified", "own address", id="unspecified"),
-        pytest.param("[providers.builtin]\nbase_url = 'http://127.0.0.1/v1'", 1, "cannot be a provider's name", "[engine]", id="builtin is taken"),
-        pytest.param("[workloads.w]\ntargets = ['rak/m']\n" + RACK, 2, "'rak', which is not configured", "'rack'", id="unknown provider"),
-        pytest.param("[workloads.w]\ntargets = ['rack']\n" + RACK, 2, "not a target", "provider/model", id="not a target"),
+        pytest.param(
+            "[providers.x]\nbase_url = 'https://user:pw@a.b/v1'",
+            2,
+            "without user",
+            "https://",
+            id="user in the address",
+        ),
+        pytest.param(
+            "[providers.x]\nbase_url = 'http://169.254.169.254/v1'",
+            2,
+            "link-local, metadata",
+            "own address",
+            id="metadata",
+        ),
+        pytest.param(
+            "[providers.x]\nbase_url = 'http://[::ffff:169.254.169.254]/v1'",
+            2,
+            "link-local, metadata",
+            "own address",
+            id="metadata as IPv6",
+        ),
+        pytest.param(
+            "[providers.x]\nbase_url = 'http://2852039166/v1'",
+            2,
+            "unusual spelling",
+            "four plain numbers",
+            id="metadata as one number",
+        ),
+        pytest.param(
+            "[providers.x]\nbase_url = 'http://0xa9fea9fe/v1'",
+            2,
+            "unusual spelling",
+            "four plain numbers",
+            id="metadata as hexadecimal",
+        ),
+        pytest.param(
+            "[providers.x]\nbase_url = 'http://0.0.0.0/v1'", 2, "unspecified", "own address", id="unspecified"
+        ),
+        pytest.param(
+            "[providers.builtin]\nbase_url = 'http://127.0.0.1/v1'",
+            1,
+            "cannot be a provider's name",
+            "[engine]",
+            id="builtin is taken",
+        ),
+        pytest.param(
+            "[workloads.w]\ntargets = ['rak/m']\n" + RACK,
+            2,
+            "'rak', which is not configured",
+            "'rack'",
+            id="unknown provider",
+        ),
+        pytest.param(
+            "[workloads.w]\ntargets = ['rack']\n" + RACK, 2, "not a target", "provider/model", id="not a target"
+        ),
         pytest.param("[workloads.w]\ntargets = []", 2, "empty list", "at least one", id="no targets"),
-        pytest.param("[workloads.w]\nclass = 'restricted'", 1, "missing required field `targets`", "add targets", id="targets missing"),
+        pytest.param(
+            "[workloads.w]\nclass = 'restricted'",
+            1,
+            "missing required field `targets`",
+            "add targets",
+            id="targets missing",
+        ),
         pytest.param("[workloads.w]\ntargets = ['rack/m', 'rack/m']\n" + RACK, 2, "twice", "once", id="target twice"),
-        pytest.param("[workloads.w]\ntargets = ['rack/m']\nclass = 'secret'\n" + RACK, 3, "invalid enum value 'secret'", "reference", id="unknown class"),
-        pytest.param("[workloads.w]\ntargets = ['rack/m']\nbudget = '20 EUR/month'\n" + RACK, 3, "not a budget", "USD/month", id="bad budget"),
-        pytest.param("[workloads.w]\ntargets = ['builtin/hart']", 2, "does not list a model 'hart'", "'hearth'", id="unknown model"),
-        pytest.param("[classes]\nrestricted = ['inside', 'outside']", 2, "restricted may go to outside but the less sensitive confidential may not", "remove outside", id="not monotonic"),
+        pytest.param(
+            "[workloads.w]\ntargets = ['rack/m']\nclass = 'secret'\n" + RACK,
+            3,
+            "invalid enum value 'secret'",
+            "reference",
+            id="unknown class",
+        ),
+        pytest.param(
+            "[workloads.w]\ntargets = ['rack/m']\nbudget = '20 EUR/month'\n" + RACK,
+            3,
+            "not a budget",
+            "USD/month",
+            id="bad budget",
+        ),
+        pytest.param(
+            "[workloads.w]\ntargets = ['builtin/hart']",
+            2,
+            "does not list a model 'hart'",
+            "'hearth'",
+            id="unknown model",
+        ),
+        pytest.param(
+            "[classes]\nrestricted = ['inside', 'outside']",
+            2,
+            "restricted may go to outside but the less sensitive confidential may not",
+            "remove outside",
+            id="not monotonic",
+        ),
         pytest.param("[classes]\nrestricted = []", 2, "allows no zone at all", "inside", id="no zone"),
         pytest.param("[classes]\npublic = ['everywhere']", 2, "'everywhere'", "inside", id="unknown zone"),
         pytest.param("[server]\nmax_body_bytes = 0", 2, "server.max_body_bytes", "reference", id="zero limit"),
@@ -103,7 +213,11 @@ def test_an_expired_agreement_leaves_a_provider_outside() -> None:
 
 
 def test_prices_are_exact() -> None:
-    price = snapshot_of(RACK + "prices = { m = { input = 0.1, output = 0.30000000000000004 } }").providers["rack"].prices["m"]
+    price = (
+        snapshot_of(RACK + "prices = { m = { input = 0.1, output = 0.30000000000000004 } }")
+        .providers["rack"]
+        .prices["m"]
+    )
     assert (price.input, price.output) == (Decimal("0.1"), Decimal("0.30000000000000004"))
 
 
@@ -131,5 +245,12 @@ def test_any_text_is_read_or_explained(text: str) -> None:
 
 def test_the_schema_lists_every_table() -> None:
     schema = json_schema()
-    assert set(schema["$defs"]["Config"]["properties"]) == {"classes", "providers", "workloads", "server", "network", "engine"}
+    assert set(schema["$defs"]["Config"]["properties"]) == {
+        "classes",
+        "providers",
+        "workloads",
+        "server",
+        "network",
+        "engine",
+    }
     assert schema["$defs"]["Provider"]["additionalProperties"] is False

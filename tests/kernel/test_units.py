@@ -22,7 +22,10 @@ def test_keys_begin_with_fh() -> None:
     assert len(key) == 35
 
 
-@pytest.mark.parametrize(("amount", "text"), [("0", "0"), ("0.00", "0"), ("1E-7", "0.0000001"), ("100", "100"), ("1.50", "1.5"), ("1E+2", "100")])
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [("0", "0"), ("0.00", "0"), ("1E-7", "0.0000001"), ("100", "100"), ("1.50", "1.5"), ("1E+2", "100")],
+)
 def test_money_has_no_exponent_and_no_needless_zeros(amount: str, text: str) -> None:
     assert show_usd(Usd(Decimal(amount))) == text
 

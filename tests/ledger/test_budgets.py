@@ -56,7 +56,10 @@ def test_an_unknown_cost_counts_as_what_was_held() -> None:
 
 
 def test_a_new_period_begins_empty_and_keeps_what_is_held() -> None:
-    budgets, limits = Budgets({"key:k": (period_start_ms("day", NOW), Decimal("0.5"))}), {"key:k": Budget(Decimal(1), "day")}
+    budgets, limits = (
+        Budgets({"key:k": (period_start_ms("day", NOW), Decimal("0.5"))}),
+        {"key:k": Budget(Decimal(1), "day")},
+    )
     budgets.reserve(limits, usd("0.5"), now_ms=NOW)
     budgets.reserve(limits, usd("0.5"), now_ms=NOW + 24 * HOUR)
     with pytest.raises(PolicyRefusal):

@@ -21,8 +21,13 @@ from freehold.ledger import record as records
 from freehold.ledger.ledger import Ledger, Receipt
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(st.characters(blacklist_categories=("Cs",))),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(max_codepoint=127)), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.text(st.characters(blacklist_categories=("Cs",))),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(max_codepoint=127)), inner, max_size=3)
+    ),
     max_leaves=10,
 )
 
@@ -51,7 +56,19 @@ def receipt(call: str, outcome: str = "ok") -> Receipt:
 
 
 def intent(call: str) -> dict[str, Any]:
-    return {"call": call, "attempt": 1, "key": "key_1", "workload": None, "class": "public", "model": "m", "endpoint": "chat/completions", "is_stream": False, "target": "a/m", "zone": "inside", "held_usd": "0.5"}
+    return {
+        "call": call,
+        "attempt": 1,
+        "key": "key_1",
+        "workload": None,
+        "class": "public",
+        "model": "m",
+        "endpoint": "chat/completions",
+        "is_stream": False,
+        "target": "a/m",
+        "zone": "inside",
+        "held_usd": "0.5",
+    }
 
 
 def open_ledger(state: Path) -> Ledger:
@@ -86,8 +103,15 @@ async def test_a_killed_process_leaves_open_calls_that_are_settled_once(tmp_path
     assert sorted(terminal) == ["lost", "ok"]
     check = logs.verify(tmp_path / "log")
     assert check.problems == ()
-    lost = next(json.loads(line) for path in logs.segments(tmp_path / "log") for line, _ in logs.lines(path) if b'"lost"' in line)
-    assert (lost["call"], lost["cost_usd"], lost["is_estimate"]) == ("call_b", "0.5", True), "what was held counts, as an estimate"
+    lost = next(
+        json.loads(line)
+        for path in logs.segments(tmp_path / "log")
+        for line, _ in logs.lines(path)
+        if b'"lost"' in line
+    )
+    assert (lost["call"], lost["cost_usd"], lost["is_estimate"]) == ("call_b", "0.5", True), (
+        "what was held counts, as an estimate"
+    )
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
@@ -110,7 +134,11 @@ async def test_a_changed_record_breaks_the_chain(tmp_path: Path) -> None:
     path = logs.segments(tmp_path / "log")[0]
     good = path.read_bytes()
     lines = good.split(b"\n")
-    for bad in (good.replace(b"call_2", b"call_9", 1), b"\n".join([*lines[:3], *lines[4:]]), b"\n".join([lines[0], lines[2], lines[1], *lines[3:]])):
+    for bad in (
+        good.replace(b"call_2", b"call_9", 1),
+        b"\n".join([*lines[:3], *lines[4:]]),
+        b"\n".join([lines[0], lines[2], lines[1], *lines[3:]]),
+    ):
         path.write_bytes(bad)
         assert logs.verify(tmp_path / "log").problems
     path.write_bytes(good)

@@ -46,15 +46,25 @@ LATER = 1_900_000_000.0
         pytest.param(Declared(), Class.RESTRICTED, id="nothing declared"),
         pytest.param(Declared(workload="open"), Class.RESTRICTED, id="a key without class calling a public workload"),
         pytest.param(Declared(key=Class.PUBLIC), Class.PUBLIC, id="public key"),
-        pytest.param(Declared(key=Class.PUBLIC, workload="closed"), Class.RESTRICTED, id="public key, restricted workload"),
-        pytest.param(Declared(key=Class.RESTRICTED, workload="open"), Class.RESTRICTED, id="restricted key, public workload"),
+        pytest.param(
+            Declared(key=Class.PUBLIC, workload="closed"), Class.RESTRICTED, id="public key, restricted workload"
+        ),
+        pytest.param(
+            Declared(key=Class.RESTRICTED, workload="open"), Class.RESTRICTED, id="restricted key, public workload"
+        ),
         pytest.param(Declared(bound="open"), Class.PUBLIC, id="bound key takes its workload's class"),
-        pytest.param(Declared(key=Class.INTERNAL, bound="held"), Class.CONFIDENTIAL, id="where both are set the higher counts"),
+        pytest.param(
+            Declared(key=Class.INTERNAL, bound="held"), Class.CONFIDENTIAL, id="where both are set the higher counts"
+        ),
         pytest.param(Declared(key=Class.CONFIDENTIAL, bound="open"), Class.CONFIDENTIAL, id="the key is the higher"),
         pytest.param(Declared(key=Class.PUBLIC, raised="confidential"), Class.CONFIDENTIAL, id="a caller may raise"),
         pytest.param(Declared(key=Class.RESTRICTED, raised="public"), Class.RESTRICTED, id="a caller may not lower"),
-        pytest.param(Declared(key=Class.PUBLIC, raised="top secret"), Class.RESTRICTED, id="what is unreadable is restricted"),
-        pytest.param(Declared(key=Class.PUBLIC, workload="gone"), Class.RESTRICTED, id="an unknown workload is restricted"),
+        pytest.param(
+            Declared(key=Class.PUBLIC, raised="top secret"), Class.RESTRICTED, id="what is unreadable is restricted"
+        ),
+        pytest.param(
+            Declared(key=Class.PUBLIC, workload="gone"), Class.RESTRICTED, id="an unknown workload is restricted"
+        ),
     ],
 )
 def test_effective_class(declared: Declared, expected: Class) -> None:
@@ -71,10 +81,16 @@ texts = st.none() | st.sampled_from([c.label for c in Class]) | st.text(max_size
 
 
 @given(classes, names, names, texts)
-def test_the_class_is_never_below_anything_declared(key: Class | None, bound: str | None, workload: str | None, raised: str | None) -> None:
+def test_the_class_is_never_below_anything_declared(
+    key: Class | None, bound: str | None, workload: str | None, raised: str | None
+) -> None:
     snapshot = snapshot_of(CONFIG)
     found = rule(Declared(key, bound, workload, raised), snapshot).class_
-    floors = [c for c in (key, *(snapshot.workloads[n].class_ for n in (bound, workload) if n in snapshot.workloads)) if c is not None]
+    floors = [
+        c
+        for c in (key, *(snapshot.workloads[n].class_ for n in (bound, workload) if n in snapshot.workloads))
+        if c is not None
+    ]
     assert all(found >= floor for floor in floors)
     if key is None and bound is None:
         assert found is Class.RESTRICTED
@@ -84,7 +100,14 @@ def test_a_grant_cannot_be_made_by_hand() -> None:
     snapshot = snapshot_of(CONFIG)
     target = snapshot.workloads["open"].targets[2]
     with pytest.raises(PolicyRefusal, match="minted"):
-        Grant(object(), provider=snapshot.providers["cloud"], target=target, zone=Zone.INSIDE, class_=Class.PUBLIC, call=("c", 1))
+        Grant(
+            object(),
+            provider=snapshot.providers["cloud"],
+            target=target,
+            zone=Zone.INSIDE,
+            class_=Class.PUBLIC,
+            call=("c", 1),
+        )
 
 
 def test_a_grant_follows_the_zone_of_the_moment() -> None:
@@ -112,10 +135,20 @@ def reached_by_running(snapshot: Snapshot, now_s: float) -> set[tuple[Class | No
     for case in [reach.case for reach in prove(snapshot, now_s=now_s).reaches]:
         ruling = rule(Declared(case.key, case.bound, case.workload), snapshot)
         name = case.workload or case.bound
-        pairs = [(t.provider, t) for t in snapshot.workloads[name].targets] if name else [(p, None) for p in snapshot.providers]
+        pairs = (
+            [(t.provider, t) for t in snapshot.workloads[name].targets]
+            if name
+            else [(p, None) for p in snapshot.providers]
+        )
         for provider, target in pairs:
             try:
-                grant(ruling, snapshot.providers[provider], target or snapshot.workloads["open"].targets[0], call=("c", 1), now_s=now_s)
+                grant(
+                    ruling,
+                    snapshot.providers[provider],
+                    target or snapshot.workloads["open"].targets[0],
+                    call=("c", 1),
+                    now_s=now_s,
+                )
                 allowed = True
             except PolicyRefusal:
                 allowed = False
@@ -158,7 +191,12 @@ def test_the_proof_agrees_with_rule_and_grant(config: str, now_s: float) -> None
 @given(configurations(), st.sampled_from([NOW, LATER]))
 def test_a_finding_is_exactly_a_listed_target_that_its_class_forbids(config: str, now_s: float) -> None:
     snapshot = snapshot_of(config)
-    expected = {(w.name, t.name) for w in snapshot.workloads.values() for t in w.targets if snapshot.providers[t.provider].zone_at(now_s) not in snapshot.zones[w.class_]}
+    expected = {
+        (w.name, t.name)
+        for w in snapshot.workloads.values()
+        for t in w.targets
+        if snapshot.providers[t.provider].zone_at(now_s) not in snapshot.zones[w.class_]
+    }
     chains = [finding.chain for finding in prove(snapshot, now_s=now_s).findings]
     assert len(chains) == len(expected)
     for workload, target in expected:

@@ -21,7 +21,15 @@ D = Decimal
 def test_every_class_is_billed_once() -> None:
     """A class without its own rate is billed as its parent: cache and audio as input, reasoning and spoken audio as output."""
     rates = Tariff("t", (Rates(input=D(1), output=D(10), cache_read=D("0.1")),))
-    tokens = Tokens(input=1_000_000, cache_read=2_000_000, cache_write=3_000_000, output=4_000_000, reasoning=5_000_000, audio_in=6_000_000, audio_out=7_000_000)
+    tokens = Tokens(
+        input=1_000_000,
+        cache_read=2_000_000,
+        cache_write=3_000_000,
+        output=4_000_000,
+        reasoning=5_000_000,
+        audio_in=6_000_000,
+        audio_out=7_000_000,
+    )
     assert charge(rates, tokens).amount == D(1) + D("0.2") + D(3) + D(40) + D(50) + D(6) + D(70)
 
 
@@ -29,7 +37,9 @@ def test_a_tier_applies_to_the_whole_request() -> None:
     rates = Tariff("t", (Rates(input=D(1), output=D(10)), Rates(input=D(2), output=D(15), above=200_000)))
     assert rates.cost(Tokens(input=200_000)) == D("0.2")
     assert rates.cost(Tokens(input=200_001, output=1_000_000)) == D("0.400002") + D(15)
-    assert rates.cost(Tokens(input=1, cache_read=200_000)) == D("0.400002"), "cached tokens count towards the size of the prompt"
+    assert rates.cost(Tokens(input=1, cache_read=200_000)) == D("0.400002"), (
+        "cached tokens count towards the size of the prompt"
+    )
 
 
 def test_an_unknown_price_is_not_zero() -> None:
@@ -41,7 +51,12 @@ def test_an_unknown_price_is_not_zero() -> None:
 @given(st.builds(Tokens, *[st.integers(0, 300_000)] * 7))
 def test_a_quote_is_never_below_the_charge(tokens: Tokens) -> None:
     """Money is held at the highest rate of all tiers and opinions."""
-    for provider, model in (("openai", "gpt-5"), ("deepseek", "deepseek-chat"), ("xai", "grok-3"), ("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo")):
+    for provider, model in (
+        ("openai", "gpt-5"),
+        ("deepseek", "deepseek-chat"),
+        ("xai", "grok-3"),
+        ("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+    ):
         rates = tariff(BOOK, provider, model, None, is_inside=False)
         assert rates is not None
         held, spent = quote(rates, tokens.prompt, tokens.completion), charge(rates, tokens).amount
@@ -66,7 +81,13 @@ def test_inside_targets_need_an_explicit_price() -> None:
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "model"),
-    [("openai", "openai", "gpt-5"), ("openai", "openai", "gpt-4o-mini"), ("mistral", "mistral", "mistral-large-latest"), ("groq", "groq", "llama-3.3-70b-versatile"), ("xai", "x-ai", "grok-3")],
+    [
+        ("openai", "openai", "gpt-5"),
+        ("openai", "openai", "gpt-4o-mini"),
+        ("mistral", "mistral", "mistral-large-latest"),
+        ("groq", "groq", "llama-3.3-70b-versatile"),
+        ("xai", "x-ai", "grok-3"),
+    ],
 )
 def test_the_book_agrees_with_its_first_source(ours: str, theirs: str, model: str) -> None:
     row = BOOK.find(ours, model)
@@ -75,7 +96,9 @@ def test_the_book_agrees_with_its_first_source(ours: str, theirs: str, model: st
     rates = tariff(BOOK, ours, model, None, is_inside=False)
     assert rates is not None
     moment = datetime.datetime.fromisoformat(row.date).replace(hour=12, tzinfo=datetime.UTC)
-    oracle = calc_price(Usage(input_tokens=1000, output_tokens=500), model, provider_id=theirs, genai_request_timestamp=moment)
+    oracle = calc_price(
+        Usage(input_tokens=1000, output_tokens=500), model, provider_id=theirs, genai_request_timestamp=moment
+    )
     assert rates.cost(Tokens(input=1000, output=500)) == oracle.total_price
 
 

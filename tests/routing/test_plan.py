@@ -47,7 +47,9 @@ def setting(unwell: str = "", spread: float = 0.0) -> tuple[Snapshot, Fleet]:
 
 def planned(model: str, *, key: Class = Class.PUBLIC, unwell: str = "", spread: float = 0.0, **body: Any) -> Plan:
     snapshot, fleet = setting(unwell, spread)
-    call = wire.read(Endpoint.CHAT, json.dumps({"model": model, "messages": [{"role": "user", "content": "x"}], **body}).encode())
+    call = wire.read(
+        Endpoint.CHAT, json.dumps({"model": model, "messages": [{"role": "user", "content": "x"}], **body}).encode()
+    )
     choice = resolve(model, snapshot, fleet)
     ruling = rule(Declared(key=key, workload=choice.workload.name if choice.workload else None), snapshot)
     return plan(choice, call, ruling, snapshot, fleet, zone_of=lambda name: snapshot.providers[name].zone_at(0))
@@ -73,8 +75,12 @@ def test_the_unwell_go_last_not_away() -> None:
     ("body", "reason"),
     [
         pytest.param({"tools": [{"type": "function"}]}, "cannot take tools", id="tools"),
-        pytest.param({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "cannot take images", id="images"),
-        pytest.param({"messages": [{"role": "user", "content": "y" * 900}]}, "context of 100 tokens is too short", id="context"),
+        pytest.param(
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "cannot take images", id="images"
+        ),
+        pytest.param(
+            {"messages": [{"role": "user", "content": "y" * 900}]}, "context of 100 tokens is too short", id="context"
+        ),
     ],
 )
 def test_what_a_target_cannot_do_is_skipped_with_the_reason(body: dict[str, Any], reason: str) -> None:
@@ -89,7 +95,15 @@ def test_what_may_not_leave_is_skipped_with_the_reason() -> None:
     assert [(skip.target.name, skip.is_forbidden) for skip in found.skipped] == [("cloud/x", True)]
 
 
-@pytest.mark.parametrize(("model", "expected"), [("rack/big", ["rack/big"]), ("third", ["other/third"]), ("cloud/anything/at/all", ["cloud/anything/at/all"]), ("hearth", ["builtin/hearth"])])
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("rack/big", ["rack/big"]),
+        ("third", ["other/third"]),
+        ("cloud/anything/at/all", ["cloud/anything/at/all"]),
+        ("hearth", ["builtin/hearth"]),
+    ],
+)
 def test_names(model: str, expected: list[str]) -> None:
     assert names(planned(model)) == expected
 

@@ -30,13 +30,23 @@ def read(endpoint: Endpoint = Endpoint.CHAT, /, **body: Any) -> Call:
         pytest.param({"model": "m", "messages": "hello"}, "messages", id="messages is a string"),
         pytest.param({"model": "m", "messages": ["hello"]}, "messages[0]", id="a message is a string"),
         pytest.param({"model": "m", "messages": [{"content": "x"}]}, "messages[0]", id="no role"),
-        pytest.param({"model": "m", "messages": [{"role": "user", "content": 7}]}, "messages[0].content", id="content is a number"),
-        pytest.param({"model": "m", "messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content", id="a part is a string"),
+        pytest.param(
+            {"model": "m", "messages": [{"role": "user", "content": 7}]},
+            "messages[0].content",
+            id="content is a number",
+        ),
+        pytest.param(
+            {"model": "m", "messages": [{"role": "user", "content": ["x"]}]},
+            "messages[0].content",
+            id="a part is a string",
+        ),
         pytest.param({"model": "m", "messages": HELLO, "stream": "yes"}, "stream", id="stream is a string"),
         pytest.param({"model": "m", "messages": HELLO, "max_tokens": 0}, "max_tokens", id="no tokens"),
         pytest.param({"model": "m", "messages": HELLO, "max_tokens": True}, "max_tokens", id="true is no number"),
         pytest.param({"model": "m", "messages": HELLO, "n": 1000}, "n", id="a thousand choices"),
-        pytest.param({"model": "m", "messages": HELLO, "temperature": "hot"}, "temperature", id="temperature is a string"),
+        pytest.param(
+            {"model": "m", "messages": HELLO, "temperature": "hot"}, "temperature", id="temperature is a string"
+        ),
         pytest.param({"model": "m", "messages": HELLO, "tools": {}}, "tools", id="tools is an object"),
     ],
 )
@@ -49,7 +59,12 @@ def test_wrong_types_name_the_field(body: dict[str, Any], param: str) -> None:
 
 def test_unknown_fields_are_kept_and_sent() -> None:
     call = read(model="w", messages=HELLO, x_new={"deep": [1, None]}, temperature=0.5)
-    assert json.loads(wire.write(call, "target", asks_usage=True)) == {"model": "target", "messages": HELLO, "x_new": {"deep": [1, None]}, "temperature": 0.5}
+    assert json.loads(wire.write(call, "target", asks_usage=True)) == {
+        "model": "target",
+        "messages": HELLO,
+        "x_new": {"deep": [1, None]},
+        "temperature": 0.5,
+    }
 
 
 def test_a_stream_asks_for_usage_where_the_target_can_tell() -> None:
@@ -64,7 +79,11 @@ def test_a_stream_asks_for_usage_where_the_target_can_tell() -> None:
     [
         pytest.param({"messages": HELLO}, set(), id="text"),
         pytest.param({"messages": HELLO, "tools": [{"type": "function"}]}, {"tools"}, id="tools"),
-        pytest.param({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:…"}}]}]}, {"images"}, id="image"),
+        pytest.param(
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:…"}}]}]},
+            {"images"},
+            id="image",
+        ),
     ],
 )
 def test_needs(body: dict[str, Any], needs: set[str]) -> None:
@@ -82,12 +101,30 @@ def test_limits_count_every_choice() -> None:
     [
         pytest.param({"prompt_tokens": 10, "completion_tokens": 5}, Tokens(input=10, output=5), id="plain"),
         pytest.param(
-            {"prompt_tokens": 100, "completion_tokens": 50, "prompt_tokens_details": {"cached_tokens": 60, "audio_tokens": 10}, "completion_tokens_details": {"reasoning_tokens": 30, "audio_tokens": 5}},
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "prompt_tokens_details": {"cached_tokens": 60, "audio_tokens": 10},
+                "completion_tokens_details": {"reasoning_tokens": 30, "audio_tokens": 5},
+            },
             Tokens(input=30, cache_read=60, audio_in=10, output=15, reasoning=30, audio_out=5),
             id="all classes",
         ),
-        pytest.param({"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 4}, Tokens(input=6, cache_read=4, output=5), id="DeepSeek's word"),
-        pytest.param({"prompt_tokens": 3, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 99}, "completion_tokens_details": {"reasoning_tokens": 99}}, Tokens(cache_read=3, reasoning=1), id="parts beyond the total"),
+        pytest.param(
+            {"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 4},
+            Tokens(input=6, cache_read=4, output=5),
+            id="DeepSeek's word",
+        ),
+        pytest.param(
+            {
+                "prompt_tokens": 3,
+                "completion_tokens": 1,
+                "prompt_tokens_details": {"cached_tokens": 99},
+                "completion_tokens_details": {"reasoning_tokens": 99},
+            },
+            Tokens(cache_read=3, reasoning=1),
+            id="parts beyond the total",
+        ),
         pytest.param({"prompt_tokens": 3, "prompt_tokens_details": None}, Tokens(input=3), id="nulls"),
     ],
 )
@@ -96,16 +133,52 @@ def test_usage_is_split_into_disjoint_classes(usage: dict[str, Any], expected: T
     found = wire.read_answer(json.dumps({"choices": [], "usage": usage}).encode()).usage
     assert found is not None
     assert found.tokens() == expected
-    assert (found.tokens().prompt, found.tokens().completion) == (usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
+    assert (found.tokens().prompt, found.tokens().completion) == (
+        usage.get("prompt_tokens", 0),
+        usage.get("completion_tokens", 0),
+    )
 
 
 CHUNKS: list[dict[str, Any]] = [
-    {"id": "1", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}, "finish_reason": None}]},
-    {"id": "1", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "lo"}, "logprobs": {"content": [{"token": "lo"}]}}]},
-    {"id": "1", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a"'}}]}}]},
-    {"id": "1", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]}}]},
-    {"id": "1", "object": "chat.completion.chunk", "choices": [{"index": 1, "delta": {"reasoning_content": "hm"}, "finish_reason": "stop"}]},
-    {"id": "1", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+    {
+        "id": "1",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}, "finish_reason": None}],
+    },
+    {
+        "id": "1",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": {"content": "lo"}, "logprobs": {"content": [{"token": "lo"}]}}],
+    },
+    {
+        "id": "1",
+        "object": "chat.completion.chunk",
+        "choices": [
+            {
+                "index": 0,
+                "delta": {
+                    "tool_calls": [
+                        {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a"'}}
+                    ]
+                },
+            }
+        ],
+    },
+    {
+        "id": "1",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]}}],
+    },
+    {
+        "id": "1",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 1, "delta": {"reasoning_content": "hm"}, "finish_reason": "stop"}],
+    },
+    {
+        "id": "1",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}],
+    },
     {"id": "1", "object": "chat.completion.chunk", "choices": [], "usage": {"prompt_tokens": 1}, "x_new": 7},
 ]
 
@@ -125,12 +198,19 @@ def test_folding_a_stream_gives_the_unary_answer() -> None:
 
 def test_usage_that_only_freehold_asked_for_is_held_back() -> None:
     usage = json.dumps(CHUNKS[-1]).encode()
-    quiet, asked = wire.Progress(read(model="m", messages=HELLO, stream=True)), wire.Progress(read(model="m", messages=HELLO, stream=True, stream_options={"include_usage": True}))
+    quiet, asked = (
+        wire.Progress(read(model="m", messages=HELLO, stream=True)),
+        wire.Progress(read(model="m", messages=HELLO, stream=True, stream_options={"include_usage": True})),
+    )
     assert (quiet.take(usage), asked.take(usage)) == (False, True)
     assert quiet.usage is not None
 
 
-@pytest.mark.parametrize("rubbish", [b"not json", b"[]", b'{"choices": 7}', b"\xff", b"[" * 5000], ids=["words", "a list", "wrong type", "not UTF-8", "deep"])
+@pytest.mark.parametrize(
+    "rubbish",
+    [b"not json", b"[]", b'{"choices": 7}', b"\xff", b"[" * 5000],
+    ids=["words", "a list", "wrong type", "not UTF-8", "deep"],
+)
 def test_rubbish_in_a_stream_is_an_error(rubbish: bytes) -> None:
     with pytest.raises(wire.InvalidAnswer):
         wire.Progress(read(model="m", messages=HELLO, stream=True)).take(rubbish)
@@ -151,4 +231,11 @@ def test_a_stream_is_complete_when_the_provider_says_so() -> None:
 
 def test_errors_have_openais_shape() -> None:
     error = UpstreamError("'x' is limiting the rate.", code="upstream.rate_limited", status=429)
-    assert json.loads(wire.write_error(error)) == {"error": {"message": "'x' is limiting the rate.", "type": "rate_limit_error", "param": None, "code": "upstream.rate_limited"}}
+    assert json.loads(wire.write_error(error)) == {
+        "error": {
+            "message": "'x' is limiting the rate.",
+            "type": "rate_limit_error",
+            "param": None,
+            "code": "upstream.rate_limited",
+        }
+    }

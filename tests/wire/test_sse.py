@@ -35,7 +35,14 @@ def test_events(raw: bytes, expected: list[bytes]) -> None:
     assert dribble(raw, data_of) == expected
 
 
-@given(st.lists(st.text(st.characters(blacklist_characters="\r\n", blacklist_categories=("Cs",)), min_size=1).map(lambda t: t.strip() or "x"), max_size=6))
+@given(
+    st.lists(
+        st.text(st.characters(blacklist_characters="\r\n", blacklist_categories=("Cs",)), min_size=1).map(
+            lambda t: t.strip() or "x"
+        ),
+        max_size=6,
+    )
+)
 def test_what_is_written_is_read(texts: list[str]) -> None:
     raw = b"".join(write(text.encode()) for text in texts)
     assert data_of([raw]) == [text.encode() for text in texts]

@@ -13,7 +13,7 @@ import click
 from freehold.cli.hello import first_call
 from freehold.cli.setting import Setting, config_option, show_table
 from freehold.engines.embedded import Embedded, choose_place
-from freehold.gateway.app import Ports, build, listen, make_engine, running, until_signalled
+from freehold.gateway.app import Ports, build, listen, make_engine, running, stop_signal
 from freehold.gateway.logs import log
 from freehold.gateway.world import World
 from freehold.kernel.classes import Class
@@ -49,6 +49,7 @@ def command(config: Path | None, port: int, admin_port: int, host: str, hello: b
 
 
 async def _up(config: Path | None, ports: Ports, hello: bool) -> None:
+    stop = stop_signal()
     setting = Setting.find(config)
     place = choose_place()
     around = Surroundings(os.environ, ROWS, builtin_url=place.base_url, builtin_key=place.key)
@@ -65,7 +66,7 @@ async def _up(config: Path | None, ports: Ports, hello: bool) -> None:
             await _hello(world, base_url, engine, shown)
         click.echo(f"Serving on {base_url}  (Ctrl-C stops)")
         log("serving", address=base_url, recovered=world.ledger.recovered, policy=world.snapshot.digest)
-        await until_signalled()
+        await stop.wait()
         log("draining")
     log("stopped")
 

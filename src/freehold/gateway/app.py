@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -155,8 +155,8 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
 @asynccontextmanager
 async def running(
     world: World, sockets: tuple[socket.socket, socket.socket], *, engine: Embedded | None = None
-) -> AsyncIterator[Callable[[], None]]:
-    """Serve both planes (and supervise the engine) inside the block; yields a function that asks to stop. Drains on the way out."""
+) -> AsyncIterator[None]:
+    """Serve both planes (and supervise the engine) inside the block. Drains on the way out."""
     if engine is not None:
         engine.start()
         world.engine_ready = lambda: engine.is_ready or engine.failure is not None
@@ -185,9 +185,8 @@ async def running(
         for task in tasks:
             if task.done():
                 task.result()
-    stopping = asyncio.Event()
     try:
-        yield stopping.set
+        yield
     finally:
         world.is_draining = True
         data.should_exit = True
@@ -224,10 +223,10 @@ def make_engine(snapshot: Snapshot, place: Place) -> Embedded | None:
     return Embedded(snapshot.engine, model, place, note=lambda words: log("engine", reason=words))
 
 
-async def until_signalled() -> None:
-    """Wait for SIGTERM or SIGINT."""
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets. Ask for it before serving: a signal that comes earlier must drain too."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    return stop

@@ -100,7 +100,14 @@ def read(text: str, around: Surroundings, *, source: str | None = None) -> Snaps
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"line (\d+)", str(error))
         raise ConfigError(
-            name, [Problem(int(found.group(1)) if found else text.count("\n") + 1, f"not valid TOML: {error}", "see https://toml.io")]
+            name,
+            [
+                Problem(
+                    int(found.group(1)) if found else text.count("\n") + 1,
+                    f"not valid TOML: {error}",
+                    "see https://toml.io",
+                )
+            ],
         ) from None
     return _Reader(tree, text, around, source).read()
 

@@ -147,8 +147,7 @@ class Standin:
         behaviour = self._queue.popleft() if self._queue and request.method == "POST" else self.usual
         await asyncio.sleep(behaviour.delay_s)
         if behaviour.hang:
-            if not await reader.read(1):  # until the caller gives up
-                self.disconnects += 1
+            await reader.read(1)  # until the caller gives up
             raise ConnectionResetError
         if behaviour.status != 200:
             headers = [("Retry-After", behaviour.retry_after)] if behaviour.retry_after else []
@@ -200,15 +199,13 @@ class Standin:
                 raise ConnectionResetError
             if behaviour.silent_after == at:
                 await writer.drain()
-                if not await reader.read(1):
-                    self.disconnects += 1
+                await reader.read(1)
                 raise ConnectionResetError
             writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
             if behaviour.event_delay_s:
                 await writer.drain()
                 await asyncio.sleep(behaviour.event_delay_s)
                 if reader.at_eof():
-                    self.disconnects += 1
                     raise ConnectionResetError
         writer.write(b"0\r\n\r\n")
         await writer.drain()

@@ -1,0 +1,114 @@
+"""The promise: a restricted call reaches no outside target, whatever fails inside. The outside stand-in counts every connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from conftest import Freehold
+from openai import APIStatusError, OpenAI
+
+from freehold.testing.standin import Behaviour, Standin
+
+FAILURES = [
+    pytest.param(Behaviour(hang=True), id="no answer"),
+    pytest.param(Behaviour(status=429, retry_after="0"), id="429"),
+    pytest.param(Behaviour(status=500), id="500"),
+    pytest.param(Behaviour(status=503), id="503"),
+    pytest.param(Behaviour(status=401), id="401"),
+    pytest.param(Behaviour(status=404), id="404"),
+    pytest.param(Behaviour(status=307, location="https://elsewhere.example/"), id="redirect"),
+    pytest.param(Behaviour(rubbish=True), id="rubbish"),
+    pytest.param(Behaviour(body=b'{"error": {"message": "no"}}'), id="an error with status 200"),
+    pytest.param(Behaviour(cut_after=0), id="cut at once"),
+]
+
+
+def call(
+    freehold: Freehold, key: str, *, stream: bool = False, headers: dict[str, str] | None = None, model: str = "open"
+) -> tuple[int, str]:
+    """Status and code of one call; a stream is read to its end."""
+    with OpenAI(base_url=freehold.base_url, api_key=key, max_retries=0, timeout=20) as sdk:
+        try:
+            answer = sdk.chat.completions.create(
+                model=model, messages=[{"role": "user", "content": "x"}], stream=stream, extra_headers=headers or {}
+            )  # type: ignore[call-overload]
+            if stream:
+                list(answer)
+        except APIStatusError as error:
+            return error.status_code, str(error.code)
+    return 200, ""
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+def test_a_restricted_call_never_leaves(
+    make_freehold: Callable[..., Freehold], two_zones: str, inside: Standin, outside: Standin, stream: bool
+) -> None:
+    freehold = make_freehold(two_zones, CLOUD="sk-1").start()
+    key = freehold.key()
+    assert call(freehold, key, stream=stream) == (200, ""), "it works while the inside target lives"
+    for failure in FAILURES:
+        inside.behave(failure.values[0])
+        assert call(freehold, key, stream=stream) == (503, "perimeter.inside_unavailable"), failure.id
+    assert call(freehold, key, stream=stream) == (200, "")
+    inside.stop()
+    assert call(freehold, key, stream=stream) == (503, "perimeter.inside_unavailable")
+    assert (outside.connections, outside.bytes_received) == (0, 0)
+    public = freehold.key("--class", "public")
+    assert call(freehold, public, stream=stream) == (200, ""), "a public call may leave"
+    assert outside.connections == 1
+
+
+def test_every_way_to_lower_a_class_fails(
+    make_freehold: Callable[..., Freehold], two_zones: str, outside: Standin
+) -> None:
+    freehold = make_freehold(two_zones, CLOUD="sk-1").start()
+    restricted, bound = freehold.key(), freehold.key("--workload", "closed")
+    tries = [
+        (restricted, {"x-freehold-class": "public"}, "cloud/m"), (restricted, {"x-freehold-workload": "open"}, "cloud/m"), (bound, {"x-freehold-workload": "open"}, "open"),
+        (bound, {}, "open"), (bound, {}, "cloud/m"), (freehold.key("--class", "public"), {"x-freehold-class": "restricted"}, "cloud/m"),
+        (freehold.key("--class", "public"), {"x-freehold-class": "???"}, "cloud/m"),
+    ]  # fmt: skip
+    for key, headers, model in tries:
+        assert call(freehold, key, headers=headers, model=model)[0] == 403, (headers, model)
+    assert outside.connections == 0
+    assert all(record["outcome"] == "refused" for record in freehold.settled())
+
+
+@pytest.mark.parametrize("stage", ["unary", "stream begun", "stream cut"])
+def test_failover_ends_with_the_first_byte(
+    make_freehold: Callable[..., Freehold], two_zones: str, inside: Standin, outside: Standin, stage: str
+) -> None:
+    """Before it another target may take over; after it the caller gets an error, never a second answer."""
+    freehold = make_freehold(two_zones, CLOUD="sk-1").start()
+    key = freehold.key("--class", "public")
+    inside.behave(Behaviour(cut_after={"unary": 5, "stream begun": 0, "stream cut": 2}[stage]))
+    with OpenAI(base_url=freehold.base_url, api_key=key, max_retries=0) as sdk:
+        if stage == "unary":
+            sdk.chat.completions.create(model="open", messages=[{"role": "user", "content": "x"}])
+        elif stage == "stream begun":
+            assert list(
+                sdk.chat.completions.create(model="open", messages=[{"role": "user", "content": "x"}], stream=True)
+            )
+        else:
+            with pytest.raises(Exception, match="broke the connection off|ended the stream"):
+                list(
+                    sdk.chat.completions.create(model="open", messages=[{"role": "user", "content": "x"}], stream=True)
+                )
+    assert outside.connections == (0 if stage == "stream cut" else 1)
+    freehold.stop()
+    (receipt,) = freehold.settled()
+    assert receipt["outcome"] == ("cut" if stage == "stream cut" else "ok")
+    assert len(receipt["attempts"]) == (1 if stage == "stream cut" else 2)
+
+
+def test_up_refuses_to_start_on_a_leak(make_freehold: Callable[..., Freehold], two_zones: str) -> None:
+    freehold = make_freehold(two_zones.replace('class = "public"', 'class = "restricted"'), CLOUD="sk-1")
+    checked = freehold.run("check", check=False)
+    assert checked.returncode == 1
+    assert "workload open (restricted) → fallback 1 cloud/m → zone outside" in checked.stdout
+    started = freehold.run(
+        "up", "--no-hello", "--port", str(freehold.port), "--admin-port", str(freehold.admin_port), check=False
+    )
+    assert started.returncode == 2
+    assert "contradicts its own classes" in started.stderr
