@@ -63,7 +63,7 @@ class Upstream(asyncio.Protocol):
                 return
             body, self.buffer = self.buffer[end + 4 : end + 4 + length], self.buffer[end + 4 + length :]
             if b'"stream":true' in body or b'"stream": true' in body:
-                asyncio.ensure_future(self.stream())
+                self.streaming = asyncio.ensure_future(self.stream())
             else:
                 self.transport.write(HEAD + UNARY)
 

@@ -52,7 +52,7 @@ class Served:
 
     def __exit__(self, *_: object) -> None:
         self.child.kill()
-        self.child.wait()
+        self.child.communicate()
 
     def ask(self, path: str, body: dict[str, object]) -> dict[str, object]:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{path}", json.dumps(body).encode(), {"Authorization": "Bearer k", "Content-Type": "application/json"})

@@ -55,7 +55,7 @@ def main() -> None:
                     assert theirs == ids, f"tokens differ for {text!r}"
                     with torch.no_grad():
                         logs = torch.log_softmax(network(torch.tensor([ids]))[0, -1], -1)
-                    token, logprob = next_token(served, text)
+                    _, logprob = next_token(served, text)
                     best = float(logs.max())
                     worst = max(worst, abs(best - logprob))
                     assert abs(best - logprob) < tolerance, f"{path.name}: {best} against {logprob} after {text!r}"

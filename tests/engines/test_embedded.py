@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Freehold
 from openai import APIStatusError, OpenAI
 
+from conftest import ROOT, Freehold
 from freehold.cli.hello import MESSAGE, SCHEMA
 from freehold.engines.embedded import fault_of
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Freehold
 
+from conftest import Freehold
 from freehold.ledger import log as logs
 
 
@@ -26,9 +26,7 @@ def exchange(freehold: Freehold, head: str, body: bytes = b"", *, timeout: float
             while part := connection.recv(65536):
                 data += part
                 if b"\r\n\r\n" in data and (
-                    b"content-length: 0" in data
-                    or data.endswith(b"}")
-                    or data.endswith(b"Invalid HTTP request received.")
+                    b"content-length: 0" in data or data.endswith((b"}", b"Invalid HTTP request received."))
                 ):
                     break
         except ConnectionResetError:

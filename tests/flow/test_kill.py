@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 
 from conftest import Freehold
-
 from freehold.ledger import log as logs
 from freehold.testing.standin import Behaviour, Standin
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import openai
 import pytest
-from conftest import Freehold
 from openai import AsyncOpenAI, OpenAI
 
+from conftest import Freehold
 from freehold.testing.standin import Behaviour, Standin
 
 MESSAGES: Any = [{"role": "user", "content": "a question that must never be written down"}]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import Freehold
 from openai import APIStatusError, OpenAI
 
+from conftest import Freehold
 from freehold.testing.standin import Behaviour, Standin
 
 FAILURES = [

@@ -6,10 +6,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from conftest import snapshot_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import snapshot_of
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import ConfigError, Surroundings, load, read
 from freehold.kernel.schema import json_schema

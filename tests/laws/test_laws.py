@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
+from conftest import ROOT
 from freehold.gateway import admin_app, data_app
 from freehold.gateway.lifecycle import TERMINAL, TRANSITIONS, Life, State
 from freehold.kernel.errors import Bug

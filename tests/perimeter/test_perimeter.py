@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conftest import snapshot_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import snapshot_of
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.snapshot import Snapshot

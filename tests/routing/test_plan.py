@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from conftest import snapshot_of
 
+from conftest import snapshot_of
 from freehold.gateway.world import build_fleet
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import CallerError, PolicyRefusal

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from conftest import snapshot_of
 
+from conftest import snapshot_of
 from freehold.kernel.errors import UpstreamError
 from freehold.kernel.snapshot import Provider, Target
 from freehold.perimeter.ruling import Declared, Grant, grant, rule
@@ -58,7 +58,7 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
         for writer in self.writers:
             writer.transport.abort()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
 
     def _run(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self.loop)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -34,6 +35,7 @@ class Pool:
         self.provider = provider
         self._dial = dial
         self._idle: deque[tuple[Connection, float]] = deque()
+        self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._loop = asyncio.get_running_loop()
         parts = urlsplit(provider.base_url)
         self._base = parts.path
@@ -44,7 +46,7 @@ class Pool:
     async def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         """Send one request and wait for the head of its answer, within the provider's deadlines."""
         connection = self._take() or await self._open()
-        extra = "".join(f"{name}: {_clean(value)}\r\n" for name, value in headers.items()) if headers else ""
+        extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items()) if headers else ""
         data = body or b""
         head = f"{method} {self._base}/{path} HTTP/1.1\r\n{self._head}{extra}Content-Length: {len(data)}\r\n\r\n"
         timeouts = self.provider.timeouts
@@ -59,8 +61,9 @@ class Pool:
         self._idle.append((connection, self._loop.time() + IDLE_S))
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop()[0].close()
+        self._idle.clear()
+        for connection in list(self._all):
+            connection.close()
 
     def _take(self) -> Connection | None:
         now = self._loop.time()
@@ -87,6 +90,7 @@ class Pool:
         except OSError:
             raise UpstreamError(f"{name!r} cannot be reached.", code="upstream.unreachable") from None
         opened: Connection = protocol
+        self._all.add(opened)
         return opened
 
 
@@ -283,7 +287,3 @@ class Answer:
     def close(self) -> None:
         """Give the connection up at once, unless `finish` has been called."""
         self._connection.give_up()
-
-
-def _clean(value: str) -> str:
-    return value.replace("\r", " ").replace("\n", " ")

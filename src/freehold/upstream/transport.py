@@ -75,7 +75,8 @@ class HttpTransport:
         pool = self._pools.get(provider.name)
         if pool is None or pool.provider is not provider:
             pool = self._pools[provider.name] = self._pool(provider)
-        return await pool.send(request.method, request.path, request.body, request.headers)
+        headers = {name: _one_line(value) for name, value in request.headers.items()}
+        return await pool.send(request.method, request.path, request.body, headers)
 
     async def close(self) -> None:
         for pool in self._pools.values():
@@ -83,6 +84,7 @@ class HttpTransport:
             if closing is not None:
                 await closing
         self._pools.clear()
+        await asyncio.sleep(0.01)  # sockets are closed in the loop's next turns
 
     def _pool(self, provider: Provider) -> Pool | ProxiedPool:
         trust = _trust(self._ca_bundle) if provider.is_tls else None
@@ -142,6 +144,11 @@ def proxy_for(provider: Provider) -> str | None:
     if not provider.uses_proxy or urllib.request.proxy_bypass(provider.host):
         return None
     return urllib.request.getproxies().get(urlsplit(provider.base_url).scheme)
+
+
+def _one_line(value: str) -> str:
+    """A caller's header value must not begin another header."""
+    return value.replace("\r", " ").replace("\n", " ")
 
 
 def _trust(ca_bundle: str | None) -> ssl.SSLContext:
