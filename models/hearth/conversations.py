@@ -39,20 +39,19 @@ REPLY_SYSTEMS = (
     "You are a helpful assistant.",
 )
 
-TEMPLATE = (
-    "{%- if tools %}"
-    "<|im_start|>system\n{% if messages[0].role == 'system' %}{{ messages[0].content }}\n{% endif %}Tools:"
-    "{%- for tool in tools %}\n{{ tool.function.name }}({% for name in tool.function.parameters.properties %}{{ name }}{% if not loop.last %}, {% endif %}{% endfor %}){% endfor %}"
-    '\nTo call one, write <tool_call>{"name": ..., "arguments": {...}}</tool_call><|im_end|>\n'
-    "{%- elif messages[0].role == 'system' %}<|im_start|>system\n{{ messages[0].content }}<|im_end|>\n{% endif %}"
-    "{%- for message in messages %}"
-    "{%- if message.role == 'tool' %}<|im_start|>tool\n{{ message.content }}<|im_end|>\n"
-    "{%- elif message.role == 'user' %}<|im_start|>user\n{{ message.content }}<|im_end|>\n"
-    "{%- elif message.role == 'assistant' %}<|im_start|>assistant\n{% if message.content %}{{ message.content }}{% endif %}"
-    '{%- for call in message.tool_calls or [] %}<tool_call>{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments if call.function.arguments is string else call.function.arguments | tojson }}}</tool_call>{% endfor %}<|im_end|>\n'
-    "{%- elif not loop.first %}<|im_start|>system\n{{ message.content }}<|im_end|>\n{% endif %}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+TEMPLATE = (  # no `{%-` (it would eat line breaks that training saw), and no line break right behind a tag (llama.cpp trims it)
+    "{% if tools %}"
+    "<|im_start|>system{{ '\n' }}{% if messages[0].role == 'system' %}{{ messages[0].content + '\n' }}{% endif %}Tools:"
+    "{% for tool in tools %}{{ '\n' + tool.function.name }}({% for name in tool.function.parameters.properties %}{{ name }}{% if not loop.last %}, {% endif %}{% endfor %}){% endfor %}"
+    "{{ '\n' }}To call one, write <tool_call>{\"name\": ..., \"arguments\": {...}}</tool_call><|im_end|>{{ '\n' }}"
+    "{% elif messages[0].role == 'system' %}{{ '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}{% endif %}"
+    "{% for message in messages %}"
+    "{% if message.role == 'tool' or message.role == 'user' %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{% elif message.role == 'assistant' %}{{ '<|im_start|>assistant\n' }}{% if message.content %}{{ message.content }}{% endif %}"
+    "{% for call in message.tool_calls or [] %}<tool_call>{\"name\": \"{{ call.function.name }}\", \"arguments\": {{ call.function.arguments if call.function.arguments is string else call.function.arguments | tojson }}}</tool_call>{% endfor %}{{ '<|im_end|>\n' }}"
+    "{% elif not loop.first %}{{ '<|im_start|>system\n' + message.content + '<|im_end|>\n' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
 

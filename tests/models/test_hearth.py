@@ -14,6 +14,7 @@ from conftest import ROOT
 RECIPE = ROOT / "models/hearth"
 sys.path.insert(0, str(RECIPE))  # the recipe is a folder of scripts, not a package
 
+from conversations import render  # noqa: E402
 from evaluate import Served  # noqa: E402
 from grammar import EXTRACTION, FIELDS, Writer  # noqa: E402
 
@@ -35,6 +36,32 @@ def test_parity_with_the_training_framework(served: Served) -> None:
         )
         found = answer["completion_probabilities"][0]["top_logprobs"][0]["logprob"]  # type: ignore[index]
         assert math.isclose(found, one["logprob"], abs_tol=0.35)
+
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "look_up_order",
+            "parameters": {"type": "object", "properties": {"order_id": {"type": "string"}}},
+        },
+    }
+]
+
+
+@pytest.mark.parametrize("tools", [False, True], ids=["plain", "tools"])
+@pytest.mark.parametrize("system", ["", "Answer in JSON."], ids=["no system", "system"])
+def test_the_template_writes_what_training_saw(served: Served, tools: bool, system: str) -> None:
+    """A template that loses a line break makes replies gibberish, and JSON under a grammar hides it: so the two renderings are compared."""
+    messages = [{"role": "system", "content": system}] if system else []
+    messages += [
+        {"role": "user", "content": "My parcel\n\nis late"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "Thanks"},
+    ]
+    body = {"messages": messages} | ({"tools": TOOLS} if tools else {})
+    expected = "".join(text for text, _ in render(messages, tools=tools)) + "<|im_start|>assistant\n"
+    assert served.ask("apply-template", body)["prompt"] == expected
 
 
 def test_json_is_always_valid(served: Served) -> None:
