@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 RUN    := .venv/.run-installed
+LITELLM ?= 1.106.2
 DEV    := .venv/.dev-installed
 
 .PHONY: help up test lint bench bench-peers prices hearth docs lock clean
@@ -28,7 +29,7 @@ bench: $(DEV)  ## CPU, latency, memory, start-up; beside nginx when it is there
 	$(BIN)/python bench/run.py $(ARGS)
 
 bench-peers: $(DEV)  ## the same run with LiteLLM in a venv of its own
-	$(PYTHON) -m venv .venv-litellm && .venv-litellm/bin/pip install -q 'litellm[proxy]==1.109.1'
+	$(PYTHON) -m venv .venv-litellm && .venv-litellm/bin/pip install -q 'litellm[proxy]==$(LITELLM)'
 	$(BIN)/python bench/run.py --peers $(ARGS)
 
 prices: $(DEV)  ## compile the price book (SECOND=path of the second source, DATE=its day)

@@ -63,7 +63,7 @@ class Client(asyncio.Protocol):
         at = head.find(b"content-length:")
         if at >= 0:
             return len(self.buffer) >= end + 4 + int(head[at + 15 :].split(b"\r\n", 1)[0])
-        return self.buffer.endswith(b"0\r\n\r\n")
+        return self.buffer.endswith(b"\r\n0\r\n\r\n")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():

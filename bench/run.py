@@ -140,7 +140,10 @@ def start_litellm(stack: ExitStack, folder: Path) -> Side:
         env=environment,
     )
     wait_for(LITELLM, "/health/liveliness", 120)
-    return Side("LiteLLM 1.109.1", LITELLM, lambda: [process.pid], key="sk-bench")
+    version = subprocess.check_output(
+        [str(program.parent / "python"), "-c", "import importlib.metadata as m; print(m.version('litellm'))"], text=True
+    ).strip()
+    return Side(f"LiteLLM {version}", LITELLM, lambda: [process.pid, *children_of(process.pid)], key="sk-bench")
 
 
 def import_ms() -> float:
