@@ -148,7 +148,8 @@ class Embedded:
         self._ready.clear()
         if self._child is None or self._child.returncode is not None:
             return
-        self._child.terminate()
+        assert self._child.stdin is not None
+        self._child.stdin.close()  # it ends at the end of its input
         try:
             async with asyncio.timeout(STOP_DEADLINE_S):
                 await self._child.wait()

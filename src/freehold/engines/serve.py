@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -23,16 +22,14 @@ def main() -> None:
     settings = json.loads(sys.stdin.readline())
     if os.getppid() != settings["parent"]:
         return  # the parent died before the signal was set
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent, which drains first
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # sent to the whole group, they are for the parent, which drains first
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever the engine prints goes to standard error
     server = _serve(settings)
     channel.write(f"ready {server.listening_address}\n")
     channel.flush()
-    threading.Thread(target=_until_orphaned, daemon=True).start()
-    signal.sigwait({signal.SIGTERM})
-    os._exit(0)  # the engine has nothing to save, and its destructors may wait for a slow call
+    _until_orphaned()
 
 
 def _serve(settings: dict[str, Any]) -> Any:
@@ -58,9 +55,10 @@ def _serve(settings: dict[str, Any]) -> Any:
 
 
 def _until_orphaned() -> None:
+    """The parent ends this process by closing its standard input, and so does the parent's own end."""
     while sys.stdin.readline():
         pass
-    os._exit(0)
+    os._exit(0)  # the engine has nothing to save, and its destructors may wait for a slow call
 
 
 if __name__ == "__main__":
