@@ -120,11 +120,7 @@ class Run:
         if self.call.max_output is not None:
             return self.call.size, self.call.max_output
         abilities = self.world.fleet.abilities.get(target)
-        limit = (
-            (self.workload.max_output_tokens if self.workload else None)
-            or (abilities.max_output if abilities else None)
-            or UNBOUNDED_OUTPUT
-        )
+        limit = (abilities.max_output if abilities else None) or UNBOUNDED_OUTPUT
         return self.call.size, limit * self.call.choices
 
     # --- the end ----------------------------------------------------------------------------------------------

@@ -364,7 +364,6 @@ class _Reader:
             groups=groups,
             budget=_budget(path, spec.budget),
             department=spec.department,
-            max_output_tokens=spec.max_output_tokens,
         )
 
     def target(self, path: tuple[str, ...], text: str, providers: Mapping[str, Provider]) -> Target:

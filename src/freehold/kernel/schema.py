@@ -80,7 +80,6 @@ class Workload(File, frozen=True):
     class_: ClassName = msgspec.field(name="class", default="restricted")
     budget: str | None = None
     department: str | None = None
-    max_output_tokens: Annotated[int, msgspec.Meta(gt=0)] | None = None
 
 
 class Server(File, frozen=True):

@@ -93,7 +93,6 @@ class Workload:
     groups: tuple[tuple[Target, ...], ...]
     budget: Budget | None = None
     department: str | None = None
-    max_output_tokens: int | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:
