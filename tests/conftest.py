@@ -25,6 +25,7 @@ from freehold.kernel.snapshot import Snapshot
 from freehold.testing.standin import Standin
 from freehold.upstream.rows import ROWS
 
+pytest.register_assert_rewrite("wire.laws")  # so that a broken law says what differs
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 PROGRAM = [sys.executable, "-m", "freehold.cli.main"]

@@ -92,7 +92,9 @@ def test_routes_are_in_one_place_with_their_roles() -> None:
     assert {role for _, role, _ in data_app.ROUTES.values()} == {"caller", "anyone"}
     assert {role for _, role in admin_app.ROUTES.values()} == {"operator", "anyone"}
     assert set(data_app.ROUTES) & set(admin_app.ROUTES) == {"/healthz", "/readyz"}
-    assert all(role == "anyone" for path, (_, role, _) in data_app.ROUTES.items() if not path.startswith("/v1/"))
+    assert all(
+        role == "anyone" for path, (_, role, _) in data_app.ROUTES.items() if not path.startswith(("/v1/", "/v1beta/"))
+    )
 
 
 def test_the_life_of_a_call() -> None:

@@ -107,7 +107,7 @@ async def test_a_killed_process_leaves_open_calls_that_are_settled_once(tmp_path
         json.loads(line)
         for path in logs.segments(tmp_path / "log")
         for line, _ in logs.lines(path)
-        if b'"lost"' in line
+        if b'"outcome":"lost"' in line
     )
     assert (lost["call"], lost["cost_usd"], lost["is_estimate"]) == ("call_b", "0.5", True), (
         "what was held counts, as an estimate"

@@ -15,8 +15,8 @@ from freehold.kernel.snapshot import Snapshot
 from freehold.perimeter.ruling import Declared, rule
 from freehold.pricing.book import load
 from freehold.routing.plan import Fleet, Plan, plan, resolve
-from freehold.wire import openai_chat as wire
 from freehold.wire.call import Endpoint
+from freehold.wire.openai_chat.calls import read_call
 
 CONFIG = """
 [providers.rack]
@@ -47,12 +47,12 @@ def setting(unwell: str = "", spread: float = 0.0) -> tuple[Snapshot, Fleet]:
 
 def planned(model: str, *, key: Class = Class.PUBLIC, unwell: str = "", spread: float = 0.0, **body: Any) -> Plan:
     snapshot, fleet = setting(unwell, spread)
-    call = wire.read(
+    call = read_call(
         Endpoint.CHAT, json.dumps({"model": model, "messages": [{"role": "user", "content": "x"}], **body}).encode()
     )
     choice = resolve(model, snapshot, fleet)
     ruling = rule(Declared(key=key, workload=choice.workload.name if choice.workload else None), snapshot)
-    return plan(choice, call, ruling, snapshot, fleet, zone_of=lambda name: snapshot.providers[name].zone_at(0))
+    return plan(choice, call, ruling, fleet, zone_of=lambda name: snapshot.providers[name].zone_at(0))
 
 
 def names(found: Plan) -> list[str]:

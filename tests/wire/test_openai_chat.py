@@ -8,15 +8,21 @@ from typing import Any
 import pytest
 
 from freehold.kernel.errors import CallerError, UpstreamError
+from freehold.kernel.routes import ROUTES, Traits
 from freehold.kernel.units import Tokens
-from freehold.wire import openai_chat as wire
+from freehold.wire import canonical as c
 from freehold.wire.call import Call, Endpoint
+from freehold.wire.openai_chat import answers as wire
+from freehold.wire.openai_chat.calls import pass_on, read_call
+from freehold.wire.openai_chat.streams import StreamReader
+from freehold.wire.progress import Progress
+from freehold.wire.sse import Event
 
 HELLO = [{"role": "user", "content": "hello"}]
 
 
 def read(endpoint: Endpoint = Endpoint.CHAT, /, **body: Any) -> Call:
-    return wire.read(endpoint, json.dumps(body).encode())
+    return read_call(endpoint, json.dumps(body).encode())
 
 
 @pytest.mark.parametrize(
@@ -52,26 +58,43 @@ def read(endpoint: Endpoint = Endpoint.CHAT, /, **body: Any) -> Call:
 )
 def test_wrong_types_name_the_field(body: dict[str, Any], param: str) -> None:
     with pytest.raises(CallerError) as caught:
-        wire.read(Endpoint.CHAT, json.dumps(body).encode())
+        read_call(Endpoint.CHAT, json.dumps(body).encode())
     error = json.loads(wire.write_error(caught.value))["error"]
     assert (caught.value.status, error["param"], error["type"]) == (400, param, "invalid_request_error")
 
 
+def passed(call: Call, **traits: Any) -> dict[str, Any]:
+    body = {**call.body}
+    pass_on(call, body, Traits(**traits))
+    return body
+
+
 def test_unknown_fields_are_kept_and_sent() -> None:
-    call = read(model="w", messages=HELLO, x_new={"deep": [1, None]}, temperature=0.5)
-    assert json.loads(wire.write(call, "target", asks_usage=True)) == {
-        "model": "target",
-        "messages": HELLO,
-        "x_new": {"deep": [1, None]},
-        "temperature": 0.5,
-    }
+    body = {"model": "w", "messages": HELLO, "x_new": {"deep": [1, None]}, "temperature": 0.5}
+    assert passed(read(**body)) == body
 
 
 def test_a_stream_asks_for_usage_where_the_target_can_tell() -> None:
     call = read(model="w", messages=HELLO, stream=True, stream_options={"x": 1})
-    assert json.loads(wire.write(call, "t", asks_usage=True))["stream_options"] == {"x": 1, "include_usage": True}
-    assert json.loads(wire.write(call, "t", asks_usage=False))["stream_options"] == {"x": 1}
+    assert passed(call)["stream_options"] == {"x": 1, "include_usage": True}
+    assert passed(call, usage_in_streams=False)["stream_options"] == {"x": 1}
     assert call.body["stream_options"] == {"x": 1}, "the caller's own body is never changed"
+
+
+def test_a_server_that_spells_otherwise_gets_its_own_words() -> None:
+    """A limit and a role have another name there; a field that is already there is not overwritten."""
+    call = read(model="w", messages=[{"role": "developer", "content": "x"}, *HELLO], max_completion_tokens=5)
+    body = {**call.body}
+    pass_on(call, body, ROUTES["openai-chat"].traits)
+    assert body == {"model": "w", "messages": [{"role": "system", "content": "x"}, *HELLO], "max_tokens": 5}
+    assert (
+        passed(
+            read(model="w", messages=HELLO, max_tokens=1, max_completion_tokens=2),
+            renames={"max_completion_tokens": "max_tokens"},
+        )["max_tokens"]
+        == 1
+    )
+    assert call.body["messages"][0]["role"] == "developer", "the caller's own body is never changed"
 
 
 @pytest.mark.parametrize(
@@ -130,80 +153,42 @@ def test_limits_count_every_choice() -> None:
 )
 def test_usage_is_split_into_disjoint_classes(usage: dict[str, Any], expected: Tokens) -> None:
     """The classes sum to what was reported."""
-    found = wire.read_answer(json.dumps({"choices": [], "usage": usage}).encode()).usage
-    assert found is not None
-    assert found.tokens() == expected
-    assert (found.tokens().prompt, found.tokens().completion) == (
-        usage.get("prompt_tokens", 0),
-        usage.get("completion_tokens", 0),
-    )
+    found = wire.tokens_of(json.dumps({"choices": [], "usage": usage}).encode())
+    assert found == expected
+    assert (found.prompt, found.completion) == (usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
 
 
-CHUNKS: list[dict[str, Any]] = [
-    {
-        "id": "1",
-        "object": "chat.completion.chunk",
-        "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}, "finish_reason": None}],
-    },
-    {
-        "id": "1",
-        "object": "chat.completion.chunk",
-        "choices": [{"index": 0, "delta": {"content": "lo"}, "logprobs": {"content": [{"token": "lo"}]}}],
-    },
-    {
-        "id": "1",
-        "object": "chat.completion.chunk",
-        "choices": [
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        pytest.param(
             {
-                "index": 0,
-                "delta": {
-                    "tool_calls": [
-                        {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a"'}}
-                    ]
-                },
-            }
-        ],
-    },
-    {
-        "id": "1",
-        "object": "chat.completion.chunk",
-        "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]}}],
-    },
-    {
-        "id": "1",
-        "object": "chat.completion.chunk",
-        "choices": [{"index": 1, "delta": {"reasoning_content": "hm"}, "finish_reason": "stop"}],
-    },
-    {
-        "id": "1",
-        "object": "chat.completion.chunk",
-        "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}],
-    },
-    {"id": "1", "object": "chat.completion.chunk", "choices": [], "usage": {"prompt_tokens": 1}, "x_new": 7},
-]
-
-
-def test_folding_a_stream_gives_the_unary_answer() -> None:
-    assert wire.fold(CHUNKS) == {
-        "id": "1", "object": "chat.completion", "usage": {"prompt_tokens": 1}, "x_new": 7,
-        "choices": [
-            {
-                "index": 0, "finish_reason": "tool_calls", "logprobs": {"content": [{"token": "lo"}]},
-                "message": {"role": "assistant", "content": "Hello", "tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]},
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "total_tokens": 22,
+                "completion_tokens_details": {"reasoning_tokens": 7},
             },
-            {"index": 1, "finish_reason": "stop", "message": {"reasoning_content": "hm"}},
-        ],
-    }  # fmt: skip
+            Tokens(input=10, output=5, reasoning=7),
+            id="xAI counts what it thought beside the answer",
+        ),
+        pytest.param({"total_tokens": 9}, Tokens(input=9), id="a ranking counts all in one"),
+    ],
+)
+def test_usage_in_other_arithmetic(usage: dict[str, Any], expected: Tokens) -> None:
+    assert wire.tokens_of(json.dumps({"choices": [], "usage": usage}).encode()) == expected
 
 
-def test_usage_that_only_freehold_asked_for_is_held_back() -> None:
-    usage = json.dumps(CHUNKS[-1]).encode()
-    quiet, asked = (
-        wire.Progress(read(model="m", messages=HELLO, stream=True)),
-        wire.Progress(read(model="m", messages=HELLO, stream=True, stream_options={"include_usage": True})),
-    )
-    assert (quiet.take(usage), asked.take(usage)) == (False, True)
-    assert quiet.usage is not None
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b'{"error": {"message": "x"}}', id="an error with a good status"),
+        pytest.param(b"{}", id="nothing in it"),
+        pytest.param(b'{"choices": {}}', id="wrong type"),
+    ],
+)
+def test_what_is_no_answer_is_not_passed_on(raw: bytes) -> None:
+    with pytest.raises(c.InvalidAnswer):
+        wire.tokens_of(raw)
 
 
 @pytest.mark.parametrize(
@@ -212,20 +197,19 @@ def test_usage_that_only_freehold_asked_for_is_held_back() -> None:
     ids=["words", "a list", "wrong type", "not UTF-8", "deep"],
 )
 def test_rubbish_in_a_stream_is_an_error(rubbish: bytes) -> None:
-    with pytest.raises(wire.InvalidAnswer):
-        wire.Progress(read(model="m", messages=HELLO, stream=True)).take(rubbish)
+    with pytest.raises(c.InvalidAnswer):
+        StreamReader("x").take(Event(rubbish, b""))
 
 
 def test_a_stream_is_complete_when_the_provider_says_so() -> None:
     """`[DONE]`, or a reason for every choice (some providers send no mark); never merely because the bytes ended."""
-    call = read(model="m", messages=HELLO, stream=True, n=2)
-    progress = wire.Progress(call)
-    progress.take(b'{"choices": [{"index": 0, "finish_reason": "stop"}]}')
+    reader, progress = StreamReader("x"), Progress(2, needs_done=False)
+    progress.take(reader.take(Event(b'{"choices": [{"index": 0, "finish_reason": "stop"}]}', b"")))
     assert not progress.is_complete
-    progress.take(b'{"choices": [{"index": 1, "finish_reason": "length"}]}')
+    progress.take(reader.take(Event(b'{"choices": [{"index": 1, "finish_reason": "length"}]}', b"")))
     assert progress.is_complete
-    other = wire.Progress(call)
-    other.take(b"[DONE]")
+    other = Progress(2, needs_done=False)
+    other.take(reader.take(Event(b"[DONE]", b"")))
     assert other.is_complete
 
 

@@ -17,6 +17,10 @@ _WANTED = frozenset(
         b"x-freehold-class",
         b"x-freehold-workload",
         b"x-freehold-no-fallback",
+        b"x-api-key",
+        b"x-goog-api-key",
+        b"anthropic-version",
+        b"anthropic-beta",
         b"openai-beta",
     }
 )
@@ -55,21 +59,30 @@ def wanted(headers: Headers) -> dict[bytes, str]:
 
 def admit(world: World, values: dict[bytes, str], query: bytes) -> Caller:
     """Check the key. Raises CallerError 401; the answer is the same for every wrong key."""
-    scheme, _, secret = values.get(b"authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secret:
+    secret = _secret(values)
+    if not secret:
         hint = (
             "Keys in the address are never read, because addresses end up in logs."
             if b"key" in query.lower() or b"fh-" in query
-            else "Send 'Authorization: Bearer fh-…'."
+            else "Send 'Authorization: Bearer fh-…', or x-api-key or x-goog-api-key."
         )
         raise CallerError("A key is needed.", code="auth.missing", status=401, hint=hint)
     world.keys.refresh(world.clock.monotonic_s())
-    key = world.keys.find(secret.strip())
+    key = world.keys.find(secret)
     if key is None:
         world.keys.refresh()  # it may have been made this moment: asking costs microseconds
-        key = world.keys.find(secret.strip())
+        key = world.keys.find(secret)
     if key is None:
         raise CallerError(
             "This key is not known.", code="auth.unknown_key", status=401, hint="Make one with 'freehold keys create'."
         )
     return Caller(key, values)
+
+
+def _secret(values: dict[bytes, str]) -> str:
+    """The key, in whichever header the caller's SDK puts it. Of several, a dialect's own header counts."""
+    for header in (b"x-api-key", b"x-goog-api-key"):
+        if value := values.get(header):
+            return value
+    scheme, _, secret = values.get(b"authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""

@@ -7,39 +7,45 @@ sent; nothing is tried again once a byte could have reached the caller. Inside-o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
+from freehold.gateway.fitting import Fitted
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Run
 from freehold.kernel.classes import Zone
 from freehold.kernel.errors import CallerError, FreeholdError, OperatorError, PolicyRefusal, UpstreamError
 from freehold.kernel.snapshot import Target
+from freehold.kernel.units import Tokens
 from freehold.perimeter.ruling import grant
 from freehold.routing.plan import Plan
 from freehold.upstream import door
 from freehold.upstream.transport import Request, Response
-from freehold.wire import openai_chat as wire
-from freehold.wire import sse
+from freehold.wire import canonical, sse, strict
 from freehold.wire.call import Call
+from freehold.wire.dialect import MISSHAPEN, Frames, StreamReader
 
 
 class Answering(msgspec.Struct, frozen=True):
-    """A target that has begun to answer: a whole body, or a stream whose first events are here."""
+    """A target that has begun to answer: a whole body, or a stream whose first events are here.
+
+    events: the canonical form of `first`.
+    """
 
     response: Response
+    fitted: Fitted
     body: bytes | None = None
+    tokens: Tokens | None = None
     first: tuple[sse.Event, ...] = ()
+    events: tuple[Sequence[canonical.Event], ...] = ()
     chunks: AsyncIterator[bytes] | None = None
-    reader: sse.Reader | None = None
-    usage: wire.Usage | None = None
+    frames: Frames | None = None
+    reader: StreamReader | None = None
 
 
 async def attempt(run: Run, call: Call, plan: Plan) -> Answering:
     """Try the targets in order. Raises the error that the caller should see when none answers."""
-    if not plan.attempts:
-        raise _nothing_left(run, plan)
     targets = plan.attempts if run.caller.allows_fallback else plan.attempts[:1]
     failures: list[UpstreamError] = []
     for target in targets:
@@ -67,8 +73,10 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     """One attempt: ruled, reserved, intended, sent."""
     world, provider = run.world, run.snapshot.providers[target.provider]
     assert run.ruling is not None
+    assert run.fitting is not None
     permit = grant(run.ruling, provider, target, call=(run.call_id, len(run.attempts) + 1), now_s=world.clock.now_s())
-    body = wire.write(call, target.model, asks_usage=provider.reports_usage_in_streams)
+    fitted = run.fitting.to(target, provider)
+    body = strict.encode(fitted.body)
     run.reserve(target)
     fields = {
         "call": run.call_id,
@@ -91,55 +99,83 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     if permit.zone is not Zone.INSIDE:
         await world.ledger.durable()
     run.life.to(State.SENT)
-    headers = {"OpenAI-Beta": beta} if (beta := run.caller.values.get(b"openai-beta")) else {}
-    response = await door.send(world.transport, permit, Request("POST", call.endpoint.value, body, headers))
+    headers = dict(fitted.route.headers)
+    if fitted.is_same:
+        headers |= {name.decode(): run.caller.values[name] for name in door.FORWARDED_UP if name in run.caller.values}
+    request = Request("POST", fitted.path, body, headers, fitted.route.auth)
     try:
-        answering = await (_begin_stream(run, call, response) if call.is_stream else _whole(run, response))
+        response = await door.send(world.transport, permit, request)
+    except door.Rejected as refusal:
+        refusal.dialect = fitted.dialect.name
+        raise
+    try:
+        answering = await (
+            _begin_stream(run, call, fitted, response) if call.is_stream else _whole(run, fitted, response)
+        )
     except BaseException:
         response.close()
         raise
+    run.lost |= fitted.lost
     world.health.note(target.provider, is_ok=True, now_s=world.clock.now_s())
     return answering
 
 
-async def _whole(run: Run, response: Response) -> Answering:
+async def _whole(run: Run, fitted: Fitted, response: Response) -> Answering:
     body = await response.whole()
     response.finish()
     assert run.grant is not None
+    clean = door.scrub(body, run.grant.provider.key)
     try:
-        answer = wire.read_answer(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        if fitted.is_same:
+            return Answering(response, fitted, body=clean, tokens=fitted.dialect.tokens_of(body))
+        answer = fitted.dialect.read_answer(clean, fitted.route.traits.family)
+        answer.id, answer.created = answer.id or run.call_id, answer.created or int(run.world.clock.now_s())
+        answer.model = answer.model or run.grant.target.model
+        lost = set(fitted.lost)
+        assert run.call is not None
+        written = run.spoken.write_answer(answer, run.call, lost)
+    except MISSHAPEN:
         raise _invalid(run) from None
-    if answer.error is not None or (answer.choices is None and answer.data is None):
-        raise _invalid(run)
-    return Answering(response, body=door.scrub(body, run.grant.provider.key), usage=answer.usage)
+    run.lost = lost
+    return Answering(response, fitted, body=written, tokens=answer.tokens)
 
 
-async def _begin_stream(run: Run, call: Call, response: Response) -> Answering:
+async def _begin_stream(run: Run, call: Call, fitted: Fitted, response: Response) -> Answering:
     """Wait for the first event that is no comment: until then another target may still take over."""
-    if "event-stream" not in response.headers.get("content-type", ""):
+    if "event" not in response.headers.get("content-type", ""):
         raise _invalid(run)
-    chunks, reader, first = response.chunks(), sse.Reader(), []
+    chunks, frames = response.chunks(), fitted.dialect.frames()
+    reader = fitted.dialect.stream_reader(fitted.route.traits.family)
+    first: list[sse.Event] = []
     async for chunk in chunks:
         try:
-            first += reader.feed(chunk)
+            first += frames.feed(chunk)
         except sse.EventTooLong:
             raise _invalid(run) from None
-        begun = next((event for event in first if event.data), None)
-        if begun is not None:
-            _check_first(run, call, begun)
-            return Answering(response, first=tuple(first), chunks=chunks, reader=reader)
+        if any(event.data for event in first):
+            events = _read_first(run, reader, first)
+            return Answering(
+                response, fitted, first=tuple(first), events=events, chunks=chunks, frames=frames, reader=reader
+            )
     raise UpstreamError(f"{_name(run)!r} ended the stream before it began.", code="upstream.cut")
 
 
-def _check_first(run: Run, call: Call, event: sse.Event) -> None:
-    probe = wire.Progress(call)
+def named(begun: canonical.Begin, run: Run) -> canonical.Begin:
+    """A stream's beginning with what its provider left out: an id, a model, a time."""
+    assert run.grant is not None
+    about, model = begun.id or run.call_id, begun.model or run.grant.target.model
+    return canonical.Begin(about, model, int(run.world.clock.now_s()))
+
+
+def _read_first(run: Run, reader: StreamReader, first: list[sse.Event]) -> tuple[Sequence[canonical.Event], ...]:
     try:
-        probe.take(event.data)
-    except wire.InvalidAnswer:
+        read = tuple(reader.take(event) for event in first)
+    except canonical.InvalidAnswer:
         raise _invalid(run) from None
-    if probe.error is not None or probe.is_done:
+    begun = next((events for events in read if events), ())
+    if any(type(event) in (canonical.Fail, canonical.Done) for event in begun[:1]):
         raise UpstreamError(f"{_name(run)!r} began its stream with an error.", code="upstream.failed")
+    return read
 
 
 def _invalid(run: Run) -> UpstreamError:
@@ -150,13 +186,20 @@ def _name(run: Run) -> str:
     return run.grant.provider.name if run.grant is not None else "the provider"
 
 
-def _nothing_left(run: Run, plan: Plan) -> FreeholdError:
+def nothing_left(call: Call, plan: Plan) -> FreeholdError:
+    """The error for a plan without attempts: what stood in the way of each target."""
     reasons = "; ".join(f"{skip.target.name}: {skip.reason}" for skip in plan.skipped)
     if any(skip.is_forbidden for skip in plan.skipped):
         return PolicyRefusal(
             f"No target may serve this call ({reasons}).",
             code="perimeter.zone_forbidden",
             hint="Use a target in an allowed zone, or a key or workload of a lower class.",
+        )
+    if call.needs_state:
+        return CallerError(
+            f"{call.needs_state!r} refers to state that only a provider of {call.dialect} holds ({reasons}).",
+            code="request.stateful",
+            hint="Send the whole conversation, or use a target that holds this state.",
         )
     return CallerError(f"No target can serve this call ({reasons}).", code="routing.unable")
 

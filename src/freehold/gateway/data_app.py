@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from freehold.gateway.admission import Caller, admit, wanted
@@ -16,25 +16,84 @@ from freehold.gateway.delivery import Headers
 from freehold.gateway.logs import log_bug
 from freehold.gateway.pipeline import refuse, serve
 from freehold.gateway.protocol import SCOPE_KEY
+from freehold.gateway.run import Asked
 from freehold.gateway.world import World, served_names
 from freehold.kernel.errors import Bug, CallerError, FreeholdError, OperatorError
 from freehold.perimeter.ruling import rule
-from freehold.wire import openai_chat as wire
-from freehold.wire.call import Endpoint
+from freehold.wire.call import Address, Endpoint
+from freehold.wire.dialect import Model
+from freehold.wire.dialects import SPOKEN
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 # path → (method, role that it needs, what it is). The admin plane's table stands in admin_app.py.
-ROUTES: dict[str, tuple[str, str, Endpoint | str]] = {
-    "/v1/chat/completions": ("POST", "caller", Endpoint.CHAT),
-    "/v1/completions": ("POST", "caller", Endpoint.COMPLETIONS),
-    "/v1/embeddings": ("POST", "caller", Endpoint.EMBEDDINGS),
+# A path that ends in `/*` has a model's name there; Gemini's says after a colon what is to be done with it.
+ROUTES: dict[str, tuple[str, str, Asked | str]] = {
+    "/v1/chat/completions": ("POST", "caller", Asked("openai-chat", Endpoint.CHAT)),
+    "/v1/completions": ("POST", "caller", Asked("openai-chat", Endpoint.COMPLETIONS)),
+    "/v1/embeddings": ("POST", "caller", Asked("openai-chat", Endpoint.EMBEDDINGS)),
+    "/v1/rerank": ("POST", "caller", Asked("openai-chat", Endpoint.RERANK)),
+    "/v1/moderations": ("POST", "caller", Asked("openai-chat", Endpoint.MODERATIONS)),
+    "/v1/responses": ("POST", "caller", Asked("openai-responses", Endpoint.RESPONSES)),
+    "/v1/messages": ("POST", "caller", Asked("anthropic-messages", Endpoint.MESSAGES)),
+    "/v1/messages/count_tokens": ("POST", "caller", Asked("anthropic-messages", Endpoint.COUNT_TOKENS)),
+    "/v1beta/models/*": ("POST", "caller", Asked("gemini", Endpoint.GENERATE)),
     "/v1/models": ("GET", "caller", "models"),
+    "/v1/models/*": (
+        "GET",
+        "caller",
+        "models",
+    ),  # POST, with a verb behind a colon: Gemini's, whose SDK uses both versions
+    "/v1beta/models": ("GET", "caller", "models"),
     "/healthz": ("GET", "anyone", "healthz"),
     "/readyz": ("GET", "anyone", "readyz"),
 }
+_VERBS = {
+    "generateContent": (Endpoint.GENERATE, False),
+    "streamGenerateContent": (Endpoint.GENERATE, True),
+    "countTokens": (Endpoint.GEMINI_COUNT, False),
+}
+
+
+def find_route(path: str, method: str, query: bytes) -> tuple[str, Asked | str]:
+    """The role and the meaning of a path. Raises CallerError 404 or 405."""
+    route = ROUTES.get(path)
+    base = next((known for known in ("/v1beta/models/", "/v1/models/") if path.startswith(known)), None)
+    if route is None and base is not None:
+        route = _of_model(path.removeprefix(base), method, query) or ROUTES[f"{base}*"]
+    if route is None:
+        raise CallerError(
+            f"There is no {path[:200]!r} here.",
+            code="request.unknown_path",
+            status=404,
+            hint=f"Paths: {', '.join(ROUTES)}.",
+        )
+    if method != route[0]:
+        raise CallerError(f"{path[:200]} takes {route[0]}.", code="request.method", status=405)
+    return route[1], route[2]
+
+
+def _of_model(rest: str, method: str, query: bytes) -> tuple[str, str, Asked | str] | None:
+    """What a path below a model's name asks for: the model itself, or one of Gemini's verbs behind a colon."""
+    if method == "GET":
+        return ROUTES["/v1/models"]
+    model, _, verb = rest.rpartition(":")
+    if verb not in _VERBS or not model:
+        return None
+    endpoint, is_stream = _VERBS[verb]
+    framing = "json" if is_stream and b"alt=sse" not in query else "sse"
+    return ("POST", "caller", Asked("gemini", endpoint, Address(model, is_stream, framing)))
+
+
+def dialect_of(path: str, values: Mapping[bytes, str]) -> str:
+    """The dialect in which a request wants to be answered, whatever it is."""
+    if path.startswith("/v1beta/") or b"x-goog-api-key" in values:
+        return "gemini"
+    if path.startswith("/v1/messages") or b"anthropic-version" in values:
+        return "anthropic-messages"
+    return "openai-chat"
 
 
 class DataApp:
@@ -47,49 +106,47 @@ class DataApp:
         if scope["type"] != "http":
             raise Bug(f"unexpected {scope['type']} scope", code="asgi.scope")
         reply = AsgiReply(send)
+        dialect = dialect_of(scope["path"], dict(scope["headers"]))
         try:
-            await self._route(scope, receive, reply)
+            await self._route(scope, receive, reply, dialect)
         except FreeholdError as error:
-            await self._fail(error, reply)
+            await self._fail(error, reply, dialect)
         except (
             Exception
         ) as error:  # the border: a bug is answered as 500 and named in the log by its type and place alone
             log_bug(error)
-            await self._fail(Bug("Freehold itself failed.", code="bug", hint="The log says where."), reply)
+            await self._fail(Bug("Freehold itself failed.", code="bug", hint="The log says where."), reply, dialect)
 
-    async def _route(self, scope: Scope, receive: Receive, reply: AsgiReply) -> None:
+    async def _route(self, scope: Scope, receive: Receive, reply: AsgiReply, dialect: str) -> None:
         path = scope["path"]
-        route = ROUTES.get(path) or (ROUTES["/v1/models"] if path.startswith("/v1/models/") else None)
-        if route is None:
-            raise CallerError(
-                f"There is no {path[:200]!r} here.",
-                code="request.unknown_path",
-                status=404,
-                hint=f"Paths: {', '.join(ROUTES)}.",
-            )
-        method, _, endpoint = route
-        if scope["method"] != method:
-            raise CallerError(f"{path[:200]} takes {method}.", code="request.method", status=405)
-        if endpoint in ("healthz", "readyz"):
-            await self._health(endpoint, reply)
+        _, asked = find_route(path, scope["method"], scope["query_string"])
+        if asked in ("healthz", "readyz"):
+            await self._health(str(asked), reply)
             return
         values = wanted(scope["headers"])
         caller = admit(self.world, values, scope["query_string"])
         if self.world.is_draining:
             raise OperatorError("Freehold is shutting down.", code="server.draining", retry_after_s=1)
-        if not isinstance(endpoint, Endpoint):
-            await self._models(caller, path, reply)
+        if not isinstance(asked, Asked):
+            await self._models(caller, path, reply, dialect)
             return
+        if asked.endpoint is Endpoint.GENERATE and not asked.address.model:
+            raise CallerError(
+                f"{path[:200]!r} does not say what to do.",
+                code="request.unknown_path",
+                status=404,
+                hint="Write models/NAME:generateContent.",
+            )
         raw = await self._body(values, receive)
-        await self._call(caller, endpoint, raw, scope, reply)
+        await self._call(caller, asked, raw, scope, reply)
 
-    async def _call(self, caller: Caller, endpoint: Endpoint, raw: bytes, scope: Scope, reply: AsgiReply) -> None:
+    async def _call(self, caller: Caller, asked: Asked, raw: bytes, scope: Scope, reply: AsgiReply) -> None:
         """Serve; the connection cancels this task when the caller leaves."""
         connection = scope[SCOPE_KEY]
         connection.serving = asyncio.current_task()
         self.world.metrics.in_flight.inc()
         try:
-            await serve(self.world, caller, endpoint, raw, reply)
+            await serve(self.world, caller, asked, raw, reply)
         except asyncio.CancelledError:
             if not connection.transport.is_closing():
                 raise  # the server is being stopped; else there is nobody left to answer
@@ -124,23 +181,23 @@ class DataApp:
             200 if ok else 503, [(b"content-type", b"application/json")], json.dumps({"status": words}).encode()
         )
 
-    async def _models(self, caller: Caller, path: str, reply: AsgiReply) -> None:
+    async def _models(self, caller: Caller, path: str, reply: AsgiReply, dialect: str) -> None:
         """List what this key may call."""
-        names = visible_models(self.world, caller)
-        if path.startswith("/v1/models/"):
-            name = path.removeprefix("/v1/models/")
+        names, spoken = visible_models(self.world, caller), SPOKEN[dialect]
+        _, _, name = path.partition("/models/")
+        if name:
             if name not in names:
                 raise CallerError(
                     f"The model {name[:200]!r} is not known here.", code="routing.unknown_model", status=404
                 )
-            body = wire.write_model(name, names[name])
+            body = spoken.write_model(Model(name, names[name]))
         else:
-            body = wire.write_models(list(names.items()))
+            body = spoken.write_models([Model(one, owner) for one, owner in names.items()])
         await reply.whole(200, [(b"content-type", b"application/json")], body)
 
-    async def _fail(self, error: FreeholdError, reply: AsgiReply) -> None:
+    async def _fail(self, error: FreeholdError, reply: AsgiReply, dialect: str) -> None:
         if not reply.has_begun:
-            await refuse(error, reply, [(b"connection", b"close")] if error.status in (408, 413) else [])
+            await refuse(error, reply, [(b"connection", b"close")] if error.status in (408, 413) else [], dialect)
 
 
 class AsgiReply:

@@ -1,23 +1,25 @@
 """Step 7, first half: bring an answer to the caller.
 
-Rules: a stream's events are passed on as they were framed; the usage that only Freehold asked for is held back; a stream that breaks off ends in exactly one
-error event in the caller's dialect, never in a success.
+Rules: between equal dialects a stream's events are passed on as they were framed, else they are written anew from their canonical form; a stream
+that breaks off ends in exactly one error event in the caller's dialect, never in a success.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Protocol
 
-from freehold.gateway.attempts import Answering
+from freehold.gateway.attempts import Answering, named
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Run
 from freehold.kernel.errors import FreeholdError, UpstreamError
 from freehold.kernel.units import show_usd
 from freehold.upstream import door
-from freehold.wire import openai_chat as wire
-from freehold.wire import sse
+from freehold.wire import canonical, failures, sse
 from freehold.wire.call import Call
+from freehold.wire.dialects import SPOKEN
+from freehold.wire.progress import Progress
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -41,8 +43,7 @@ async def deliver_whole(run: Run, answering: Answering, reply: Reply) -> None:
     """Send a unary answer: settled first, so that its headers can say what it cost."""
     assert answering.body is not None
     run.answer = run.world.ledger.commit(answering.body)
-    if answering.usage is not None:
-        run.tokens = answering.usage.tokens()
+    run.tokens = answering.tokens
     run.first_byte_ms = run.elapsed_ms()
     run.tried("ok")
     bill = run.settle("ok", status=answering.response.status)
@@ -52,78 +53,160 @@ async def deliver_whole(run: Run, answering: Answering, reply: Reply) -> None:
 
 async def deliver_stream(run: Run, call: Call, answering: Answering, reply: Reply) -> None:
     """Pass a stream on until it ends, then settle."""
-    progress, digest = wire.Progress(call), hashlib.sha256()
+    progress = Progress(call.choices, needs_done=answering.fitted.dialect.needs_done)
+    digest = hashlib.sha256()
+    pour = Passing(call) if answering.fitted.is_same else Translating(run, call)
     run.life.to(State.STREAMING)
     run.first_byte_ms = run.elapsed_ms()
     await reply.begin(answer_headers(run, answering, cost=None))
     try:
-        await _relay(run, progress, answering, reply, digest)
+        await _relay(run, progress, answering, pour, Sink(reply, digest))
         answering.response.finish()
     except UpstreamError as error:
-        await _break_off(run, progress, reply, error)
+        await _break_off(run, progress, pour, reply, error)
         return
     finally:
         answering.response.close()
-    if not progress.is_done:
-        await reply.part(sse.write(wire.DONE))
-    _take_usage(run, progress)
+    if last := pour.end(progress):
+        digest.update(last)
+        await reply.part(last)
+    run.tokens = progress.tokens
     run.answer = run.world.ledger.commit(digest.digest())
     run.tried("ok")
     run.settle("ok", status=200)
     await reply.end()
 
 
-async def _relay(run: Run, progress: wire.Progress, answering: Answering, reply: Reply, digest: Digest) -> None:
+class Pour(Protocol):
+    """How a stream's events become the caller's bytes."""
+
+    def take(self, event: sse.Event, events: Sequence[canonical.Event]) -> bytes: ...
+    def end(self, progress: Progress) -> bytes: ...
+    def fail(self, error: FreeholdError) -> bytes: ...
+
+
+class Passing:
+    """The same dialect on both sides: events pass on as they were framed. The usage that only Freehold asked for is held back."""
+
+    __slots__ = ("_count", "_hides_usage", "_is_array", "_spoken", "_writer")
+
+    def __init__(self, call: Call) -> None:
+        self._spoken = SPOKEN[call.dialect]
+        self._hides_usage = self._spoken.usage_is_optional and not call.wants_usage
+        self._is_array = call.framing == "json"
+        self._count = 0
+        self._writer = self._spoken.stream_writer(call, set())
+
+    def take(self, event: sse.Event, events: Sequence[canonical.Event]) -> bytes:
+        if len(events) == 1:
+            kind = type(events[0])
+            if kind is canonical.Fail or (kind is canonical.Used and self._hides_usage):
+                return b""
+        if not self._is_array:
+            return event.raw
+        if not event.data:
+            return b""
+        self._count += 1
+        return (b"[" if self._count == 1 else b",\r\n") + event.data
+
+    def end(self, progress: Progress) -> bytes:
+        if self._is_array:
+            return b"]" if self._count else b"[]"
+        return b"" if progress.is_done else self._spoken.done
+
+    def fail(self, error: FreeholdError) -> bytes:
+        return (b",\r\n" + self._spoken.write_error(error) + b"]") if self._count else self._writer.fail(error)
+
+
+class Translating:
+    """Another dialect: events are written anew. What they could not carry is added to what the receipt calls lost."""
+
+    __slots__ = ("_run", "_writer")
+
+    def __init__(self, run: Run, call: Call) -> None:
+        self._run = run
+        self._writer = run.spoken.stream_writer(call, run.lost)
+
+    def take(self, event: sse.Event, events: Sequence[canonical.Event]) -> bytes:
+        if events and type(events[0]) is canonical.Begin:
+            begun = named(events[0], self._run)
+            return self._writer.take([begun, *events[1:]])
+        return self._writer.take(events)
+
+    def end(self, progress: Progress) -> bytes:
+        return self._writer.end()
+
+    def fail(self, error: FreeholdError) -> bytes:
+        return self._writer.fail(error)
+
+
+class Sink:
+    """Where the bytes of a stream go: to the caller, and into the digest that the receipt commits to."""
+
+    __slots__ = ("_digest", "_reply")
+
+    def __init__(self, reply: Reply, digest: Digest) -> None:
+        self._reply, self._digest = reply, digest
+
+    async def put(self, data: bytes) -> None:
+        self._digest.update(data)
+        await self._reply.part(data)
+
+
+async def _relay(run: Run, progress: Progress, answering: Answering, pour: Pour, sink: Sink) -> None:
     """Pass events on as they come. Raises UpstreamError if the stream is not an answer or ends before it is complete."""
-    assert answering.chunks is not None
-    assert answering.reader is not None
+    chunks, frames, reader = answering.chunks, answering.frames, answering.reader
+    assert chunks is not None
+    assert frames is not None
+    assert reader is not None
     assert run.grant is not None
     name, secret = run.grant.provider.name, run.grant.provider.key
-    events: list[sse.Event] = list(answering.first)
+    events: Sequence[sse.Event] = answering.first
+    read = list(answering.events)
     try:
         while True:
-            kept = [event.raw for event in events if progress.take(event.data)]
-            run.seen_tokens = progress.events
-            if kept:
-                data = door.scrub(b"".join(kept), secret)
-                digest.update(data)
-                await reply.part(data)
-            if progress.error is not None:
-                break
+            kept = []
+            for event, found in zip(events, read, strict=True):
+                progress.take(found)
+                kept.append(pour.take(event, found))
+                if progress.is_done or progress.is_failed:
+                    break
+            run.seen_tokens = progress.spoken
+            if data := b"".join(kept):
+                await sink.put(door.scrub(data, secret))
             if progress.is_done:
                 return
-            chunk = await anext(answering.chunks, None)
-            events = answering.reader.feed(chunk) if chunk is not None else answering.reader.close()
+            if progress.is_failed:
+                break
+            chunk = await anext(chunks, None)
+            events = frames.feed(chunk) if chunk is not None else frames.close()
             if chunk is None and not events:
                 break
-    except (wire.InvalidAnswer, sse.EventTooLong):
+            read = [reader.take(event) for event in events]
+    except (canonical.InvalidAnswer, sse.EventTooLong):
         raise UpstreamError(f"{name!r} sent something that is not an answer.", code="upstream.invalid_answer") from None
-    if progress.error is not None or not progress.is_complete:
+    if progress.is_failed or not progress.is_complete:
         raise UpstreamError(f"{name!r} ended the stream before the answer was complete.", code="upstream.cut")
 
 
-async def _break_off(run: Run, progress: wire.Progress, reply: Reply, error: FreeholdError) -> None:
+async def _break_off(run: Run, progress: Progress, pour: Pour, reply: Reply, error: FreeholdError) -> None:
     assert run.grant is not None
     run.world.health.note(run.grant.provider.name, is_ok=False, now_s=run.world.clock.now_s())
-    _take_usage(run, progress)
     run.tried(error.code)
     run.settle("cut", status=200, error=error)
-    await reply.part(sse.write(wire.write_error(error)))
+    await reply.part(pour.fail(error))
     await reply.end()
-
-
-def _take_usage(run: Run, progress: wire.Progress) -> None:
-    if progress.usage is not None:
-        run.tokens = progress.usage.tokens()
 
 
 def answer_headers(run: Run, answering: Answering, *, cost: str | None) -> Headers:
     """The head of an answer: content type, a short list of the provider's headers, and what Freehold says of the call."""
-    theirs = answering.response.headers
-    headers: Headers = [(b"content-type", theirs.get("content-type", "application/json").encode("latin-1"))]
-    for name in door.FORWARDED_DOWN:
-        if (value := theirs.get(name)) is not None:
-            headers.append((name.encode(), value.encode("latin-1", "replace")))
+    theirs, is_same = answering.response.headers, answering.fitted.is_same
+    kind = theirs.get("content-type", "application/json") if is_same else "application/json"
+    if answering.body is None and (not is_same or run.asked.address.framing == "json"):
+        kind = "application/json" if run.asked.address.framing == "json" else "text/event-stream; charset=utf-8"
+    headers: Headers = [(b"content-type", kind.encode("latin-1"))]
+    for name, value in failures.headers_down(theirs, run.asked.dialect, is_same=is_same):
+        headers.append((name.encode("latin-1", "replace"), value.encode("latin-1", "replace")))
     return headers + call_headers(run, cost=cost)
 
 
@@ -139,6 +222,8 @@ def call_headers(run: Run, *, cost: str | None = None) -> Headers:
         headers.append((b"x-freehold-zone", run.grant.zone.encode()))
         headers.append((b"x-freehold-attempts", str(len(run.attempts) or 1).encode()))
         headers.append((b"x-freehold-receipt", run.leaf.encode()))
+    if run.lost:
+        headers.append((b"x-freehold-lost", ", ".join(sorted(run.lost)).encode()))
     if cost is not None:
         headers.append((b"x-freehold-cost-usd", cost.encode()))
     return headers

@@ -41,10 +41,15 @@ async def discover(
     env: Mapping[str, str], rows: Mapping[str, ProviderRow], transport: Transport, *, now_s: float
 ) -> list[Found]:
     """Find providers by their key variables and by asking the usual loopback ports (all at once, half a second at most)."""
-    found = [Found(row, f"{row.key_env} is set") for row in rows.values() if row.key_env and env.get(row.key_env)]
+    found = [Found(row, f"{row.key_env} is set") for row in rows.values() if _is_usable(row, env)]
     local = [row for row in rows.values() if row.port is not None]
     answers = await asyncio.gather(*(_probe(row, transport, now_s) for row in local))
     return found + [one for one in answers if one is not None]
+
+
+def _is_usable(row: ProviderRow, env: Mapping[str, str]) -> bool:
+    """A key is there, and an address that does not depend on whose account it is."""
+    return bool(row.key_env and env.get(row.key_env)) and "{" not in row.base_url
 
 
 async def _probe(row: ProviderRow, transport: Transport, now_s: float) -> Found | None:

@@ -25,7 +25,7 @@ S = State
 TRANSITIONS: dict[State, frozenset[State]] = {
     S.RECEIVED: frozenset({S.RULED, S.REFUSED}),
     S.RULED: frozenset({S.PLANNED, S.REFUSED}),
-    S.PLANNED: frozenset({S.INTENDED, S.REFUSED}),
+    S.PLANNED: frozenset({S.INTENDED, S.SETTLED, S.REFUSED}),  # settled at once: what Freehold answers itself
     S.INTENDED: frozenset({S.SENT, S.FAILED}),
     S.SENT: frozenset({S.INTENDED, S.STREAMING, S.SETTLED, S.FAILED}),  # back to INTENDED: the next attempt
     S.STREAMING: frozenset({S.SETTLED, S.FAILED}),

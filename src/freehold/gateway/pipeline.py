@@ -18,30 +18,32 @@ from __future__ import annotations
 import asyncio
 
 from freehold.gateway.admission import Caller
-from freehold.gateway.attempts import attempt
+from freehold.gateway.attempts import attempt, nothing_left
 from freehold.gateway.delivery import Headers, Reply, call_headers, deliver_stream, deliver_whole
+from freehold.gateway.fitting import Fitting
 from freehold.gateway.lifecycle import State
-from freehold.gateway.run import Run
+from freehold.gateway.run import Asked, Run
 from freehold.gateway.world import World
-from freehold.kernel.errors import Bug, FreeholdError
+from freehold.kernel.errors import Bug, CallerError, FreeholdError
 from freehold.perimeter.ruling import rule
 from freehold.routing.plan import plan, resolve
 from freehold.upstream.door import Rejected
-from freehold.wire import openai_chat as wire
-from freehold.wire.call import Endpoint
+from freehold.wire import strict
+from freehold.wire.call import COUNTS, Call, Endpoint
+from freehold.wire.dialects import SPOKEN
 
 
-async def serve(world: World, caller: Caller, endpoint: Endpoint, raw: bytes, reply: Reply) -> None:
+async def serve(world: World, caller: Caller, asked: Asked, raw: bytes, reply: Reply) -> None:
     """Serve one admitted call to its end. Errors are answered in the caller's dialect, never raised (but for cancellation)."""
     world.ledger.check()
-    run = Run(world, caller, endpoint)
+    run = Run(world, caller, asked)
     try:
         await _steps(run, raw, reply)
     except FreeholdError as error:
         if run.life.is_over:
             raise
         run.settle("failed", status=error.status, error=error)
-        await refuse(error, reply, call_headers(run))
+        await refuse(error, reply, call_headers(run), asked.dialect)
     except asyncio.CancelledError:
         if not run.life.is_over:
             run.settle("cancelled", status=499)
@@ -59,13 +61,27 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
     run.ruling = rule(
         caller.declared(named), run.snapshot
     )  # what is known before the body is read, in case it cannot be
-    call = run.call = wire.read(run.endpoint, raw)
+    call = run.call = run.spoken.read_call(run.endpoint, raw, run.asked.address)
     choice = resolve(call.model, run.snapshot, world.fleet, bound=bound, named=named)
     run.workload, run.model = choice.workload, choice.name
     run.ruling = rule(caller.declared(choice.workload.name if choice.workload else None), run.snapshot)
     run.life.to(State.RULED)
-    order = plan(choice, call, run.ruling, run.snapshot, world.fleet, zone_of=world.zone_of)
+    is_lossless = choice.workload is not None and choice.workload.is_lossless
+    fitting = run.fitting = Fitting(call, world.fleet.abilities.get, is_lossless=is_lossless)
+    order = plan(
+        choice,
+        call,
+        run.ruling,
+        world.fleet,
+        zone_of=world.zone_of,
+        why_unfit=lambda target: fitting.why_not(target, run.snapshot.providers[target.provider]),
+    )
     run.life.to(State.PLANNED)
+    if not order.attempts and call.endpoint in COUNTS and not all(skip.is_forbidden for skip in order.skipped):
+        await _count_here(run, call, reply)
+        return
+    if not order.attempts:
+        raise nothing_left(call, order)
     answering = await attempt(run, call, order)
     if answering.body is not None:
         await deliver_whole(run, answering, reply)
@@ -73,9 +89,23 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
         await deliver_stream(run, call, answering, reply)
 
 
-async def refuse(error: FreeholdError, reply: Reply, headers: Headers) -> None:
+async def _count_here(run: Run, call: Call, reply: Reply) -> None:
+    """Count tokens where the target has no way to: an estimate of four bytes a token, and marked as one."""
+    field = "input_tokens" if call.endpoint is Endpoint.COUNT_TOKENS else "totalTokens"
+    run.settle("ok", status=200)
+    head = [(b"content-type", b"application/json"), (b"x-freehold-estimate", b"true"), *call_headers(run)]
+    await reply.whole(200, head, strict.encode({field: -(-call.size // 4)}))
+
+
+async def refuse(error: FreeholdError, reply: Reply, headers: Headers, dialect: str) -> None:
     """Answer with an error in the caller's dialect; a provider's own words about the caller's request are passed on."""
-    body = error.body if isinstance(error, Rejected) else wire.write_error(error)
+    if isinstance(error, Rejected):
+        shown = error.words if error.words is not None else error.message
+        body = SPOKEN[dialect].write_error(CallerError(shown, code=error.code, status=error.status))
+        if error.dialect == dialect:
+            body = error.body
+    else:
+        body = SPOKEN[dialect].write_error(error)
     head = [(b"content-type", b"application/json"), *headers]
     if error.retry_after_s is not None:
         head.append((b"retry-after", str(max(1, round(error.retry_after_s))).encode()))

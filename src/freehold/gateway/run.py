@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from freehold.gateway.admission import Caller
+from freehold.gateway.fitting import Fitting
 from freehold.gateway.lifecycle import Life, State
 from freehold.gateway.world import World
 from freehold.kernel.classes import Class
@@ -16,12 +19,22 @@ from freehold.ledger.budgets import Hold
 from freehold.ledger.ledger import Receipt
 from freehold.perimeter.ruling import Grant, Ruling
 from freehold.pricing.book import Charge, charge, quote
-from freehold.wire.call import Call, Endpoint
+from freehold.wire.call import COUNTS, NOWHERE, Address, Call, Endpoint
+from freehold.wire.dialects import SPOKEN
 
 _NOTHING = Tokens()
+_ANSWERLESS = frozenset({Endpoint.EMBEDDINGS, Endpoint.RERANK, Endpoint.MODERATIONS})
 UNBOUNDED_OUTPUT = (
     16_384  # held per choice for a caller that sets no limit, where nothing says how much the target can write
 )
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a path says: the dialect, the kind of work, and what stands in the path itself."""
+
+    dialect: str
+    endpoint: Endpoint
+    address: Address = NOWHERE
 
 
 class Run:
@@ -29,6 +42,7 @@ class Run:
 
     __slots__ = (
         "answer",
+        "asked",
         "attempts",
         "began_s",
         "call",
@@ -36,23 +50,30 @@ class Run:
         "caller",
         "endpoint",
         "first_byte_ms",
+        "fitting",
         "grant",
         "held",
         "hold",
         "is_trying",
         "leaf",
         "life",
+        "lost",
         "model",
         "ruling",
         "seen_tokens",
         "snapshot",
+        "spoken",
         "tokens",
         "workload",
         "world",
     )
 
-    def __init__(self, world: World, caller: Caller, endpoint: Endpoint) -> None:
-        self.world, self.caller, self.endpoint = world, caller, endpoint
+    def __init__(self, world: World, caller: Caller, asked: Asked) -> None:
+        self.world, self.caller, self.asked = world, caller, asked
+        self.endpoint = asked.endpoint
+        self.spoken = SPOKEN[asked.dialect]
+        self.fitting: Fitting | None = None
+        self.lost: set[str] = set()
         self.snapshot: Snapshot = world.snapshot
         self.call_id = make_id("call", world.clock.now_ms())
         self.began_s = world.clock.monotonic_s()
@@ -115,7 +136,7 @@ class Run:
     def _bounds(self, target: Target) -> tuple[int, int]:
         """Upper bounds in tokens: a byte-level tokenizer never makes more tokens than there are bytes; output by the nearest limit known."""
         assert self.call is not None
-        if self.call.endpoint is Endpoint.EMBEDDINGS:
+        if self.call.endpoint in _ANSWERLESS:
             return self.call.size, 0
         if self.call.max_output is not None:
             return self.call.size, self.call.max_output
@@ -126,9 +147,10 @@ class Run:
     # --- the end ----------------------------------------------------------------------------------------------
 
     def settle(self, outcome: str, *, status: int, error: FreeholdError | None = None) -> Charge:
-        """End the call: charge, release the hold, write the one receipt, count it."""
+        """End the call: charge, release the hold, write the one receipt, count it. A count that Freehold made itself was sent nowhere."""
         is_sent = self.is_sent
-        outcome = outcome if is_sent else "refused"
+        is_own = outcome == "ok" and self.endpoint in COUNTS
+        outcome = outcome if is_sent or is_own else "refused"
         self.tried(outcome)
         self.life.to({"refused": State.REFUSED, "ok": State.SETTLED}.get(outcome, State.FAILED))
         tokens, is_estimate = self._used(outcome)
@@ -152,6 +174,8 @@ class Run:
 
     def _used(self, outcome: str) -> tuple[Tokens, bool]:
         """What was used: as reported; else, if anything may have been generated, an estimate (four bytes a token, an event a token)."""
+        if self.endpoint in COUNTS:
+            return _NOTHING, False  # providers count for nothing
         if self.tokens is not None:
             return self.tokens, False
         if outcome in ("refused", "failed") and not self.seen_tokens:
@@ -183,4 +207,5 @@ class Run:
             answer=self.answer,
             reasons=ruling.reasons if ruling else (),
             attempts=tuple(self.attempts),
+            lost=tuple(sorted(self.lost)),
         )

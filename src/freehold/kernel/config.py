@@ -18,13 +18,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from freehold.kernel import schema
 from freehold.kernel.classes import DEFAULT_ZONES, Class, Zone
 from freehold.kernel.errors import OperatorError
+from freehold.kernel.routes import ROUTES, Route
 from freehold.kernel.snapshot import Address, Budget, Provider, ProviderRow, Snapshot, Target, Workload
 from freehold.kernel.units import Secret
 
@@ -248,8 +249,8 @@ class _Reader:
         spec: schema.Provider | None = self.typed(path, schema.Provider)
         if spec is None:
             return None  # type: ignore[return-value]  # the problem is noted; `attempt` drops it
-        row = self.around.rows.get(name)
-        base_url = spec.base_url or (row.base_url if row else None)
+        row = self.row(path, name, spec)
+        base_url = spec.base_url or (self.filled(path, row.base_url, spec) if row else None)
         if base_url is None:
             raise Wrong(
                 path,
@@ -279,8 +280,34 @@ class _Reader:
             retries=spec.retries,
             uses_proxy=spec.proxy and zone is not Zone.INSIDE,
             attested_until_s=until,
-            reports_usage_in_streams=row.reports_usage_in_streams if row else True,
+            routes=tuple(
+                replace(route, traits=replace(route.traits, family=route.traits.family or name))
+                for route in _routes(spec, row)
+            ),
+            auth=row.auth if row else "bearer",
+            region=spec.region or "",
+            credentials={
+                part: self.secret((*path, "credentials"), reference, is_document=part == "service_account")
+                for part, reference in spec.credentials.items()
+            },
         )
+
+    def row(self, path: tuple[str, ...], name: str, spec: schema.Provider) -> ProviderRow | None:
+        """What is known of a provider: by its own name, or by the one it is like."""
+        if spec.like is not None and spec.like not in self.around.rows:
+            raise Wrong(
+                (*path, "like"), f"{spec.like!r} is not a known provider", _near(spec.like, list(self.around.rows))
+            )
+        return self.around.rows.get(spec.like or name)
+
+    def filled(self, path: tuple[str, ...], template: str, spec: schema.Provider) -> str:
+        """A known address with the parts that only its owner knows."""
+        for part in re.findall(r"\{(\w+)\}", template):
+            value = getattr(spec, part)
+            if not value or not _NAME.match(value):
+                raise Wrong((*path, part), f"the address needs a {part}", f'add {part} = "…", or base_url')
+            template = template.replace(f"{{{part}}}", value)
+        return template
 
     def zone(self, path: tuple[str, ...], spec: schema.Provider, host: str, address: Any) -> tuple[Zone, str]:
         zone = Zone(spec.zone or "outside")
@@ -315,7 +342,7 @@ class _Reader:
         except ValueError as error:
             raise Wrong((*path, "addresses"), f"not a network: {error}", 'write CIDR, such as "10.0.0.0/8"') from None
 
-    def secret(self, path: tuple[str, ...], reference: str) -> Secret:
+    def secret(self, path: tuple[str, ...], reference: str, *, is_document: bool = False) -> Secret:
         kind, _, name = reference.partition(":")
         if kind == "env" and name:
             value = self.around.env.get(name, "")
@@ -330,6 +357,8 @@ class _Reader:
                 ) from None
         else:
             raise Wrong(path, "a key must be a reference, never the secret itself", 'write "env:NAME" or "file:PATH"')
+        if is_document and value:
+            return Secret(value, reference)
         if not value or not value.isascii() or not value.isprintable() or " " in value:
             raise Wrong(
                 path,
@@ -364,6 +393,7 @@ class _Reader:
             groups=groups,
             budget=_budget(path, spec.budget),
             department=spec.department,
+            is_lossless=spec.lossless,
         )
 
     def target(self, path: tuple[str, ...], text: str, providers: Mapping[str, Provider]) -> Target:
@@ -400,6 +430,22 @@ def parse_budget(text: str) -> Budget:
         return Budget(Decimal(found.group(1)), found.group(2))  # type: ignore[arg-type]  # the expression admits only periods
     except InvalidOperation:
         raise ValueError(f"{text!r} is not an amount") from None
+
+
+def _routes(spec: schema.Provider, row: ProviderRow | None) -> tuple[Route, ...]:
+    """The dialects of a provider: as the file says, with the row's knowledge of each; else the row's; else openai-chat."""
+    known = row.routes if row is not None else ()
+    if spec.dialect is None:
+        routes = known or (ROUTES["openai-chat"],)
+    else:
+        names = (spec.dialect,) if isinstance(spec.dialect, str) else spec.dialect
+        mine = {route.dialect: route for route in reversed(known)}
+        routes = tuple(mine.get(name, ROUTES[name]) for name in names)
+    if spec.api_version is not None:
+        # Azure's older interface: the deployment stands in the path and the version in the query.
+        path = f"/openai/deployments/{{model}}/{{endpoint}}?api-version={quote(spec.api_version)}"
+        routes = tuple(replace(route, path=path) for route in routes if route.dialect == "openai-chat")
+    return routes
 
 
 def _budget(path: tuple[str, ...], text: str | None) -> Budget | None:

@@ -57,11 +57,24 @@ class Abilities(File, frozen=True):
     embeddings: bool | None = None
 
 
-class Provider(File, frozen=True):
-    """One `[providers.NAME]` table."""
+DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini", "bedrock-converse"]
 
-    dialect: Literal["openai-chat"] = "openai-chat"
+
+class Provider(File, frozen=True):
+    """One `[providers.NAME]` table.
+
+    like: the known provider whose ways it has (its dialects, paths and small differences); dialect: what it speaks instead, the one to
+    translate into first; region, project, resource: parts of a known address; credentials: references, for providers that sign requests.
+    """
+
+    like: str | None = None
+    dialect: DialectName | tuple[DialectName, ...] | None = None
     base_url: str | None = None
+    region: str | None = None
+    project: str | None = None
+    resource: str | None = None
+    api_version: str | None = None
+    credentials: dict[str, str] = {}
     key: str | None = None
     zone: ZoneName | None = None
     addresses: tuple[str, ...] = ()
@@ -74,12 +87,16 @@ class Provider(File, frozen=True):
 
 
 class Workload(File, frozen=True):
-    """One `[workloads.NAME]` table. `targets` are tried in order; an inner list shares load between equals."""
+    """One `[workloads.NAME]` table. `targets` are tried in order; an inner list shares load between equals.
+
+    lossless: a target is left out if a translation for it would lose anything that the call asks for.
+    """
 
     targets: tuple[str | tuple[str, ...], ...]
     class_: ClassName = msgspec.field(name="class", default="restricted")
     budget: str | None = None
     department: str | None = None
+    lossless: bool = False
 
 
 class Server(File, frozen=True):

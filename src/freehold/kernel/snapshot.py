@@ -7,12 +7,14 @@ secrets are read, zones decided, names checked.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
 from freehold.kernel.classes import Class, Zone
+from freehold.kernel.routes import ROUTES, Auth, Route
 from freehold.kernel.schema import Abilities, Engine, Network, Price, Server, Timeouts
 from freehold.kernel.units import Secret
 
@@ -26,7 +28,7 @@ class ProviderRow:
     """What is known of a provider before anyone configures it; a row of data, not behaviour.
 
     key_env: the variable that its users keep their key in; port: the loopback port of a local server, to look for it;
-    reports_usage_in_streams: whether `stream_options.include_usage` may be sent.
+    routes: the dialects that it takes, the one to translate into first; base_url may name `{region}`, `{project}` and `{resource}`.
     """
 
     name: str
@@ -34,7 +36,8 @@ class ProviderRow:
     key_env: str | None = None
     port: int | None = None
     title: str = ""
-    reports_usage_in_streams: bool = True
+    routes: tuple[Route, ...] = (ROUTES["openai-chat"],)
+    auth: Auth = "bearer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,14 @@ class Provider:
     retries: int = 1
     uses_proxy: bool = True
     attested_until_s: float | None = None
-    reports_usage_in_streams: bool = True
+    routes: tuple[Route, ...] = (ROUTES["openai-chat"],)
+    auth: Auth = "bearer"
+    region: str = ""
+    credentials: Mapping[str, Secret] = field(default_factory=dict)
+
+    def routes_to(self, model: str) -> tuple[Route, ...]:
+        """The routes by which a model can be reached."""
+        return tuple(route for route in self.routes if not route.serves or re.match(route.serves, model))
 
     def zone_at(self, now_s: float) -> Zone:
         """The zone at a moment (seconds since 1970): an agreement that has run out leaves the provider outside."""
@@ -86,13 +96,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A named use case. `groups` are tried in order; the targets of one group share the load."""
+    """A named use case. `groups` are tried in order; the targets of one group share the load; is_lossless: translation may lose nothing."""
 
     name: str
     class_: Class
     groups: tuple[tuple[Target, ...], ...]
     budget: Budget | None = None
     department: str | None = None
+    is_lossless: bool = False
 
     @property
     def targets(self) -> tuple[Target, ...]:

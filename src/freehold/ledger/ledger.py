@@ -29,7 +29,8 @@ class Receipt(msgspec.Struct, frozen=True):
     """How a call ended, as it is written.
 
     outcome: ok, refused, failed, cancelled (the caller left), cut (the stream broke off), lost (Freehold was killed).
-    cost_usd: exact decimal text, None when the price is unknown; attempts: what was tried, in order.
+    cost_usd: exact decimal text, None when the price is unknown; attempts: what was tried, in order;
+    lost: what a translation could not carry.
     """
 
     call: str
@@ -53,6 +54,7 @@ class Receipt(msgspec.Struct, frozen=True):
     answer: str | None
     reasons: tuple[str, ...]
     attempts: tuple[dict[str, Any], ...]
+    lost: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:
         t = self.tokens
@@ -88,6 +90,7 @@ class Receipt(msgspec.Struct, frozen=True):
             "answer": self.answer,
             "reasons": self.reasons,
             "attempts": self.attempts,
+            "lost": self.lost,
         }
 
 

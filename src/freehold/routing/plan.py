@@ -136,11 +136,18 @@ def _unknown(model: str, snapshot: Snapshot, fleet: Fleet) -> CallerError:
 
 
 def plan(
-    choice: Choice, call: Call, ruling: Ruling, snapshot: Snapshot, fleet: Fleet, *, zone_of: Callable[[str], Zone]
+    choice: Choice,
+    call: Call,
+    ruling: Ruling,
+    fleet: Fleet,
+    *,
+    zone_of: Callable[[str], Zone],
+    why_unfit: Callable[[Target], str | None] = lambda _target: None,
 ) -> Plan:
     """Order the targets of a choice and drop what the ruling forbids or what cannot serve the call.
 
-    zone_of: a provider's zone at this moment. The plan may be empty; `skipped` then says why.
+    zone_of: a provider's zone at this moment; why_unfit: why a target cannot be given this call in its dialect.
+    The plan may be empty; `skipped` then says why.
     """
     attempts: list[Target] = []
     skipped: list[Skip] = []
@@ -152,7 +159,7 @@ def plan(
                 skipped.append(
                     Skip(target, f"runs {zone}; {ruling.class_.label} calls may not go there", is_forbidden=True)
                 )
-            elif (reason := _unable(call, fleet.abilities.get(target))) is not None:
+            elif (reason := _unable(call, fleet.abilities.get(target)) or why_unfit(target)) is not None:
                 skipped.append(Skip(target, reason))
             else:
                 attempts.append(target)

@@ -1,4 +1,4 @@
-"""A stand-in provider: speaks openai-chat over real HTTP, and misbehaves on command.
+"""A stand-in provider: speaks every dialect over real HTTP (see speech.py), and misbehaves on command.
 
     python -m freehold.testing.standin --port 9000
     with Standin() as provider: …  # provider.base_url, provider.requests, provider.behave(Cut(3))
@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import ssl
+import struct
 import threading
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from freehold.testing.speech import PROMPT_TOKENS, Said, chat_events, speech_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,7 @@ class Standin:
             )
         elif behaviour.body is not None:
             await _send(writer, 200, "application/json", behaviour.body)
-        elif request.json.get("stream"):
+        elif is_stream(request):
             await self._stream(request, behaviour, reader, writer)
         else:
             await self._unary(request, behaviour, writer)
@@ -192,7 +196,9 @@ class Standin:
     async def _stream(
         self, request: Received, behaviour: Behaviour, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        speech = speech_of(request.path)
+        kind = speech.content_type if speech is not None else "text/event-stream"
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         for at, event in enumerate(stream_events(request, behaviour)):
             if behaviour.cut_after == at:
                 await writer.drain()
@@ -212,70 +218,56 @@ class Standin:
         await writer.drain()
 
 
+def is_stream(request: Received) -> bool:
+    """Whether the request wants a stream, in its dialect."""
+    speech = speech_of(request.path)
+    return speech.streams(request.path, request.json) if speech is not None else bool(request.json.get("stream"))
+
+
 def unary_answer(request: Received, behaviour: Behaviour) -> dict[str, Any]:
-    """The body of a good unary answer for chat, completions or embeddings."""
-    asked = request.json
-    text = "".join(behaviour.words)
+    """The body of a good unary answer."""
+    asked, words = request.json, behaviour.words
     if behaviour.echo_key:
-        text += " " + request.headers.get("authorization", "")
-    usage = {"prompt_tokens": 7, "completion_tokens": len(behaviour.words), "total_tokens": 7 + len(behaviour.words)}
+        words = (*words, " " + request.headers.get("authorization", ""))
+    speech = speech_of(request.path)
+    if speech is not None:
+        return speech.whole(speech.hear(request.path.partition("?")[0], asked, words))
+    if request.path.endswith("/count_tokens"):
+        return {"input_tokens": PROMPT_TOKENS}
+    if request.path.endswith(":countTokens"):
+        return {"totalTokens": PROMPT_TOKENS}
+    count = len(words)
+    usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": count, "total_tokens": PROMPT_TOKENS + count}
     head = {"id": "standin-1", "created": 1, "model": asked["model"], "usage": usage, "x_unknown_field": {"kept": True}}
     if request.path.endswith("/embeddings"):
-        return {**head, "object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2, 0.3]}]}
-    if request.path.endswith("/chat/completions"):
-        message: dict[str, Any] = {"role": "assistant", "content": text}
-        if asked.get("tools"):
-            message = {
-                "role": "assistant",
-                "content": None,
-                "tool_calls": [
-                    {
-                        "id": "call_1",
-                        "type": "function",
-                        "function": {"name": asked["tools"][0]["function"]["name"], "arguments": '{"order_id": "A-1"}'},
-                    }
-                ],
-            }
-        choices = [
-            {"index": at, "message": message, "finish_reason": "tool_calls" if asked.get("tools") else "stop"}
-            for at in range(asked.get("n") or 1)
-        ]
-        return {**head, "object": "chat.completion", "choices": choices}
-    return {
-        **head,
-        "object": "text_completion",
-        "choices": [{"index": 0, "text": text, "finish_reason": "stop", "logprobs": None}],
-    }
+        vector: Any = [0.1, 0.2, 0.3]
+        if asked.get("encoding_format") == "base64":
+            vector = base64.b64encode(struct.pack("<3f", *vector)).decode()
+        return {**head, "object": "list", "data": [{"object": "embedding", "index": 0, "embedding": vector}]}
+    if request.path.endswith("/rerank"):
+        ranked = [{"index": at, "relevance_score": 1 / (at + 1)} for at in range(len(asked["documents"]))]
+        return {"id": "standin-1", "model": asked["model"], "results": ranked, "usage": {"total_tokens": PROMPT_TOKENS}}
+    if request.path.endswith("/moderations"):
+        return {
+            "id": "standin-1",
+            "model": asked["model"],
+            "results": [{"flagged": False, "categories": {}, "category_scores": {}}],
+        }
+    choice = {"index": 0, "text": "".join(words), "finish_reason": "stop", "logprobs": None}
+    return {**head, "object": "text_completion", "choices": [choice]}
 
 
 def stream_events(request: Received, behaviour: Behaviour) -> Iterable[bytes]:
     """The events of a good stream, framed."""
-    asked = request.json
-    is_chat = request.path.endswith("/chat/completions")
-    head = {
-        "id": "standin-1",
-        "object": "chat.completion.chunk" if is_chat else "text_completion",
-        "created": 1,
-        "model": asked["model"],
-    }
-
-    def event(choices: list[Any], usage: dict[str, int] | None = None) -> bytes:
-        more = {"usage": usage} if usage is not None else {}
-        return b"data: " + json.dumps({**head, "choices": choices, **more}).encode() + b"\n\n"
-
-    for at, word in enumerate(behaviour.words):
-        delta = (
-            {"delta": {"role": "assistant", "content": word} if at == 0 else {"content": word}}
-            if is_chat
-            else {"text": word}
-        )
-        yield event([{"index": 0, **delta, "finish_reason": None}])
-    yield event([{"index": 0, **({"delta": {}} if is_chat else {"text": ""}), "finish_reason": "stop"}])
-    if (asked.get("stream_options") or {}).get("include_usage"):
-        count = len(behaviour.words)
-        yield event([], usage={"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count})
-    if not behaviour.without_done:
-        yield b"data: [DONE]\n\n"
+    asked, path = request.json, request.path.partition("?")[0]
+    speech = speech_of(path)
+    if speech is not None and not path.endswith("/chat/completions"):
+        return speech.events(speech.hear(path, asked, behaviour.words))
+    tells = bool((asked.get("stream_options") or {}).get("include_usage"))
+    if speech is None:
+        said = Said(asked["model"], (), behaviour.words, ())
+        return chat_events(said, tells_usage=tells, is_legacy=True, done=not behaviour.without_done)
+    return chat_events(speech.hear(path, asked, behaviour.words), tells_usage=tells, done=not behaviour.without_done)
 
 
 _REASONS = {
@@ -305,7 +297,7 @@ async def _send(
 
 def main() -> None:
     """Run the stand-in until it is interrupted."""
-    parser = argparse.ArgumentParser(description="A stand-in provider that speaks openai-chat.")
+    parser = argparse.ArgumentParser(description="A stand-in provider that speaks every dialect.")
     parser.add_argument("--port", type=int, default=9000)
     options = parser.parse_args()
     with Standin(port=options.port) as provider:

@@ -22,6 +22,7 @@ from freehold.kernel.snapshot import Provider
 
 IDLE_S = 20.0
 LAST_BYTES_S = 1.0
+LONGEST_ANSWER = 64 * 1024 * 1024
 _HIGH_WATER = 256 * 1024
 _LONGEST_HEAD = 64 * 1024
 
@@ -38,17 +39,16 @@ class Pool:
         self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._loop = asyncio.get_running_loop()
         parts = urlsplit(provider.base_url)
-        self._base = parts.path
-        auth = f"Authorization: Bearer {provider.key.value}\r\n" if provider.key else ""
-        host = parts.netloc
-        self._head = f"Host: {host}\r\nUser-Agent: freehold\r\nAccept: */*\r\nAccept-Encoding: identity\r\nContent-Type: application/json\r\n{auth}"
+        self.base = parts.path.strip("/") + "/" if parts.path.strip("/") else ""
+        self.root = f"{parts.scheme}://{parts.netloc}"
+        self._head = f"Host: {parts.netloc}\r\nUser-Agent: freehold\r\nAccept: */*\r\nAccept-Encoding: identity\r\nContent-Type: application/json\r\n"
 
     async def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        """Send one request and wait for the head of its answer, within the provider's deadlines."""
+        """Send one request to a path from the root and wait for the head of its answer, within the provider's deadlines."""
         connection = self._take() or await self._open()
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items()) if headers else ""
         data = body or b""
-        head = f"{method} {self._base}/{path} HTTP/1.1\r\n{self._head}{extra}Content-Length: {len(data)}\r\n\r\n"
+        head = f"{method} {path} HTTP/1.1\r\n{self._head}{extra}Content-Length: {len(data)}\r\n\r\n"
         timeouts = self.provider.timeouts
         try:
             await connection.request(head.encode("latin-1") + data, timeouts.first_byte, timeouts.total)
@@ -275,8 +275,13 @@ class Answer:
 
     async def whole(self) -> bytes:
         silence = self._pool.provider.timeouts.silence
-        parts = []
+        parts, size = [], 0
         while (part := await self._connection.next_part(silence)) is not None:
+            size += len(part)
+            if size > LONGEST_ANSWER:
+                raise UpstreamError(
+                    f"{self._pool.provider.name!r} sent an answer without end.", code="upstream.invalid_answer"
+                )
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

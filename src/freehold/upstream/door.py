@@ -16,31 +16,28 @@ from freehold.kernel.errors import FreeholdError, UpstreamError
 from freehold.kernel.units import Secret
 from freehold.perimeter.ruling import Grant
 from freehold.upstream.transport import Request, Response, Transport
+from freehold.wire import failures
+from freehold.wire.failures import Failure, Kind
 
-FORWARDED_UP = ("openai-beta",)
-FORWARDED_DOWN = (
-    "retry-after",
-    "x-request-id",
-    "x-ratelimit-limit-requests",
-    "x-ratelimit-limit-tokens",
-    "x-ratelimit-remaining-requests",
-    "x-ratelimit-remaining-tokens",
-    "x-ratelimit-reset-requests",
-    "x-ratelimit-reset-tokens",
-)
+FORWARDED_UP = (b"openai-beta", b"anthropic-beta", b"anthropic-version")  # a caller's own, to a target of its dialect
 LONGEST_WAIT_S = 10.0
-_CALLERS_FAULT = frozenset({400, 413, 422})
+_CALLERS_FAULT = frozenset({Kind.BAD_REQUEST, Kind.TOO_LONG})
+_CALLERS_STATUS = frozenset({400, 413, 422})
 _ERROR_LIMIT = 64 * 1024
 
 
 class Rejected(FreeholdError):
-    """The provider says that the caller's request is wrong: its own status and words go back to the caller."""
+    """The provider says that the caller's request is wrong: its own status and words go back to the caller.
 
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__(
-            f"The provider refused the request with status {status}.", code="upstream.rejected", status=status
-        )
+    body: as the provider sent it, for a caller of its dialect; words: what it says, for every other.
+    """
+
+    def __init__(self, status: int, body: bytes, failure: Failure) -> None:
+        code = "upstream.too_long" if failure.kind is Kind.TOO_LONG else "upstream.rejected"
+        super().__init__(f"The provider refused the request with status {status}.", code=code, status=status)
         self.body = body
+        self.words = failure.words
+        self.dialect = ""  # whoever chose the dialect of the attempt says it
 
 
 async def send(transport: Transport, grant: Grant, request: Request) -> Response:
@@ -56,23 +53,23 @@ async def send(transport: Transport, grant: Grant, request: Request) -> Response
 
 
 def _failure(grant: Grant, status: int, headers: Mapping[str, str], body: bytes) -> FreeholdError:
-    name = grant.provider.name
-    if status in _CALLERS_FAULT and _is_json(body):
-        return Rejected(status, scrub(body, grant.provider.key))
-    if status == 429:
+    name, failure = grant.provider.name, failures.read(status, body)
+    wait_s = _retry_after(headers)
+    wait_s = failure.retry_after_s if wait_s is None else wait_s
+    if failure.kind in _CALLERS_FAULT and status in _CALLERS_STATUS and failure.words is not None:
+        clean = scrub(body, grant.provider.key)
+        return Rejected(status, clean, failures.read(status, clean))
+    if failure.kind is Kind.RATE_LIMIT:
         return UpstreamError(
-            f"{name!r} is limiting the rate.",
-            code="upstream.rate_limited",
-            status=429,
-            retry_after_s=_retry_after(headers),
+            f"{name!r} is limiting the rate.", code="upstream.rate_limited", status=429, retry_after_s=wait_s
         )
-    if status in (401, 403):
+    if failure.kind in (Kind.AUTH, Kind.FORBIDDEN):
         return _final(
             f"{name!r} does not accept Freehold's key.",
             "upstream.key_refused",
             "An administrator has to check the provider's key.",
         )
-    if status == 404:
+    if failure.kind is Kind.NOT_FOUND:
         return _final(
             f"{name!r} does not know {grant.target.model!r}.",
             "upstream.unknown_model",
@@ -84,9 +81,7 @@ def _failure(grant: Grant, status: int, headers: Mapping[str, str], body: bytes)
             "upstream.redirect",
             "Set base_url to the final address.",
         )
-    error = UpstreamError(
-        f"{name!r} failed with status {status}.", code="upstream.failed", retry_after_s=_retry_after(headers)
-    )
+    error = UpstreamError(f"{name!r} failed with status {status}.", code="upstream.failed", retry_after_s=wait_s)
     error.is_retryable = status >= 500 or status == 408
     return error
 
@@ -183,14 +178,6 @@ async def _head_of(response: Response) -> bytes:
     except UpstreamError:
         pass  # the status already says what happened
     return kept
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        msgspec.json.decode(body, type=dict)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -6,12 +6,14 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
 from freehold.kernel.errors import UpstreamError
 from freehold.kernel.snapshot import Provider
+from freehold.upstream.direct import LONGEST_ANSWER
 
 
 class ProxiedPool:
@@ -20,7 +22,9 @@ class ProxiedPool:
     def __init__(self, provider: Provider, proxy: str, trust: ssl.SSLContext | None) -> None:
         self.provider = provider
         self._proxy = proxy
-        auth = {"Authorization": f"Bearer {provider.key.value}"} if provider.key else {}
+        parts = urlsplit(provider.base_url)
+        self.base = parts.path.strip("/") + "/" if parts.path.strip("/") else ""
+        self.root = f"{parts.scheme}://{parts.netloc}"
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=1000, ssl=trust if trust is not None else True),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -29,12 +33,11 @@ class ProxiedPool:
                 "User-Agent": "freehold",
                 "Accept-Encoding": "identity",
                 "Content-Type": "application/json",
-                **auth,
             },
         )
 
     async def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> ProxiedAnswer:
-        url = URL(f"{self.provider.base_url}/{path}", encoded=True)
+        url = URL(f"{self.root}{path}", encoded=True)
         try:
             async with asyncio.timeout(self.provider.timeouts.first_byte):
                 answer = await self._session.request(
@@ -68,7 +71,15 @@ class ProxiedAnswer:
             raise _explain(self._provider.name, error) from None
 
     async def whole(self) -> bytes:
-        return b"".join([chunk async for chunk in self.chunks()])
+        parts, size = [], 0
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > LONGEST_ANSWER:
+                raise UpstreamError(
+                    f"{self._provider.name!r} sent an answer without end.", code="upstream.invalid_answer"
+                )
+            parts.append(chunk)
+        return b"".join(parts)
 
     def finish(self) -> None:
         self._answer.release()

@@ -22,6 +22,7 @@ from freehold.kernel.errors import UpstreamError
 from freehold.kernel.snapshot import Provider
 from freehold.perimeter.ruling import Grant
 from freehold.upstream.direct import Pool
+from freehold.upstream.signing import Signer, key_headers
 
 if TYPE_CHECKING:
     from freehold.upstream.proxied import ProxiedPool
@@ -30,12 +31,16 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request below a provider's base URL. body is None for a probe."""
+    """One request below a provider's base URL, or from its root if the path begins with a slash. body is None for a probe.
+
+    auth: how the key is shown, where it is not the provider's usual way.
+    """
 
     method: str
     path: str
     body: bytes | None
     headers: Mapping[str, str] = _NO_HEADERS
+    auth: str = ""
 
 
 class Response(Protocol):
@@ -67,6 +72,7 @@ class HttpTransport:
     def __init__(self, *, ca_bundle: str | None = None) -> None:
         self._ca_bundle = ca_bundle
         self._pools: dict[str, Pool | ProxiedPool] = {}
+        self._signers: dict[str, Signer] = {}
 
     async def send(self, grant: Grant, request: Request) -> Response:
         if not isinstance(grant, Grant):
@@ -75,8 +81,15 @@ class HttpTransport:
         pool = self._pools.get(provider.name)
         if pool is None or pool.provider is not provider:
             pool = self._pools[provider.name] = self._pool(provider)
+            self._signers[provider.name] = Signer(provider)
         headers = {name: _one_line(value) for name, value in request.headers.items()}
-        return await pool.send(request.method, request.path, request.body, headers)
+        path = request.path[1:] if request.path.startswith("/") else f"{pool.base}{request.path}"
+        signer = self._signers[provider.name]
+        if signer.signs:
+            headers |= signer.headers(request.method, f"{pool.root}/{path}", request.body or b"")
+        else:
+            headers |= key_headers(provider, request.auth)
+        return await pool.send(request.method, f"/{path}", request.body, headers)
 
     async def close(self) -> None:
         for pool in self._pools.values():

@@ -11,14 +11,19 @@ from typing import NamedTuple
 
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 _LINE = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
 DEFAULT_LIMIT = 16 * 1024 * 1024
 
 
 class Event(NamedTuple):
-    """One event. data: its data lines joined by LF (empty for a comment); raw: as received, normalised to end in a blank line."""
+    """One event. data: its data lines joined by LF (empty for a comment); raw: as received, normalised to end in a blank line.
+
+    name: the kind of a binary frame; what an `event:` line says is said again by the data of every dialect here, so it is not read.
+    """
 
     data: bytes
     raw: bytes
+    name: str = ""
 
 
 class EventTooLong(ValueError):
@@ -28,15 +33,21 @@ class EventTooLong(ValueError):
 class Reader:
     """Feed bytes in any split; get whole events out."""
 
-    __slots__ = ("_buffer", "limit")
+    __slots__ = ("_buffer", "_has_begun", "limit")
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
         self._buffer = b""
+        self._has_begun = False
         self.limit = limit
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Take some bytes; return the events that are now complete. Raises EventTooLong."""
         buffer = self._buffer + chunk if self._buffer else chunk
+        if not self._has_begun:
+            if _BOM.startswith(buffer[:3]) and len(buffer) < 3:
+                self._buffer = buffer
+                return []
+            self._has_begun, buffer = True, buffer.removeprefix(_BOM)
         # A trailing CR may be half of CRLF: decide when the next byte is known.
         held = b""
         if buffer.endswith(b"\r"):

@@ -1,0 +1,22 @@
+"""The dialect gemini."""
+
+from freehold.wire.dialect import Dialect, Spoken
+from freehold.wire.gemini import answers
+from freehold.wire.gemini.requests import NAME, read_call, read_request, write_request
+
+DIALECT = Dialect(
+    name=NAME,
+    write_request=write_request,
+    read_answer=answers.read_answer,
+    stream_reader=answers.StreamReader,
+    tokens_of=answers.tokens_of,
+    spoken=Spoken(
+        read_call=read_call,
+        read_request=read_request,
+        write_answer=answers.write_answer,
+        stream_writer=answers.StreamWriter,
+        write_error=answers.write_error,
+        write_models=answers.write_models,
+        write_model=answers.write_model,
+    ),
+)

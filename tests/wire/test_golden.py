@@ -1,0 +1,89 @@
+"""The laws of the wire on Freehold's own golden set."""
+
+from __future__ import annotations
+
+import pytest
+
+from freehold.wire import canonical as c
+from freehold.wire.dialects import DIALECTS, SPOKEN
+from wire import golden, laws
+
+PAIRS = [pytest.param(pair, id=f"{pair.dialect}: {pair.name}") for pair in golden.PAIRS]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_folding_gives_the_unary_answer(pair: golden.Pair) -> None:
+    streamed = laws.fold_is_whole(pair.dialect, pair.stream)
+    whole = DIALECTS[pair.dialect].read_answer(golden.json.dumps(pair.whole).encode(), pair.dialect)
+    assert laws.meaning(streamed) == laws.meaning(whole)
+    assert [type(part) for part in streamed.candidates[0].parts] == [type(part) for part in whole.candidates[0].parts]
+    assert (streamed.id, streamed.model) == (whole.id, whole.model)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_every_dialect_says_the_same(pair: golden.Pair) -> None:
+    events = laws.events_of(pair.dialect, [pair.stream])
+    laws.answer_survives(c.fold(events), events)
+    laws.answer_survives(c.fold(events), c.unfold(c.fold(events)))
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_cuts_do_not_matter(pair: golden.Pair) -> None:
+    laws.cuts_do_not_matter(pair.dialect, pair.stream)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_cut_stream_ends_in_one_error(pair: golden.Pair) -> None:
+    laws.cut_is_one_error(pair.dialect, pair.stream)
+
+
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair.values[0].dialect in SPOKEN])  # type: ignore[union-attr]  # pytest types values as object
+def test_streams_are_passed_on(pair: golden.Pair) -> None:
+    laws.stream_is_passed_on(pair.dialect, pair.stream)
+
+
+@pytest.mark.parametrize("dialect", golden.REQUESTS)
+def test_requests_are_passed_on(dialect: str) -> None:
+    laws.request_is_passed_on(dialect, golden.REQUESTS[dialect])
+
+
+# All that a rich request loses on its way to each dialect, or the content that it cannot take: a new loss shows here.
+LOSSES: dict[str, dict[str, str]] = {
+    "openai-chat": {
+        "openai-chat": "thinking unknown_fields",
+        "openai-responses": "logit_bias n participant_name penalties seed stop thinking unknown_fields",
+        "anthropic-messages": "image_detail logit_bias logprobs metadata n participant_name penalties prompt_cache_key reasoning_control seed "
+        "service_tier store thinking unknown_fields verbosity",
+        "gemini": "image_detail logit_bias metadata parallel_tool_calls participant_name prompt_cache_key service_tier store thinking "
+        "tool_strict unknown_fields user verbosity",
+        "bedrock-converse": "unable: image_url",
+    },
+    "openai-responses": {
+        "openai-chat": "thinking thinking_signature unknown_fields",
+        "openai-responses": "unknown_fields",
+        "anthropic-messages": "image_detail metadata reasoning_control thinking_signature unknown_fields verbosity",
+        "gemini": "image_detail metadata thinking_signature tool_strict unknown_fields verbosity",
+        "bedrock-converse": "image_detail reasoning_control thinking_signature unknown_fields verbosity",
+    },
+    "anthropic-messages": {
+        "openai-chat": "citations hosted_tools thinking thinking_signature tool_result_error tool_result_media unknown_fields",
+        "openai-responses": "cache_control citations hosted_tools stop thinking_signature tool_result_error top_k unknown_fields",
+        "anthropic-messages": "top_k unknown_fields",
+        "gemini": "cache_control citations hosted_tools parallel_tool_calls thinking_signature unknown_fields user",
+        "bedrock-converse": "hosted_tools parallel_tool_calls reasoning_control top_k unknown_fields user",
+    },
+    "gemini": {
+        "openai-chat": "hosted_tools safety_settings thinking_signature tool_result_error unknown_fields",
+        "openai-responses": "hosted_tools n penalties safety_settings seed stop thinking_signature tool_result_error top_k unknown_fields",
+        "anthropic-messages": "hosted_tools logprobs n penalties reasoning_control safety_settings seed thinking_signature unknown_fields",
+        "gemini": "safety_settings unknown_fields",
+        "bedrock-converse": "unable: document_url",
+    },
+}
+
+
+@pytest.mark.parametrize("dialect", golden.REQUESTS)
+def test_requests_survive_and_name_what_is_lost(dialect: str) -> None:
+    found = laws.request_survives(dialect, golden.REQUESTS[dialect])
+    named = {to: f"unable: {lost}" if isinstance(lost, str) else " ".join(sorted(lost)) for to, lost in found.items()}
+    assert named == LOSSES[dialect]
