@@ -112,33 +112,33 @@ def _response(said: Said) -> dict[str, Any]:
 def _response_events(said: Said) -> Iterator[bytes]:
     number = 0
 
-    def event(kind: str, **fields: Any) -> bytes:
+    def _one(kind: str, **fields: Any) -> bytes:
         nonlocal number
         number += 1
         return _event({"type": f"response.{kind}", "sequence_number": number - 1, **fields}, named=True)
 
     whole = _response(said)
-    yield event("created", response={**whole, "status": "in_progress", "output": [], "usage": None})
+    yield _one("created", response={**whole, "status": "in_progress", "output": [], "usage": None})
     for at, item in enumerate(whole["output"]):
         place = {"output_index": at, "item_id": item["id"]}
         if item["type"] == "reasoning":
-            yield event("output_item.added", output_index=at, item={**item, "summary": [], "encrypted_content": None})
+            yield _one("output_item.added", output_index=at, item={**item, "summary": [], "encrypted_content": None})
             for piece in said.thought:
-                yield event("reasoning_summary_text.delta", **place, summary_index=0, delta=piece)
+                yield _one("reasoning_summary_text.delta", **place, summary_index=0, delta=piece)
         elif item["type"] == "function_call":
-            yield event("output_item.added", output_index=at, item={**item, "arguments": ""})
+            yield _one("output_item.added", output_index=at, item={**item, "arguments": ""})
             for piece in (ARGUMENTS[:8], ARGUMENTS[8:]):
-                yield event("function_call_arguments.delta", **place, delta=piece)
+                yield _one("function_call_arguments.delta", **place, delta=piece)
         else:
-            yield event("output_item.added", output_index=at, item={**item, "content": []})
+            yield _one("output_item.added", output_index=at, item={**item, "content": []})
             part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-            yield event("content_part.added", **place, content_index=0, part=part)
+            yield _one("content_part.added", **place, content_index=0, part=part)
             for piece in said.words:
-                yield event("output_text.delta", **place, content_index=0, delta=piece, logprobs=[])
-            yield event("output_text.done", **place, content_index=0, text="".join(said.words), logprobs=[])
-            yield event("content_part.done", **place, content_index=0, part=item["content"][0])
-        yield event("output_item.done", output_index=at, item=item)
-    yield event("completed", response=whole)
+                yield _one("output_text.delta", **place, content_index=0, delta=piece, logprobs=[])
+            yield _one("output_text.done", **place, content_index=0, text="".join(said.words), logprobs=[])
+            yield _one("content_part.done", **place, content_index=0, part=item["content"][0])
+        yield _one("output_item.done", output_index=at, item=item)
+    yield _one("completed", response=whole)
 
 
 # --- anthropic-messages ----------------------------------------------------------------------------------------
@@ -320,25 +320,25 @@ def _converse_events(said: Said) -> Iterator[bytes]:
     yield eventstream.write("messageStart", {"role": "assistant"})
     at = 0
 
-    def delta(**piece: Any) -> bytes:
+    def _delta(**piece: Any) -> bytes:
         return eventstream.write("contentBlockDelta", {"contentBlockIndex": at, "delta": piece})
 
     if said.thought:
         for word in said.thought:
-            yield delta(reasoningContent={"text": word})
-        yield delta(reasoningContent={"signature": SIGNATURE})
+            yield _delta(reasoningContent={"text": word})
+        yield _delta(reasoningContent={"signature": SIGNATURE})
         yield eventstream.write("contentBlockStop", {"contentBlockIndex": at})
         at += 1
     if said.words:
         for word in said.words:
-            yield delta(text=word)
+            yield _delta(text=word)
         yield eventstream.write("contentBlockStop", {"contentBlockIndex": at})
         at += 1
     for number, name in enumerate(said.calls):
         start = {"toolUse": {"toolUseId": f"tooluse_{number}", "name": name}}
         yield eventstream.write("contentBlockStart", {"contentBlockIndex": at, "start": start})
         for word in (ARGUMENTS[:8], ARGUMENTS[8:]):
-            yield delta(toolUse={"input": word})
+            yield _delta(toolUse={"input": word})
         yield eventstream.write("contentBlockStop", {"contentBlockIndex": at})
         at += 1
     yield eventstream.write("messageStop", {"stopReason": "tool_use" if said.calls else "end_turn"})
