@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import hypothesis  # noqa: F401 - loaded before any test has filled the stack: its late import trips a bug of CPython 3.11
 import pytest
@@ -198,3 +199,21 @@ def two_zones(inside: Standin, outside: Standin) -> str:
         + '[workloads.open]\nclass = "public"\ntargets = ["rack/m", "cloud/m"]\n'
         + '[workloads.closed]\nclass = "restricted"\ntargets = ["rack/m"]\n'
     )
+
+
+@pytest.fixture
+def raw_post() -> Callable[..., tuple[int, bytes]]:
+    """Post bytes as they are; returns status and body."""
+
+    def post(freehold: Freehold, path: str, body: bytes, key: str) -> tuple[int, bytes]:
+        request = Request(
+            f"http://127.0.0.1:{freehold.port}{path}", data=body, headers={"Authorization": f"Bearer {key}"}
+        )
+        try:
+            with urlopen(request, timeout=20) as answer:
+                return answer.status, answer.read()
+        except HTTPError as refusal:
+            with refusal:
+                return refusal.code, refusal.read()
+
+    return post

@@ -127,6 +127,7 @@ async def _whole(run: Run, fitted: Fitted, response: Response) -> Answering:
     clean = door.scrub(body, run.grant.provider.key)
     try:
         if fitted.is_same:
+            check_utf8(clean)
             return Answering(response, fitted, body=clean, tokens=fitted.dialect.tokens_of(body))
         answer = fitted.dialect.read_answer(clean, fitted.route.traits.family)
         answer.id, answer.created = answer.id or run.call_id, answer.created or int(run.world.clock.now_s())
@@ -160,6 +161,15 @@ async def _begin_stream(run: Run, call: Call, fitted: Fitted, response: Response
     raise UpstreamError(f"{_name(run)!r} ended the stream before it began.", code="upstream.cut")
 
 
+def check_utf8(data: bytes) -> None:
+    """Raise InvalidAnswer for bytes that are no UTF-8: what is passed on must be readable, also where nobody here reads it."""
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            raise canonical.InvalidAnswer("not UTF-8") from None
+
+
 def named(begun: canonical.Begin, run: Run) -> canonical.Begin:
     """A stream's beginning with what its provider left out: an id, a model, a time."""
     assert run.grant is not None
@@ -169,6 +179,8 @@ def named(begun: canonical.Begin, run: Run) -> canonical.Begin:
 
 def _read_first(run: Run, reader: StreamReader, first: list[sse.Event]) -> tuple[Sequence[canonical.Event], ...]:
     try:
+        for event in first:
+            check_utf8(event.data)
         read = tuple(reader.take(event) for event in first)
     except canonical.InvalidAnswer:
         raise _invalid(run) from None

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from freehold.gateway.attempts import Answering, named
+from freehold.gateway.attempts import Answering, check_utf8, named
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Run
 from freehold.kernel.errors import FreeholdError, UpstreamError
@@ -102,6 +102,7 @@ class Passing:
             kind = type(events[0])
             if kind is canonical.Fail or (kind is canonical.Used and self._hides_usage):
                 return b""
+        check_utf8(event.data)
         if not self._is_array:
             return event.raw
         if not event.data:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import itertools
 import json
 import ssl
 import struct
@@ -29,7 +30,8 @@ class Behaviour:
 
     status: an error status to refuse with; retry_after: seconds for its header; hang: never answer; delay_s: wait first;
     cut_after: break the connection off after this many events; silent_after: say nothing more after this many;
-    rubbish: send bytes that are no answer; without_done: end a stream without `[DONE]`; body: answer with exactly this.
+    rubbish: send bytes that are no answer; without_done: end a stream without `[DONE]`; body: answer with exactly this;
+    raw_stream: stream exactly these pieces; raw_repeat: and then one piece so many times.
     """
 
     status: int = 200
@@ -41,6 +43,8 @@ class Behaviour:
     rubbish: bool = False
     without_done: bool = False
     body: bytes | None = None
+    raw_stream: tuple[bytes, ...] | None = None
+    raw_repeat: tuple[bytes, int] | None = None
     location: str | None = None
     echo_key: bool = False
     words: tuple[str, ...] = ("Hello", " from", " the", " stand-in", ".")
@@ -177,10 +181,21 @@ class Standin:
             )
         elif behaviour.body is not None:
             await _send(writer, 200, "application/json", behaviour.body)
+        elif behaviour.raw_stream is not None:
+            await self._raw_stream(behaviour, writer)
         elif is_stream(request):
             await self._stream(request, behaviour, reader, writer)
         else:
             await self._unary(request, behaviour, writer)
+
+    async def _raw_stream(self, behaviour: Behaviour, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        piece, times = behaviour.raw_repeat or (b"", 0)
+        for data in (*(behaviour.raw_stream or ()), *itertools.repeat(piece, times)):
+            writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
 
     async def _unary(self, request: Received, behaviour: Behaviour, writer: asyncio.StreamWriter) -> None:
         body = json.dumps(unary_answer(request, behaviour)).encode()

@@ -191,7 +191,7 @@ def _read_item(item: dict[str, Any]) -> c.Turn:
 
 def read_output(item: dict[str, Any], family: str = NAME) -> c.Part:
     """Read an item that a model put out, other than a message."""
-    kind = item["type"]
+    kind = words(item["type"])
     if kind == "function_call":
         return c.ToolUse(words(item["call_id"]), words(item["name"]), words(item["arguments"]) or "{}")
     if kind == "custom_tool_call":
