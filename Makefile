@@ -5,7 +5,7 @@ RUN    := .venv/.run-installed
 LITELLM ?= 1.106.2
 DEV    := .venv/.dev-installed
 
-.PHONY: help up test lint bench bench-peers prices hearth docs lock clean
+.PHONY: help up test lint bench bench-wire bench-peers prices hearth docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -27,6 +27,9 @@ lint: $(DEV)  ## ruff, mypy --strict, import-linter, fences, generated docs
 
 bench: $(DEV)  ## CPU, latency, memory, start-up; beside nginx when it is there
 	$(BIN)/python bench/run.py $(ARGS)
+
+bench-wire: $(DEV)  ## what a translation costs in every direction, and an open stream in memory
+	$(BIN)/python bench/translation.py
 
 bench-peers: $(DEV)  ## the same run with LiteLLM in a venv of its own
 	$(PYTHON) -m venv .venv-litellm && .venv-litellm/bin/pip install -q 'litellm[proxy]==$(LITELLM)'
