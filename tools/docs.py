@@ -17,6 +17,10 @@ from freehold.gateway import admin_app, data_app
 from freehold.gateway.lifecycle import diagram
 from freehold.kernel import schema
 from freehold.kernel.schema import json_schema
+from freehold.upstream.rows import ROWS
+from freehold.wire.canonical import Feature
+from freehold.wire.dialects import SPOKEN
+from freehold.wire.fidelity import Carried, carries, says
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "docs/reference"
@@ -134,6 +138,45 @@ def http() -> str:
     return "\n".join(rows) + "\n"
 
 
+_SIGNS = {Carried.YES: "●", Carried.LOST: "○", Carried.REFUSED: "✕"}
+
+
+def fidelity() -> str:
+    callers = {dialect: says(dialect) for dialect in SPOKEN}
+    columns = [(row.name, route) for row in ROWS.values() for route in row.routes if not route.serves]
+    targets = {f"{name} {route.dialect}": carries(route.dialect, route.traits) for name, route in columns}
+    targets |= {f"vertex {route.dialect}": carries(route.dialect, route.traits) for route in ROWS["vertex"].routes}
+    features = list(next(iter(callers.values())))
+    parts = [
+        "# What a translation carries\n",
+        (
+            "A call whose dialect its target speaks passes through with nothing lost. Every other call goes through one canonical form, and this page is made by "
+            "asking the writers of that form what they do with each feature. `freehold models --fidelity` prints it for your own configuration.\n"
+        ),
+        (
+            "● carried; ○ left out, and named in the header `x-freehold-lost` and in the receipt; ✕ the target is not given such a call, because its answer "
+            "would depend on what it never saw. A workload with `lossless = true` skips targets with ○ too.\n"
+        ),
+        "## What a caller can say, by dialect\n",
+        _grid(features, {name: {f: "●" if said[f] else "○" for f in features} for name, said in callers.items()}),
+        "## What a provider is given, by the dialect it is spoken to\n",
+        (
+            "What a provider refuses is data in its row (`src/freehold/upstream/rows.py`); it was gathered from documentation, sources, public issues and recorded "
+            "exchanges, and what could not be confirmed is left at the dialect's own rule.\n"
+        ),
+        _grid(features, {name: {f: _SIGNS[said[f]] for f in features} for name, said in targets.items()}),
+    ]
+    return "\n".join(parts)
+
+
+def _grid(features: list[Feature], columns: dict[str, dict[Feature, str]]) -> str:
+    rows = ["| | " + " | ".join(columns) + " |", "|---|" + ":-:|" * len(columns)]
+    rows += [
+        f"| `{feature}` | " + " | ".join(column[feature] for column in columns.values()) + " |" for feature in features
+    ]
+    return "\n".join(rows) + "\n"
+
+
 def life() -> str:
     return f"# The life of a call\n\n```mermaid\n{diagram()}\n```\n"
 
@@ -143,6 +186,7 @@ def main() -> int:
         "commands.md": commands(),
         "configuration.md": configuration(),
         "errors.md": errors(),
+        "fidelity.md": fidelity(),
         "http.md": http(),
         "life-of-a-call.md": life(),
     }

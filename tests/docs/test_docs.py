@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, snapshot_of
+from conftest import ROOT, Freehold, clean_env, snapshot_of
 from freehold.cli.main import COMMANDS
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
-ENV = {"OPENAI_API_KEY": "k", "DEEPINFRA_TOKEN": "k"}
+ENV = dict.fromkeys(
+    (
+        "OPENAI_API_KEY",
+        "DEEPINFRA_TOKEN",
+        "AZURE_OPENAI_API_KEY",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    ),
+    "k",
+)
+EXAMPLES = ("openai-sdk", "anthropic-sdk", "gemini-sdk", "responses-api")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -25,8 +37,30 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_configuration_examples_are_valid(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "corporate-ca.pem").touch()
+    (tmp_path / "account.json").write_text("{}")
     for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
         assert snapshot_of(block, **ENV)
+
+
+@pytest.fixture(scope="module")
+def freehold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Freehold]:
+    one = Freehold(tmp_path_factory.mktemp("docs"), clean_env())
+    (one.folder / "freehold.toml").touch()
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_examples_run(page: str, freehold: Freehold, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each dialect's page is run as it stands, with the vendor's SDK, against the built-in model."""
+    text = (ROOT / f"docs/how-to/{page}.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        mine = block.replace("http://127.0.0.1:4000", f"http://127.0.0.1:{freehold.port}").replace(
+            "fh-…", freehold.key()
+        )
+        exec(compile(mine, page, "exec"), {})
+    assert page == "openai-sdk" or len(capsys.readouterr().out) > 20
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -19,7 +19,6 @@ from freehold.kernel.units import Tokens
 class Feature(StrEnum):
     """What a conversation may use and a translation may lose; the rows of the fidelity matrix, and the words in `x-freehold-lost`."""
 
-    DEVELOPER = "developer_role"
     SYSTEM_PLACE = "system_position"
     NAME = "participant_name"
     IMAGE_URL = "image_url"
