@@ -14,6 +14,7 @@ from typing import Any
 from freehold.gateway.admission import Caller, admit, wanted
 from freehold.gateway.delivery import Headers
 from freehold.gateway.logs import log_bug
+from freehold.gateway.openapi import describe
 from freehold.gateway.pipeline import refuse, serve
 from freehold.gateway.protocol import SCOPE_KEY
 from freehold.gateway.run import Asked
@@ -47,10 +48,11 @@ ROUTES: dict[str, tuple[str, str, Asked | str]] = {
         "models",
     ),  # POST, with a verb behind a colon: Gemini's, whose SDK uses both versions
     "/v1beta/models": ("GET", "caller", "models"),
+    "/openapi.json": ("GET", "anyone", "openapi"),
     "/healthz": ("GET", "anyone", "healthz"),
     "/readyz": ("GET", "anyone", "readyz"),
 }
-_VERBS = {
+VERBS = {
     "generateContent": (Endpoint.GENERATE, False),
     "streamGenerateContent": (Endpoint.GENERATE, True),
     "countTokens": (Endpoint.GEMINI_COUNT, False),
@@ -80,9 +82,9 @@ def _of_model(rest: str, method: str, query: bytes) -> tuple[str, str, Asked | s
     if method == "GET":
         return ROUTES["/v1/models"]
     model, _, verb = rest.rpartition(":")
-    if verb not in _VERBS or not model:
+    if verb not in VERBS or not model:
         return None
-    endpoint, is_stream = _VERBS[verb]
+    endpoint, is_stream = VERBS[verb]
     framing = "json" if is_stream and b"alt=sse" not in query else "sse"
     return ("POST", "caller", Asked("gemini", endpoint, Address(model, is_stream, framing)))
 
@@ -101,6 +103,7 @@ class DataApp:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self._openapi = json.dumps(describe(ROUTES, VERBS)).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -122,6 +125,9 @@ class DataApp:
         _, asked = find_route(path, scope["method"], scope["query_string"])
         if asked in ("healthz", "readyz"):
             await self._health(str(asked), reply)
+            return
+        if asked == "openapi":
+            await reply.whole(200, [(b"content-type", b"application/json")], self._openapi)
             return
         values = wanted(scope["headers"])
         caller = admit(self.world, values, scope["query_string"])

@@ -14,7 +14,7 @@ from freehold.kernel.snapshot import ProviderRow
 _MAX_TOKENS = {"max_completion_tokens": "max_tokens"}
 # Settings that only OpenAI and Azure are known to take; others answer with an error, or ignore them.
 _OWN = frozenset({"store", "metadata", "service_tier", "prompt_cache_key", "verbosity"})
-_NO_FILES = frozenset({"document_url", "document_data"})
+_NO_FILES = frozenset({"document_url", "document_data", "video"})
 _EXTRA = frozenset({"top_k", "cache_control"})  # what OpenAI itself does not know
 _OPENAI = Traits(refuses=_EXTRA | {"document_url", "video"})
 _RESPONSES = ROUTES["openai-responses"]
@@ -104,7 +104,16 @@ _ROWS = (
         routes=(
             _chat(
                 frozenset(
-                    {"user", "logprobs", "logit_bias", "top_k", "cache_control", "participant_name", "document_data"}
+                    {
+                        "user",
+                        "logprobs",
+                        "logit_bias",
+                        "top_k",
+                        "cache_control",
+                        "participant_name",
+                        "document_data",
+                        "video",
+                    }
                 ),
                 renames={**_MAX_TOKENS, "seed": "random_seed"},
                 usage_in_streams=False,  # reports it unasked, and refuses the option
@@ -228,7 +237,9 @@ _ROWS = (
         "http://127.0.0.1:8000/v1",
         port=8000,
         title="vLLM",
-        routes=(_chat(_NO_FILES | {"cache_control"}, renames={}, effort="template", thinking="reasoning"),),
+        routes=(
+            _chat((_NO_FILES - {"video"}) | {"cache_control"}, renames={}, effort="template", thinking="reasoning"),
+        ),
     ),
     ProviderRow(
         "llamacpp",

@@ -7,7 +7,7 @@ leaves out, and raises Unable rather than leave out what the answer would depend
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -59,7 +59,7 @@ class Model:
 class Spoken:
     """The caller's half of a dialect: what applications send, and how they are answered.
 
-    pass_on spells a body for a target of the same dialect; usage_is_optional: a stream tells its usage only to a caller that asked;
+    fields: the fields that are checked, and their types; pass_on spells a body for a target of the same dialect; usage_is_optional: a stream tells its usage only to a caller that asked;
     done: a stream's last mark, where it has one.
     """
 
@@ -70,6 +70,7 @@ class Spoken:
     write_error: Callable[[FreeholdError], bytes]
     write_models: Callable[[Sequence[Model]], bytes]
     write_model: Callable[[Model], bytes]
+    fields: Mapping[str, tuple[type, ...]]
     pass_on: Callable[[Call, dict[str, Any], Traits], None] = lambda _call, _body, _traits: None
     usage_is_optional: bool = False
     done: bytes = b""

@@ -1,7 +1,7 @@
 """The dialect anthropic-messages."""
 
 from freehold.wire.anthropic_messages import answers
-from freehold.wire.anthropic_messages.requests import NAME, read_call, read_request, write_request
+from freehold.wire.anthropic_messages.requests import NAME, TYPES, read_call, read_request, write_request
 from freehold.wire.dialect import Dialect, Spoken
 
 DIALECT = Dialect(
@@ -20,5 +20,6 @@ DIALECT = Dialect(
         write_error=answers.write_error,
         write_models=answers.write_models,
         write_model=answers.write_model,
+        fields=TYPES,
     ),
 )

@@ -30,7 +30,7 @@ from freehold.wire.dialect import (
 )
 
 NAME = "anthropic-messages"
-_TYPES: dict[str, tuple[type, ...]] = {
+TYPES: dict[str, tuple[type, ...]] = {
     "model": (str,),
     "messages": (list,),
     "system": (str, list),
@@ -47,7 +47,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "service_tier": (str,),
     "output_config": (dict,),
 }
-_KNOWN = frozenset(_TYPES) | {"output_format", "anthropic_version", "cache_control"}
+_KNOWN = frozenset(TYPES) | {"output_format", "anthropic_version", "cache_control"}
 _FIELDS = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -67,7 +67,7 @@ _ID = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 def read_call(endpoint: Endpoint, raw: bytes, _address: Address = NOWHERE) -> Call:
     """Decode a request body. Raises CallerError (400)."""
     body = strict.decode(raw)
-    check_types(body, _TYPES)
+    check_types(body, TYPES)
     messages = body.get("messages")
     if not messages:
         raise bad("'messages' must be a list with at least one message.", "request.missing", "messages")

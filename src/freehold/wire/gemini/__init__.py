@@ -2,7 +2,7 @@
 
 from freehold.wire.dialect import Dialect, Spoken
 from freehold.wire.gemini import answers
-from freehold.wire.gemini.requests import NAME, read_call, read_request, write_request
+from freehold.wire.gemini.requests import NAME, TYPES, read_call, read_request, write_request
 
 DIALECT = Dialect(
     name=NAME,
@@ -18,5 +18,6 @@ DIALECT = Dialect(
         write_error=answers.write_error,
         write_models=answers.write_models,
         write_model=answers.write_model,
+        fields=TYPES,
     ),
 )

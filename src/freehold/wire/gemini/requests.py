@@ -19,7 +19,7 @@ from freehold.wire.canonical import BLOB_MARK, Conversation, Feature
 from freehold.wire.dialect import Lost, arguments, hoist, optional, plain_text, refuse_content, settings, words
 
 NAME = "gemini"
-_TYPES: dict[str, tuple[type, ...]] = {
+TYPES: dict[str, tuple[type, ...]] = {
     "contents": (list, dict, str),
     "systemInstruction": (dict, str),
     "system_instruction": (dict, str),
@@ -102,7 +102,7 @@ def get(fields: dict[str, Any], name: str) -> Any:
 def read_call(endpoint: Endpoint, raw: bytes, address: Address = NOWHERE) -> Call:
     """Decode a request body; the model and whether it streams stand in the path. Raises CallerError (400)."""
     body = strict.decode(raw)
-    check_types(body, _TYPES)
+    check_types(body, TYPES)
     if not body.get("contents") and not body.get("generateContentRequest"):
         raise bad("'contents' must hold at least one part.", "request.missing", "contents")
     wished = get(body, "generationConfig") or {}

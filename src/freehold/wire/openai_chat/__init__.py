@@ -2,7 +2,7 @@
 
 from freehold.wire.dialect import Dialect, Spoken
 from freehold.wire.openai_chat import answers, streams
-from freehold.wire.openai_chat.calls import pass_on, read_call
+from freehold.wire.openai_chat.calls import TYPES, pass_on, read_call
 from freehold.wire.openai_chat.requests import NAME, read_request
 from freehold.wire.openai_chat.writing import write_request
 
@@ -20,6 +20,7 @@ DIALECT = Dialect(
         write_error=answers.write_error,
         write_models=answers.write_models,
         write_model=answers.write_model,
+        fields=TYPES,
         pass_on=pass_on,
         usage_is_optional=True,
         done=b"data: [DONE]\n\n",

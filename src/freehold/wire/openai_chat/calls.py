@@ -25,7 +25,7 @@ from freehold.wire.call import (
 from freehold.wire.canonical import BLOB_MARK
 
 _INT, _NUMBER, _LIST, _OBJECT = (int,), (int, float), (list,), (dict,)
-_TYPES: dict[str, tuple[type, ...]] = {
+TYPES: dict[str, tuple[type, ...]] = {
     "model": (str,),
     "stream": (bool,),
     "messages": _LIST,
@@ -66,7 +66,7 @@ _REQUIRED: dict[Endpoint, tuple[tuple[str, tuple[type, ...]], ...]] = {
 def read_call(endpoint: Endpoint, raw: bytes, _address: Address = NOWHERE) -> Call:
     """Decode a request body for an endpoint. Raises CallerError (400)."""
     body = strict.decode(raw)
-    check_types(body, _TYPES)
+    check_types(body, TYPES)
     model = model_of(body)
     stream = body.get("stream") is True
     needs = NO_NEEDS

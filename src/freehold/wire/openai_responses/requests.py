@@ -27,7 +27,7 @@ from freehold.wire.dialect import (
 )
 
 NAME = "openai-responses"
-_TYPES: dict[str, tuple[type, ...]] = {
+TYPES: dict[str, tuple[type, ...]] = {
     "model": (str,),
     "input": (str, list),
     "instructions": (str, list),
@@ -47,7 +47,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "include": (list,),
     "user": (str,),
 }
-_KNOWN = frozenset(_TYPES) | frozenset(
+_KNOWN = frozenset(TYPES) | frozenset(
     [
         "conversation",
         "stream_options",
@@ -83,7 +83,7 @@ _STATE = ("previous_response_id", "conversation", "prompt")
 def read_call(endpoint: Endpoint, raw: bytes, _address: Address = NOWHERE) -> Call:
     """Decode a request body. Raises CallerError (400)."""
     body = strict.decode(raw)
-    check_types(body, _TYPES)
+    check_types(body, TYPES)
     items = body.get("input")
     state = next((field for field in _STATE if body.get(field) is not None), "")
     state = "background" if body.get("background") else state

@@ -1,0 +1,131 @@
+"""The OpenAPI description of the data plane, made from its table of routes and from the fields that the dialects check.
+
+Rules: it says what Freehold itself looks at; every body may hold more, because unknown fields are passed on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from freehold import __version__
+from freehold.gateway.run import Asked
+from freehold.wire.call import Endpoint
+from freehold.wire.dialects import SPOKEN
+
+_KINDS: dict[type, dict[str, Any]] = {
+    str: {"type": "string"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    bool: {"type": "boolean"},
+    list: {"type": "array"},
+    dict: {"type": "object"},
+}
+_REQUIRED = {
+    Endpoint.CHAT: ("model", "messages"),
+    Endpoint.COMPLETIONS: ("model", "prompt"),
+    Endpoint.EMBEDDINGS: ("model", "input"),
+    Endpoint.RERANK: ("model", "query", "documents"),
+    Endpoint.MODERATIONS: ("model", "input"),
+    Endpoint.RESPONSES: ("model", "input"),
+    Endpoint.MESSAGES: ("model", "messages", "max_tokens"),
+    Endpoint.COUNT_TOKENS: ("model", "messages"),
+    Endpoint.GENERATE: ("contents",),
+    Endpoint.GEMINI_COUNT: ("contents",),
+}
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "object", "required": ["message"], "properties": {"message": {"type": "string"}}}},
+}
+_REFUSALS = {
+    "400": "The request is wrong, or no target can serve it.",
+    "401": "The key is missing or unknown.",
+    "403": "The configuration forbids it.",
+    "404": "The model or the path is not known.",
+    "413": "The body is too large.",
+    "422": "The provider refused it.",
+    "429": "A budget or a rate limit is used up.",
+    "502": "A provider failed.",
+    "503": "No target answered, or Freehold cannot record the call.",
+    "504": "A provider did not answer in time.",
+}
+_NAME = {
+    "name": "model",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "A workload, provider/model, or a model.",
+}
+
+
+def describe(
+    routes: dict[str, tuple[str, str, Asked | str]], verbs: dict[str, tuple[Endpoint, bool]]
+) -> dict[str, Any]:
+    """The description of these routes (OpenAPI 3.1); verbs: what may stand behind a model's name and a colon."""
+    paths: dict[str, Any] = {}
+    for path, (method, role, what) in routes.items():
+        if not isinstance(what, Asked):
+            paths.setdefault(path.replace("/*", "/{model}"), {})[method.lower()] = _reading(path, role)
+        elif path.endswith("/*"):
+            for verb, (endpoint, is_stream) in verbs.items():
+                asked = Asked(what.dialect, endpoint)
+                place = path.replace("/*", f"/{{model}}:{verb}")
+                paths[place] = {"post": {**_calling(verb, asked, streams=is_stream), "parameters": [_NAME]}}
+        else:
+            paths[path] = {"post": _calling(path, what, streams=what.endpoint not in _WHOLE)}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Freehold", "version": __version__, "description": "Every dialect, one endpoint."},
+        "paths": paths,
+        "components": {"schemas": {"Error": _ERROR}, "securitySchemes": _SCHEMES},
+        "security": [{name: []} for name in _SCHEMES],
+    }
+
+
+_WHOLE = frozenset({Endpoint.EMBEDDINGS, Endpoint.RERANK, Endpoint.MODERATIONS, Endpoint.COUNT_TOKENS})
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "x-goog-api-key": {"type": "apiKey", "in": "header", "name": "x-goog-api-key"},
+}
+
+
+def _calling(name: str, asked: Asked, *, streams: bool) -> dict[str, Any]:
+    kinds: dict[str, Any] = {"application/json": {"schema": {"type": ["object", "array"]}}}
+    if streams:
+        kinds["text/event-stream"] = {"schema": {"type": "string"}}
+    body = {"required": True, "content": {"application/json": {"schema": _body(asked)}}}
+    return {
+        "operationId": f"{asked.dialect} {asked.endpoint} {name}",
+        "tags": [asked.dialect],
+        "requestBody": body,
+        "responses": {"200": {"description": "The answer.", "content": kinds}, **_refusals()},
+    }
+
+
+def _body(asked: Asked) -> dict[str, Any]:
+    fields = {field: _one_of(kinds) for field, kinds in SPOKEN[asked.dialect].fields.items()}
+    return {"type": "object", "required": list(_REQUIRED[asked.endpoint]), "properties": fields}
+
+
+def _one_of(kinds: tuple[type, ...]) -> dict[str, Any]:
+    shown = [_KINDS[kind] for kind in kinds] + [{"type": "null"}]
+    return {"anyOf": shown}
+
+
+def _reading(path: str, role: str) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "operationId": f"read {path}",
+        "responses": {
+            "200": {"description": "It.", "content": {"application/json": {"schema": {"type": "object"}}}},
+            **_refusals(),
+        },
+    }
+    if path.endswith("/*"):
+        found["parameters"] = [_NAME]
+    return found if role == "caller" else {**found, "security": []}
+
+
+def _refusals() -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {status: {"description": words, "content": content} for status, words in _REFUSALS.items()}
