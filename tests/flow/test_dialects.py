@@ -422,6 +422,20 @@ def test_a_stream_that_breaks_off_is_an_error_in_every_sdk(
         list(google.models.generate_content_stream(model=target, contents="x"))
 
 
+def test_a_cut_stream_has_one_receipt_with_an_estimate(
+    sdk: openai.OpenAI, provider: Standin, freehold: Freehold, target: str
+) -> None:
+    """Also where the provider had told a part of its usage before it broke off."""
+    before = len(freehold.settled())
+    provider.behave(Behaviour(cut_after=4))
+    with pytest.raises(openai.APIError):
+        list(sdk.chat.completions.create(model=target, messages=[{"role": "user", "content": "x"}], stream=True))
+    (receipt,) = freehold.settled()[before:]
+    assert (receipt["outcome"], receipt["is_estimate"], receipt["code"]) == ("cut", True, "upstream.cut")
+    assert receipt["tokens"]["input"] > 0
+    assert receipt["tokens"]["output"] >= 1
+
+
 def test_model_lists(sdk: openai.OpenAI, claude: anthropic.Anthropic, google: genai.Client) -> None:
     names = {one.id for one in sdk.models.list()}
     assert {"w-chat", "chat/m"} <= names

@@ -70,7 +70,6 @@ async def deliver_stream(run: Run, call: Call, answering: Answering, reply: Repl
     if last := pour.end(progress):
         digest.update(last)
         await reply.part(last)
-    run.tokens = progress.tokens
     run.answer = run.world.ledger.commit(digest.digest())
     run.tried("ok")
     run.settle("ok", status=200)
@@ -172,7 +171,7 @@ async def _relay(run: Run, progress: Progress, answering: Answering, pour: Pour,
                 kept.append(pour.take(event, found))
                 if progress.is_done or progress.is_failed:
                     break
-            run.seen_tokens = progress.spoken
+            run.seen_tokens, run.tokens = progress.spoken, progress.tokens
             if data := b"".join(kept):
                 await sink.put(door.scrub(data, secret))
             if progress.is_done:

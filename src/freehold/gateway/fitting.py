@@ -17,7 +17,7 @@ from freehold.kernel.schema import Abilities
 from freehold.kernel.snapshot import Provider, Target
 from freehold.wire.call import COUNTS, Call, Endpoint
 from freehold.wire.canonical import Conversation, Unable
-from freehold.wire.dialect import Dialect, guarded
+from freehold.wire.dialect import MISSHAPEN, Dialect, guarded
 from freehold.wire.dialects import DIALECTS, SPOKEN
 
 DEFAULT_LIMIT = 8192  # output tokens, where a dialect wants a limit and neither the caller nor the price book says one
@@ -114,12 +114,13 @@ class Fitting:
             body = dialect.write_request(talk, target.model, route.traits, lost)
         except Unable as unable:
             raise Unfit(f"cannot take {unable.feature.value}") from None
+        except MISSHAPEN:
+            raise Unfit("cannot be given a conversation that is not shaped as its dialect has it") from None
         if lost and self._is_lossless:
             raise Unfit(f"would lose {', '.join(sorted(lost))}, and the workload is lossless")
         body |= route.adds
         if not route.names_model:
             body.pop("model", None)
-            body.pop("stream", None)
         endpoint = _ENDPOINT.get(route.dialect, call.endpoint)
         path = route.path_for(endpoint, target.model, is_stream=call.is_stream)
         return Fitted(dialect, route, path, body, is_same=False, lost=frozenset(lost))

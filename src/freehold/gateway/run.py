@@ -176,6 +176,10 @@ class Run:
         """What was used: as reported; else, if anything may have been generated, an estimate (four bytes a token, an event a token)."""
         if self.endpoint in COUNTS:
             return _NOTHING, False  # providers count for nothing
+        if self.tokens is not None and outcome in ("cut", "cancelled"):
+            # What was told before the end is not the whole: at least as much was said as was seen.
+            seen = self.seen_tokens - self.tokens.reasoning
+            return msgspec.structs.replace(self.tokens, output=max(self.tokens.output, seen)), True
         if self.tokens is not None:
             return self.tokens, False
         if outcome in ("refused", "failed") and not self.seen_tokens:
