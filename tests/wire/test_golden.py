@@ -6,6 +6,7 @@ import pytest
 
 from freehold.wire import canonical as c
 from freehold.wire.dialects import DIALECTS, SPOKEN
+from freehold.wire.progress import Progress
 from wire import golden, laws
 
 PAIRS = [pytest.param(pair, id=f"{pair.dialect}: {pair.name}") for pair in golden.PAIRS]
@@ -87,3 +88,22 @@ def test_requests_survive_and_name_what_is_lost(dialect: str) -> None:
     found = laws.request_survives(dialect, golden.REQUESTS[dialect])
     named = {to: f"unable: {lost}" if isinstance(lost, str) else " ".join(sorted(lost)) for to, lost in found.items()}
     assert named == LOSSES[dialect]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "last"),
+    [
+        pytest.param("anthropic-messages", b"event: message_stop", id="messages"),
+        pytest.param("openai-responses", b"event: response.completed", id="responses"),
+    ],
+)
+def test_a_stream_without_its_last_mark_is_cut_off(dialect: str, last: bytes) -> None:
+    """These dialects always say when they have finished: all but the last event is no whole answer."""
+    pair = next(pair for pair in golden.PAIRS if pair.dialect == dialect)
+    events = laws.events_of(dialect, [pair.stream[: pair.stream.rindex(last)]])
+    progress = Progress(1, needs_done=DIALECTS[dialect].needs_done)
+    progress.take(events)
+    assert not progress.is_complete
+    whole = Progress(1, needs_done=DIALECTS[dialect].needs_done)
+    whole.take(laws.events_of(dialect, [pair.stream]))
+    assert whole.is_complete
