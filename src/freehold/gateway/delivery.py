@@ -121,16 +121,24 @@ class Passing:
 class Translating:
     """Another dialect: events are written anew. What they could not carry is added to what the receipt calls lost."""
 
-    __slots__ = ("_run", "_writer")
+    __slots__ = ("_has_begun", "_run", "_writer")
 
     def __init__(self, run: Run, call: Call) -> None:
         self._run = run
+        self._has_begun = False
         self._writer = run.spoken.stream_writer(call, run.lost)
 
     def take(self, event: sse.Event, events: Sequence[canonical.Event]) -> bytes:
-        if events and type(events[0]) is canonical.Begin:
-            begun = named(events[0], self._run)
-            return self._writer.take([begun, *events[1:]])
+        """A stream begins once, with an id and a model, whether its provider says so never or twice."""
+        if not events:
+            return b""
+        first = events[0]
+        if isinstance(first, canonical.Begin):
+            events = events[1:]
+        if not self._has_begun:
+            self._has_begun = True
+            begun = first if isinstance(first, canonical.Begin) else canonical.Begin("", "")
+            events = [named(begun, self._run), *events]
         return self._writer.take(events)
 
     def end(self, progress: Progress) -> bytes:

@@ -18,7 +18,7 @@ from freehold.wire import sse, strict
 from freehold.wire.anthropic_messages.requests import NAME, read_block, read_citation
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import InOrder, Lost, Model, arguments, words
+from freehold.wire.dialect import MISSHAPEN, InOrder, Lost, Model, arguments, words
 
 _STOPS = {
     "end_turn": Stop.END,
@@ -247,7 +247,7 @@ class StreamReader:
             if delta is not None and delta.type == "text_delta":
                 return (c.TextDelta(delta.text),)
             return self._read(found)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
+        except MISSHAPEN:
             raise c.InvalidAnswer("an event of the stream is not an event of a message") from None
 
     def _read(self, found: _Event) -> Sequence[c.Event]:

@@ -17,7 +17,18 @@ from freehold.kernel.units import Tokens
 from freehold.wire import canonical as c
 from freehold.wire import eventstream, sse, strict
 from freehold.wire.canonical import Conversation, Feature, Stop
-from freehold.wire.dialect import Dialect, Lost, arguments, budget_of, effort_of, hoist, in_words, settings, words
+from freehold.wire.dialect import (
+    MISSHAPEN,
+    Dialect,
+    Lost,
+    arguments,
+    budget_of,
+    effort_of,
+    hoist,
+    in_words,
+    settings,
+    words,
+)
 
 NAME = "bedrock-converse"
 _FIELDS = {
@@ -308,7 +319,7 @@ class StreamReader:
             return (c.Fail(),)
         try:
             return self._read(event.name, _any(event.data))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
+        except MISSHAPEN:
             raise c.InvalidAnswer("a frame of the stream is not an event of Converse") from None
 
     def _read(self, name: str, body: dict[str, Any]) -> Sequence[c.Event]:

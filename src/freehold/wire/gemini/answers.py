@@ -17,7 +17,7 @@ from freehold.wire import canonical as c
 from freehold.wire import sse, strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import InOrder, Lost, Model, arguments
+from freehold.wire.dialect import MISSHAPEN, InOrder, Lost, Model, arguments
 from freehold.wire.gemini.requests import NAME, read_part, signed
 
 _REASONS = {
@@ -309,7 +309,7 @@ class StreamReader:
             return ()
         try:
             return self._read(_whole(event.data))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
+        except MISSHAPEN:
             raise c.InvalidAnswer("an event of the stream is not a response") from None
 
     def _read(self, body: _Whole) -> Sequence[c.Event]:

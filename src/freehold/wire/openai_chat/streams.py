@@ -12,7 +12,7 @@ from freehold.wire import canonical as c
 from freehold.wire import sse, strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import Lost, split_data_url
+from freehold.wire.dialect import MISSHAPEN, Lost, split_data_url
 from freehold.wire.openai_chat.answers import (
     REASONS,
     STOPS,
@@ -100,9 +100,11 @@ class StreamReader:
         if not data:
             return ()
         try:
-            chunk = _chunk(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return self._read(_chunk(data))
+        except MISSHAPEN:
             raise c.InvalidAnswer("an event of the stream is not a chunk of a chat completion") from None
+
+    def _read(self, chunk: _Chunk) -> Sequence[c.Event]:
         if chunk.error is not None:
             return (c.Fail(),)
         events: list[c.Event] = []

@@ -17,7 +17,7 @@ from freehold.wire import canonical as c
 from freehold.wire import sse, strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import InOrder, Lost, words
+from freehold.wire.dialect import MISSHAPEN, InOrder, Lost, words
 from freehold.wire.openai_chat.answers import read_prob, write_prob
 from freehold.wire.openai_responses import answers
 from freehold.wire.openai_responses.requests import custom_input, custom_names, read_citation, read_output, read_part
@@ -64,15 +64,7 @@ class StreamReader:
         try:
             found = _event(event.data)
             return self._read(found)
-        except (
-            msgspec.MsgspecError,
-            UnicodeDecodeError,
-            RecursionError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            ValueError,
-        ):
+        except MISSHAPEN:
             raise c.InvalidAnswer("an event of the stream is not an event of a response") from None
 
     def _read(self, found: _Event) -> Sequence[c.Event]:
