@@ -107,3 +107,42 @@ def test_a_stream_without_its_last_mark_is_cut_off(dialect: str, last: bytes) ->
     whole = Progress(1, needs_done=DIALECTS[dialect].needs_done)
     whole.take(laws.events_of(dialect, [pair.stream]))
     assert whole.is_complete
+
+
+@pytest.mark.parametrize(
+    ("dialect", "choice"),
+    [
+        pytest.param(
+            "openai-chat",
+            {
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "now"}}]},
+                }
+            },
+            id="chat",
+        ),
+        pytest.param(
+            "openai-responses",
+            {
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "mode": "required",
+                    "tools": [{"type": "function", "name": "now"}],
+                }
+            },
+            id="responses",
+        ),
+    ],
+)
+def test_only_allowed_tools_are_offered(dialect: str, choice: dict[str, golden.Any]) -> None:
+    """A caller that names some of its tools gets only those offered, whatever the target has for it."""
+    tools: list[golden.Any] = [{"name": name, "parameters": golden.SCHEMA} for name in ("look_up", "now")]
+    offered = [
+        {"type": "function", **one} if dialect == "openai-responses" else {"type": "function", "function": one}
+        for one in tools
+    ]
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "input": "x", "tools": offered, **choice}
+    talk = SPOKEN[dialect].read_request(body)
+    written = DIALECTS["anthropic-messages"].write_request(talk, "m", golden.PLAIN, set())
+    assert ([tool["name"] for tool in written["tools"]], written["tool_choice"]) == (["now"], {"type": "any"})

@@ -257,6 +257,11 @@ def effort_of(budget: int) -> str:
     return next((word for word in ("low", "medium", "high") if budget <= EFFORTS[word]), "high")
 
 
+def only_allowed(tools: list[c.Tool], names: Sequence[str]) -> list[c.Tool]:
+    """The tools that may be called, where a caller names some: the others are not offered, which is the same to the model."""
+    return [tool for tool in tools if tool.name in names] if names else tools
+
+
 def merge_turns(turns: Sequence[c.Turn]) -> list[c.Turn]:
     """Join neighbours of one role: some dialects want the roles to alternate."""
     merged: list[c.Turn] = []

@@ -16,7 +16,17 @@ from freehold.wire import canonical as c
 from freehold.wire import strict
 from freehold.wire.call import NOWHERE, Address, Call, Endpoint, bad, check_types, needs_of
 from freehold.wire.canonical import BLOB_MARK, Conversation, Feature
-from freehold.wire.dialect import Lost, arguments, hoist, optional, plain_text, refuse_content, settings, words
+from freehold.wire.dialect import (
+    Lost,
+    arguments,
+    hoist,
+    only_allowed,
+    optional,
+    plain_text,
+    refuse_content,
+    settings,
+    words,
+)
 
 NAME = "gemini"
 TYPES: dict[str, tuple[type, ...]] = {
@@ -150,7 +160,7 @@ def read_request(body: dict[str, Any]) -> Conversation:
     return Conversation(
         dialect=NAME,
         turns=turns,
-        tools=offered,
+        tools=only_allowed(offered, _allowed(get(body, "toolConfig"))),
         hosted=hosted,
         tool_choice=_read_choice(get(body, "toolConfig")),
         shape=_read_shape(wished),
@@ -188,6 +198,12 @@ def _read_shape(wished: dict[str, Any]) -> c.Shape | None:
     if schema is None and (own := get(wished, "responseSchema")) is not None:
         schema = _json_schema(own)
     return c.Shape(schema)
+
+
+def _allowed(config: Any) -> list[str]:
+    calling = get(config, "functionCallingConfig") if config else None
+    names = [words(name) for name in get(calling, "allowedFunctionNames") or ()] if calling else []
+    return names if len(names) > 1 else []  # a single one is a choice of this tool
 
 
 def _read_choice(config: Any) -> c.ToolChoice | None:

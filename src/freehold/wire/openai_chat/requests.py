@@ -11,6 +11,7 @@ from typing import Any
 from freehold.wire import canonical as c
 from freehold.wire.canonical import Conversation, Feature
 from freehold.wire.dialect import (
+    only_allowed,
     optional,
     split_data_url,
     words,
@@ -79,7 +80,7 @@ def read_request(body: dict[str, Any]) -> Conversation:
         dialect=NAME,
         turns=_read_messages(body["messages"]),
         is_stream=body.get("stream") is True,
-        tools=offered,
+        tools=only_allowed(offered, _allowed(body.get("tool_choice"))),
         hosted=hosted,
         tool_choice=_read_choice(body.get("tool_choice", body.get("function_call"))),
         allows_parallel=body.get("parallel_tool_calls"),
@@ -298,11 +299,19 @@ def _read_function(function: dict[str, Any], cache: str) -> c.Tool:
     )
 
 
+def _allowed(choice: Any) -> list[str]:
+    if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":
+        return []
+    return [words((one.get("function") or one)["name"]) for one in choice["allowed_tools"]["tools"]]
+
+
 def _read_choice(choice: Any) -> c.ToolChoice | None:
     if choice is None:
         return None
     if isinstance(choice, str):
         return c.ToolChoice({"any": "required"}.get(choice, choice))  # type: ignore[arg-type]  # checked by the next line's users
+    if choice.get("type") == "allowed_tools":
+        return c.ToolChoice(choice["allowed_tools"].get("mode") or "auto")
     named = choice.get("function") or choice
     return c.ToolChoice("tool", words(named["name"]))
 

@@ -18,6 +18,7 @@ from freehold.wire.dialect import (
     arguments,
     data_url,
     effort_of,
+    only_allowed,
     optional,
     plain_text,
     refuse_content,
@@ -122,7 +123,7 @@ def read_request(body: dict[str, Any]) -> Conversation:
         dialect=NAME,
         turns=turns + _read_input(body.get("input") or []),
         is_stream=body.get("stream") is True,
-        tools=offered,
+        tools=only_allowed(offered, _allowed(body.get("tool_choice"))),
         hosted=hosted,
         tool_choice=_read_choice(body.get("tool_choice")),
         allows_parallel=body.get("parallel_tool_calls"),
@@ -298,6 +299,12 @@ def _as_function(tool: dict[str, Any]) -> c.Tool:
 def custom_names(body: dict[str, Any]) -> frozenset[str]:
     """Names of the caller's custom tools."""
     return frozenset(tool["name"] for tool in body.get("tools") or () if tool.get("type") == "custom")
+
+
+def _allowed(choice: Any) -> list[str]:
+    if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":
+        return []
+    return [words(one["name"]) for one in choice["tools"] if "name" in one]
 
 
 def _read_choice(choice: Any) -> c.ToolChoice | None:
