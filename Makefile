@@ -27,6 +27,7 @@ lint: $(DEV)  ## ruff, mypy --strict, import-linter, fences, generated docs
 
 bench: $(DEV)  ## CPU, latency, memory, start-up; beside nginx when it is there
 	$(BIN)/python bench/run.py $(ARGS)
+	$(BIN)/python bench/translation.py
 
 bench-wire: $(DEV)  ## what a translation costs in every direction, and an open stream in memory
 	$(BIN)/python bench/translation.py
