@@ -185,18 +185,16 @@ def _parts(talk: c.Conversation) -> list[Any]:
     return flat
 
 
-def _words(talk: c.Conversation, without: str = "") -> str:
-    return "".join(
-        sorted(
-            "".join(
-                part.text
-                for part in _parts(talk)
-                if isinstance(part, c.Text | c.Refusal) or (isinstance(part, c.Media) and part.text)
-            )
-            .replace("The result is attached below.", "")
-            .replace(without, "")
-        )
-    )
+def _words(talk: c.Conversation, without: str = "") -> tuple[str, str]:
+    """What was said, and what tools said, each in its order: results may stand before or after the words of their turn."""
+    said, told = "", ""
+    for turn in talk.turns:
+        for part in turn.parts:
+            if isinstance(part, c.ToolResult):
+                told += "".join(one.text or "" for one in part.parts if isinstance(one, c.Text | c.Media))
+            elif isinstance(part, c.Text | c.Refusal) or (isinstance(part, c.Media) and part.text):
+                said += part.text or ""
+    return said.replace(without, ""), told.replace("The result is attached below.", "")
 
 
 def _calls(talk: c.Conversation) -> list[Any]:

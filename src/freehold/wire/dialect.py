@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -23,7 +23,6 @@ from freehold.wire.canonical import Conversation, Feature
 
 Lost = set[str]
 MISSHAPEN = (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError, msgspec.MsgspecError)
-R = TypeVar("R")
 
 
 class StreamReader(Protocol):
@@ -81,7 +80,7 @@ class Dialect:
     """One wire format: the target's half, and the caller's where applications speak it.
 
     write_request returns the body for a target (without what a path says); read_answer takes a whole answer and the family whose blobs it
-    holds; tokens_of reads only what was used, for an answer that is passed on as it is; read_error finds the provider's own words;
+    holds; tokens_of reads only what was used, for an answer that is passed on as it is;
     needs_limit: a request must say how long the answer may be; needs_done: a stream without its last mark is cut off.
     """
 
@@ -106,14 +105,6 @@ def guarded(spoken: Spoken, call: Call) -> Conversation:
             code="request.shape",
             hint="Check the parts of the messages and the tools against the dialect's documentation.",
         ) from None
-
-
-def understood(read: Callable[[bytes, str], R], raw: bytes, family: str) -> R:
-    """Read a provider's answer. Raises InvalidAnswer for anything that is none."""
-    try:
-        return read(raw, family)
-    except MISSHAPEN:
-        raise c.InvalidAnswer("not an answer in its dialect") from None
 
 
 _SET: tuple[tuple[str, Feature, Any], ...] = (
@@ -201,6 +192,11 @@ def error_words(raw: bytes) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
+def is_list(found: msgspec.Raw) -> bool:
+    """Whether undecoded JSON is a list; looks at one byte instead of copying it all."""
+    return bytes(memoryview(found)[:1]) == b"["
+
+
 # --- small words that several dialects share -------------------------------------------------------------------
 
 _DATA_URL = re.compile(r"data:([^;,]*)(?:;[^,]*)?;base64,", re.ASCII)
@@ -257,6 +253,55 @@ def effort_of(budget: int) -> str:
     return next((word for word in ("low", "medium", "high") if budget <= EFFORTS[word]), "high")
 
 
+def thinking_budget(asked: c.Reasoning, limit: int) -> int | None:
+    """Tokens to think with under a limit that counts them too; None where the limit leaves no room for the least that vendors take.
+
+    The limit is never raised: it is what the caller asked for, and what the budget was held for.
+    """
+    if limit <= LEAST_THINKING:
+        return None
+    return min(max(LEAST_THINKING, asked.budget or budget_of(asked.effort or "medium")), limit - 1)
+
+
+LEAST_THINKING = 1024
+_MODES: dict[str, Literal["auto", "none", "required"]] = {
+    "auto": "auto",
+    "none": "none",
+    "required": "required",
+    "any": "required",
+}
+
+
+def choice_of(mode: Any) -> c.ToolChoice:
+    """Whether tools are called, in a word. Raises KeyError for a word that is none."""
+    return c.ToolChoice(_MODES[mode])
+
+
+def located(kind: Any, url: str, *, name: str | None = None, detail: str | None = None, cache: str = "") -> c.Media:
+    """Something at an address, which may hold it: a data URL is inline."""
+    inline = split_data_url(url)
+    if inline is not None:
+        return c.Media(kind, inline[0], inline[1], name=name, detail=detail, cache=cache)
+    return c.Media(kind, url=url, name=name, detail=detail, cache=cache)
+
+
+def heard(part: dict[str, Any]) -> c.Media:
+    """The audio part that both of OpenAI's dialects have."""
+    audio = part["input_audio"]
+    kind = words(audio["format"])
+    return c.Media("audio", f"audio/{'mpeg' if kind == 'mp3' else kind}", words(audio["data"]))
+
+
+def only_text(parts: Sequence[c.Part], lost: Lost) -> list[c.Text]:
+    """Parts for a place that takes text without marks. Raises Unable for what is no text: it must not be left out unseen."""
+    for part in parts:
+        if not isinstance(part, c.Text):
+            raise c.Unable(Feature.CONTENT)
+        if part.cache:
+            lost.add(Feature.CACHE)
+    return [part for part in parts if isinstance(part, c.Text)]
+
+
 def only_allowed(tools: list[c.Tool], names: Sequence[str]) -> list[c.Tool]:
     """The tools that may be called, where a caller names some: the others are not offered, which is the same to the model."""
     return [tool for tool in tools if tool.name in names] if names else tools
@@ -273,18 +318,26 @@ def merge_turns(turns: Sequence[c.Turn]) -> list[c.Turn]:
     return merged
 
 
-def hoist(turns: Sequence[c.Turn], lost: Lost) -> tuple[list[c.Part], list[c.Turn]]:
-    """For dialects with one system prompt: take the leading ones out; later ones are said by the user, in their place."""
-    system: list[c.Part] = []
+def hoist(turns: Sequence[c.Turn], lost: Lost) -> tuple[list[c.Text], list[c.Turn]]:
+    """For dialects with one system prompt: take the leading ones out; later ones are said by the user, in their place.
+
+    These dialects have no names for participants either. Raises Unable for a system prompt that is not all text.
+    """
+    system: list[c.Text] = []
     rest: list[c.Turn] = []
     for turn in turns:
+        if turn.name is not None:
+            lost.add(Feature.NAME)
         if turn.role not in ("system", "developer"):
             rest.append(turn)
         elif rest:
             lost.add(Feature.SYSTEM_PLACE)
             rest.append(c.Turn("user", turn.parts))
         else:
-            system += turn.parts
+            for part in turn.parts:
+                if not isinstance(part, c.Text):
+                    raise c.Unable(Feature.CONTENT)
+                system.append(part)
     return system, merge_turns(rest)
 
 
@@ -319,22 +372,21 @@ class InOrder:
         return out
 
     def _take(self, event: c.Event, out: list[c.Event]) -> None:
-        kind = type(event)
-        if kind is c.End or kind is c.Done:
+        if isinstance(event, c.End | c.Done):
             waiting, self._waiting, self._open = self._waiting, [], None
             out += self._sorted(waiting)
             out.append(event)
-        elif kind is c.ToolDelta and (event.choice, event.block) == self._open:  # type: ignore[union-attr]
-            self._text += event.arguments  # type: ignore[union-attr]
+        elif isinstance(event, c.ToolDelta) and (event.choice, event.block) == self._open:
+            self._text += event.arguments
             out.append(event)
         elif self._open is None or (not self._waiting and self._is_whole()):
             self._open = None
-            if kind is c.ToolDelta:
+            if isinstance(event, c.ToolDelta):
                 raise c.InvalidAnswer("arguments for a tool call that was finished")
-            if kind is c.ToolBegin:
-                self._open, self._text = (event.choice, event.block), ""  # type: ignore[union-attr]
+            if isinstance(event, c.ToolBegin):
+                self._open, self._text = (event.choice, event.block), ""
             out.append(event)
-        elif kind is c.Used or kind is c.Begin:
+        elif isinstance(event, c.Used | c.Begin):
             out.append(event)
         else:
             self._waiting.append(event)

@@ -18,7 +18,7 @@ from freehold.wire import sse, strict
 from freehold.wire.anthropic_messages.requests import NAME, read_block, read_citation
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import MISSHAPEN, InOrder, Lost, Model, arguments, words
+from freehold.wire.dialect import MISSHAPEN, InOrder, Lost, Model, arguments, is_list, words
 
 _STOPS = {
     "end_turn": Stop.END,
@@ -106,7 +106,7 @@ _tokens = msgspec.json.Decoder(_Read).decode
 def tokens_of(raw: bytes) -> Tokens | None:
     """What a whole message says it used; counting tokens uses none."""
     body = _tokens(raw)
-    if body.input_tokens is None and not bytes(body.content).startswith(b"["):
+    if body.input_tokens is None and not is_list(body.content):
         raise c.InvalidAnswer("no message")
     return body.usage.tokens() if body.usage is not None else None
 

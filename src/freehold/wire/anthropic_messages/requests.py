@@ -18,7 +18,7 @@ from freehold.wire.canonical import BLOB_MARK, Conversation, Feature
 from freehold.wire.dialect import (
     Lost,
     arguments,
-    budget_of,
+    choice_of,
     effort_of,
     hoist,
     in_words,
@@ -26,6 +26,7 @@ from freehold.wire.dialect import (
     plain_text,
     refuse_content,
     settings,
+    thinking_budget,
     words,
 )
 
@@ -47,7 +48,11 @@ TYPES: dict[str, tuple[type, ...]] = {
     "service_tier": (str,),
     "output_config": (dict,),
 }
-_KNOWN = frozenset(TYPES) | {"output_format", "anthropic_version", "cache_control"}
+_KNOWN = frozenset(TYPES) | {
+    "output_format",
+    "anthropic_version",
+    "cache_control",
+}  # the last is reported as what it is
 _FIELDS = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -130,6 +135,7 @@ def read_request(body: dict[str, Any]) -> Conversation:
         reasoning=_read_reasoning(body.get("thinking"), config.get("effort")),
         user=optional((body.get("metadata") or {}).get("user_id")),
         service_tier=body.get("service_tier"),
+        only=(Feature.CACHE,) if body.get("cache_control") else (),
         has_unknown=not _KNOWN.issuperset(body),
     )
 
@@ -144,10 +150,7 @@ def _read_reasoning(thinking: Any, effort: Any) -> c.Reasoning | None:
 
 
 def _read_choice(choice: dict[str, Any]) -> c.ToolChoice:
-    kind = choice["type"]
-    if kind == "tool":
-        return c.ToolChoice("tool", words(choice["name"]))
-    return c.ToolChoice("required" if kind == "any" else kind)
+    return c.ToolChoice("tool", words(choice["name"])) if choice["type"] == "tool" else choice_of(choice["type"])
 
 
 def _read_tools(tools: Any) -> tuple[list[c.Tool], list[c.Opaque]]:
@@ -236,7 +239,7 @@ def write_request(talk: Conversation, model: str, traits: Traits, lost: Lost) ->
     body: dict[str, Any] = {"model": model, "max_tokens": talk.max_output or 4096}
     body["messages"] = [message for turn in turns if (message := _write_turn(turn, traits, lost))["content"]]
     body |= settings(talk, _FIELDS, traits, lost, lambda _, value: list(value) if isinstance(value, tuple) else value)
-    blocks = [_write_text(part, lost) for part in system if isinstance(part, c.Text) and part.text]
+    blocks = [_write_text(part, lost) for part in system if part.text]
     if talk.shape is not None:
         _write_shape(talk.shape, body, blocks, lost)
     if blocks:
@@ -287,10 +290,11 @@ def _write_reasoning(asked: c.Reasoning, body: dict[str, Any], turns: list[c.Tur
     if _BUDGETED.search(body["model"]):
         if asked.budget is None and asked.effort is None and not asked.shows:
             return
-        budget = asked.budget or budget_of(asked.effort or "medium")
-        body["thinking"] = {"type": "enabled", "budget_tokens": max(1024, budget)}
-        if body["max_tokens"] <= budget:
-            body["max_tokens"] += max(1024, budget)
+        budget = thinking_budget(asked, body["max_tokens"])
+        if budget is None:
+            lost.add(Feature.REASONING)
+            return
+        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
     else:
         body["thinking"] = {"type": "adaptive", "display": "summarized"} if asked.shows else {"type": "adaptive"}
         effort = asked.effort or (effort_of(asked.budget) if asked.budget else None)
@@ -346,8 +350,6 @@ def _marked(block: dict[str, Any], cache: str) -> dict[str, Any]:
 
 
 def _write_turn(turn: c.Turn, traits: Traits, lost: Lost) -> dict[str, Any]:
-    if turn.name is not None:
-        lost.add(Feature.NAME)
     # Results of tools must come first in a turn.
     ordered = (
         sorted(turn.parts, key=lambda part: not isinstance(part, c.ToolResult)) if turn.role == "user" else turn.parts

@@ -27,6 +27,7 @@ from freehold.wire.dialect import (
     hoist,
     in_words,
     settings,
+    thinking_budget,
     words,
 )
 
@@ -52,6 +53,7 @@ _DOCUMENTS = {
     "application/vnd.ms-excel": "xls",
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
 }
+_ROOM = 8192  # what Claude may write on Bedrock where no limit is given, thinking included
 _STOPS = {
     "end_turn": Stop.END,
     "tool_use": Stop.TOOL_USE,
@@ -70,7 +72,7 @@ def write_request(talk: Conversation, model: str, traits: Traits, lost: Lost) ->
     if talk.max_output is not None:
         wished["maxTokens"] = talk.max_output
     body: dict[str, Any] = {"messages": [_write_turn(turn, lost) for turn in turns]}
-    said = [block for part in system if isinstance(part, c.Text) for block in _marked({"text": part.text}, part.cache)]
+    said = [block for part in system for block in _marked({"text": part.text}, part.cache)]
     if talk.shape is not None and talk.shape.schema is None:
         lost.add(Feature.JSON)
         said.append({"text": in_words(talk.shape)})
@@ -105,13 +107,14 @@ def _write_more(talk: Conversation, model: str, body: dict[str, Any], lost: Lost
             lost.add(Feature.TOP_K)
     asked = talk.reasoning
     if asked is not None and not asked.is_off:
-        budget = asked.budget or budget_of(asked.effort or "medium")
-        if is_claude:
-            more["thinking"] = {"type": "enabled", "budget_tokens": max(1024, budget)}
+        budget = thinking_budget(asked, talk.max_output or _ROOM) if is_claude else None
+        effort = asked.effort or effort_of(asked.budget if asked.budget is not None else budget_of("medium"))
+        if budget is not None:
+            more["thinking"] = {"type": "enabled", "budget_tokens": budget}
         elif is_nova:
-            more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": asked.effort or effort_of(budget)}
+            more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": effort}
         elif "openai." in model:
-            more["reasoning_effort"] = asked.effort or effort_of(budget)
+            more["reasoning_effort"] = effort
         else:
             lost.add(Feature.REASONING)
     if more:
@@ -155,8 +158,6 @@ def _marked(block: dict[str, Any], cache: str) -> list[dict[str, Any]]:
 
 
 def _write_turn(turn: c.Turn, lost: Lost) -> dict[str, Any]:
-    if turn.name is not None:
-        lost.add(Feature.NAME)
     blocks: list[dict[str, Any]] = []
     for part in turn.parts:
         block = _write_block(part, lost)

@@ -17,7 +17,7 @@ from freehold.wire import canonical as c
 from freehold.wire import sse, strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import MISSHAPEN, InOrder, Lost, Model, arguments
+from freehold.wire.dialect import MISSHAPEN, InOrder, Lost, Model, arguments, is_list
 from freehold.wire.gemini.requests import NAME, read_part, signed
 
 _REASONS = {
@@ -204,7 +204,7 @@ def _read_logprobs(found: dict[str, Any] | None) -> list[c.TokenProb] | None:
 class _Read(msgspec.Struct, rename="camel"):
     usage_metadata: Usage | None = None
     candidates: msgspec.Raw = msgspec.Raw(b"null")
-    prompt_feedback: msgspec.Raw = msgspec.Raw(b"null")
+    prompt_feedback: _Feedback | None = None
     total_tokens: int | None = None
 
 
@@ -214,8 +214,8 @@ _tokens = msgspec.json.Decoder(_Read).decode
 def tokens_of(raw: bytes) -> Tokens | None:
     """What a whole response says it used; counting tokens uses none."""
     body = _tokens(raw)
-    usage, is_blocked = body.usage_metadata, bytes(body.prompt_feedback).startswith(b"{")
-    if usage is None and body.total_tokens is None and not is_blocked and not bytes(body.candidates).startswith(b"["):
+    usage, is_blocked = body.usage_metadata, body.prompt_feedback is not None
+    if usage is None and body.total_tokens is None and not is_blocked and not is_list(body.candidates):
         raise c.InvalidAnswer("no response")
     return usage.tokens() if usage is not None else None
 

@@ -19,8 +19,10 @@ from freehold.wire.canonical import BLOB_MARK, Conversation, Feature
 from freehold.wire.dialect import (
     Lost,
     arguments,
+    choice_of,
     hoist,
     only_allowed,
+    only_text,
     optional,
     plain_text,
     refuse_content,
@@ -72,8 +74,6 @@ _KNOWN_SETTINGS = frozenset(
         "responseJsonSchema",
         "thinkingConfig",
         "responseModalities",
-        "speechConfig",
-        "mediaResolution",
     ]
 )
 _FIELDS = {
@@ -156,7 +156,11 @@ def read_request(body: dict[str, Any]) -> Conversation:
     only = [Feature.SAFETY] if get(body, "safetySettings") else []
     if set(get(wished, "responseModalities") or ()) - {"TEXT", "MODALITY_UNSPECIFIED"}:
         only.append(Feature.IMAGE_OUT)
-    known = _KNOWN.issuperset(map(_camel, body)) and _KNOWN_SETTINGS.issuperset(map(_camel, wished))
+    known = (
+        _KNOWN.issuperset(map(_camel, body))
+        and _KNOWN_SETTINGS.issuperset(map(_camel, wished))
+        and get(wished, "responseMimeType") in (None, "text/plain", "application/json")
+    )
     return Conversation(
         dialect=NAME,
         turns=turns,
@@ -214,7 +218,7 @@ def _read_choice(config: Any) -> c.ToolChoice | None:
     names: list[Any] = get(calling, "allowedFunctionNames") or []
     if mode == "any" and len(names) == 1:
         return c.ToolChoice("tool", words(names[0]))
-    return c.ToolChoice({"any": "required", "none": "none"}.get(mode, "auto"))  # type: ignore[arg-type]  # one of the three
+    return choice_of(mode if mode in ("any", "none") else "auto")
 
 
 def _read_tools(tools: Any) -> tuple[list[c.Tool], list[c.Opaque]]:
@@ -360,9 +364,7 @@ def write_request(talk: Conversation, model: str, traits: Traits, lost: Lost) ->
     writer = _Writer(traits, lost)
     body: dict[str, Any] = {"contents": [content for turn in turns if (content := writer.turn(turn))["parts"]]}
     if system:
-        body["systemInstruction"] = {"parts": [{"text": part.text} for part in system if isinstance(part, c.Text)]}
-        if any(isinstance(part, c.Text) and part.cache for part in system):
-            lost.add(Feature.CACHE)
+        body["systemInstruction"] = {"parts": [{"text": part.text} for part in only_text(system, lost)]}
     if talk.max_output is not None:
         wished["maxOutputTokens"] = talk.max_output
     if talk.logprobs is not None:
@@ -419,9 +421,20 @@ def _write_tool(tool: c.Tool, lost: Lost) -> dict[str, Any]:
     if tool.cache:
         lost.add(Feature.CACHE)
     written: dict[str, Any] = {"name": tool.name, "description": tool.description}
-    if tool.schema and tool.schema.get("properties"):  # a function without arguments has no schema here
+    if tool.schema and not _takes_nothing(tool.schema):
         written["parametersJsonSchema"] = tool.schema
     return written
+
+
+def _takes_nothing(schema: dict[str, Any]) -> bool:
+    """A function without arguments has no schema in this dialect; any other keeps its own, whatever it says."""
+    return not schema.get("properties") and set(schema) <= {
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "$schema",
+    }
 
 
 class _Writer:
@@ -432,8 +445,6 @@ class _Writer:
         self._names: dict[str, str] = {}
 
     def turn(self, turn: c.Turn) -> dict[str, Any]:
-        if turn.name is not None:
-            self._lost.add(Feature.NAME)
         parts: list[dict[str, Any]] = []
         signature: str | None = None
         for part in turn.parts:
@@ -491,7 +502,8 @@ class _Writer:
 
     def _result(self, result: c.ToolResult) -> dict[str, Any]:
         name = result.name or self._names.get(result.id) or "unknown"
-        response = {"error" if result.is_error else "output": plain_text(result.parts)}
+        said = only_text([part for part in result.parts if not isinstance(part, c.Media)], self._lost)
+        response = {"error" if result.is_error else "output": plain_text(said)}
         written: dict[str, Any] = {"name": name, "response": response}
         if media := [self._media(part) for part in result.parts if isinstance(part, c.Media)]:
             written["parts"] = media

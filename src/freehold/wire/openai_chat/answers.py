@@ -17,7 +17,7 @@ from freehold.wire import canonical as c
 from freehold.wire import strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import Lost, Model, data_url, split_data_url, words
+from freehold.wire.dialect import Lost, Model, data_url, is_list, split_data_url, words
 from freehold.wire.openai_chat.requests import NAME, read_thoughts, write_details
 
 
@@ -233,9 +233,7 @@ _tokens = msgspec.json.Decoder(_Read).decode
 def tokens_of(raw: bytes) -> Tokens | None:
     """What a whole answer says it used: of a chat, a completion, an embedding, a ranking or a moderation."""
     body = _tokens(raw)
-    if body.error is not None or not any(
-        bytes(found).startswith(b"[") for found in (body.choices, body.data, body.results)
-    ):
+    if body.error is not None or not any(is_list(found) for found in (body.choices, body.data, body.results)):
         raise c.InvalidAnswer("no answer")
     return body.usage.tokens() if body.usage is not None else None
 
@@ -273,7 +271,7 @@ def _write_choice(at: int, candidate: c.Candidate, call: Call, lost: Lost) -> di
         elif isinstance(part, c.Refusal):
             message["refusal"] = message.get("refusal", "") + part.text
         elif isinstance(part, c.Media) and part.kind == "image":
-            message.setdefault("images", []).append(_image(part))
+            message.setdefault("images", []).append(write_image(part))
         else:
             lost.add(part.feature if isinstance(part, c.Opaque) else Feature.CONTENT)
     message.setdefault("refusal", None)
@@ -281,6 +279,8 @@ def _write_choice(at: int, candidate: c.Candidate, call: Call, lost: Lost) -> di
         message["reasoning_content"] = text
     if details := write_details(thoughts):
         message["reasoning_details"] = details
+    if len(tools) > 1 and "functions" in call.body:
+        lost.add(Feature.PARALLEL_TOOLS)  # the older form calls one function
     if tools and "functions" in call.body:
         message["function_call"] = {"name": tools[0].name, "arguments": tools[0].arguments}
     elif tools:
@@ -320,7 +320,7 @@ def write_citation(citation: c.Citation, offset: int, end: int) -> dict[str, Any
     return {"type": "url_citation", "url_citation": written}
 
 
-def _image(media: c.Media) -> dict[str, Any]:
+def write_image(media: c.Media) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": media.url or data_url(media.mime, media.data or "")}}
 
 

@@ -10,12 +10,7 @@ from typing import Any
 
 from freehold.wire import canonical as c
 from freehold.wire.canonical import Conversation, Feature
-from freehold.wire.dialect import (
-    only_allowed,
-    optional,
-    split_data_url,
-    words,
-)
+from freehold.wire.dialect import choice_of, heard, located, only_allowed, optional, words
 
 NAME = "openai-chat"
 _KNOWN = frozenset(
@@ -49,7 +44,6 @@ _KNOWN = frozenset(
         "service_tier",
         "store",
         "prompt_cache_key",
-        "prompt_cache_retention",
         "verbosity",
         "functions",
         "function_call",
@@ -134,7 +128,7 @@ def _read_messages(messages: list[Any]) -> list[c.Turn]:
             name = optional(message.get("name")) or ""
             about = message.get("tool_call_id") or _function_id(name)
             result = c.ToolResult(words(about), parts, name, cache=_cache(message))
-            if turns and turns[-1].role == "user" and isinstance(turns[-1].parts[-1], c.ToolResult):
+            if turns and turns[-1].role == "user" and turns[-1].parts and isinstance(turns[-1].parts[-1], c.ToolResult):
                 turns[-1] = c.Turn("user", (*turns[-1].parts, result))
             else:
                 turns.append(c.Turn("user", (result,)))
@@ -167,20 +161,17 @@ def _read_part(part: dict[str, Any]) -> c.Part:
         return c.Refusal(words(part["refusal"]))
     if kind == "image_url":
         image = part["image_url"] if isinstance(part["image_url"], dict) else {"url": part["image_url"]}
-        return _located("image", words(image["url"]), detail=optional(image.get("detail")), cache=_cache(part))
+        return located("image", words(image["url"]), detail=optional(image.get("detail")), cache=_cache(part))
     if kind == "input_audio":
-        audio = part["input_audio"]
-        return c.Media(
-            "audio", f"audio/{'mpeg' if audio['format'] == 'mp3' else audio['format']}", words(audio["data"])
-        )
+        return heard(part)
     if kind == "file":
         return _read_file(part)
     if kind == "document_url":
-        return _located("document", words(part["document_url"]), name=optional(part.get("document_name")))
+        return located("document", words(part["document_url"]), name=optional(part.get("document_name")))
     if kind == "file_url":
-        return _located("document", words(part["file_url"]["url"]), name=optional(part.get("file_name")))
+        return located("document", words(part["file_url"]["url"]), name=optional(part.get("file_name")))
     if kind == "video_url":
-        return _located("video", words(part["video_url"]["url"]))
+        return located("video", words(part["video_url"]["url"]))
     if kind == "thinking":
         return c.Thought("".join(words(one["text"]) for one in part["thinking"]))
     return c.Opaque(NAME, part)
@@ -193,15 +184,8 @@ def _read_file(part: dict[str, Any]) -> c.Part:
         return c.Media("document", file_id=words(file["file_id"]), dialect=NAME, name=name, cache=cache)
     data = words(file["file_data"])
     if data.startswith(("https://", "http://", "data:")):
-        return _located("document", data, name=name, cache=cache)
+        return located("document", data, name=name, cache=cache)
     return c.Media("document", "application/pdf", data, name=name, cache=cache)
-
-
-def _located(kind: Any, url: str, *, name: str | None = None, detail: str | None = None, cache: str = "") -> c.Media:
-    inline = split_data_url(url)
-    if inline is not None:
-        return c.Media(kind, inline[0], inline[1], name=name, detail=detail, cache=cache)
-    return c.Media(kind, url=url, name=name, detail=detail, cache=cache)
 
 
 def _cache(part: dict[str, Any]) -> str:
@@ -309,9 +293,9 @@ def _read_choice(choice: Any) -> c.ToolChoice | None:
     if choice is None:
         return None
     if isinstance(choice, str):
-        return c.ToolChoice({"any": "required"}.get(choice, choice))  # type: ignore[arg-type]  # checked by the next line's users
+        return choice_of(choice)
     if choice.get("type") == "allowed_tools":
-        return c.ToolChoice(choice["allowed_tools"].get("mode") or "auto")
+        return choice_of(choice["allowed_tools"].get("mode") or "auto")
     named = choice.get("function") or choice
     return c.ToolChoice("tool", words(named["name"]))
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from freehold.kernel.errors import FreeholdError
+from freehold.kernel.units import Tokens
 from freehold.wire import canonical as c
 from freehold.wire import sse, strict
 from freehold.wire.call import Call
@@ -24,6 +25,7 @@ from freehold.wire.openai_chat.answers import (
     read_said,
     write_citation,
     write_error,
+    write_image,
     write_prob,
     write_usage,
 )
@@ -140,8 +142,8 @@ class StreamReader:
                     events.append(c.ThoughtDelta(said.text, choice))
                 elif isinstance(said, c.Text):
                     events.append(c.TextDelta(said.text, choice))
-                else:
-                    events.append(c.Other(said, choice))  # type: ignore[arg-type]  # `_read_said` gives no other part
+                elif isinstance(said, c.Opaque):
+                    events.append(c.Other(said, choice))
         if delta.refusal:
             events.append(c.RefusalDelta(delta.refusal, choice))
         for called in delta.tool_calls or ():
@@ -206,30 +208,31 @@ def _continues(known: tuple[int | None, str | None], called: _Called) -> bool:
 class StreamWriter:
     """Write a stream of chunks for a caller."""
 
-    __slots__ = ("_head", "_is_first", "_legacy", "_lost", "_model", "_thoughts", "_wants_usage")
+    __slots__ = ("_head", "_is_first", "_legacy", "_lost", "_usage", "_wants_usage")
 
     def __init__(self, call: Call, lost: Lost) -> None:
         self._lost = lost
         self._wants_usage = call.wants_usage
         self._legacy = "functions" in call.body
         self._is_first: set[int] = set()
-        self._thoughts = 0
+        self._usage: Tokens | None = None
         self._head = b""
 
     def take(self, events: Sequence[c.Event]) -> bytes:
         out = b""
         for event in events:
-            kind = type(event)
-            if kind is c.TextDelta:
-                out += self._chunk(event.choice, {"content": event.text})  # type: ignore[union-attr]
-            elif (write := _WRITERS.get(kind)) is not None:
+            if isinstance(event, c.TextDelta):
+                out += self._chunk(event.choice, {"content": event.text})
+            elif (write := _WRITERS.get(type(event))) is not None:
                 out += write(self, event)
-            elif kind is c.Other:
-                self._lost.add(Feature.CONTENT)
         return out
 
     def end(self) -> bytes:
-        return b"data: [DONE]\n\n"
+        """Usage comes once, at the end, however often the provider told it."""
+        told = b""
+        if self._wants_usage and self._usage is not None:
+            told = self._head + b'],"usage":' + strict.encode(write_usage(self._usage)) + b"}\n\n"
+        return told + b"data: [DONE]\n\n"
 
     def fail(self, error: FreeholdError) -> bytes:
         return sse.write(write_error(error))
@@ -261,6 +264,9 @@ class StreamWriter:
         return self._chunk(event.choice, {"refusal": event.text})
 
     def tool(self, event: c.ToolBegin) -> bytes:
+        if self._legacy and event.block:
+            self._lost.add(Feature.PARALLEL_TOOLS)  # the older form calls one function
+            return b""
         if self._legacy:
             return self._chunk(event.choice, {"function_call": {"name": event.name, "arguments": ""}})
         function = {"name": event.name, "arguments": ""}
@@ -270,6 +276,8 @@ class StreamWriter:
         return self._chunk(event.choice, delta)
 
     def arguments(self, event: c.ToolDelta) -> bytes:
+        if self._legacy and event.block:
+            return b""
         if self._legacy:
             return self._chunk(event.choice, {"function_call": {"arguments": event.arguments}})
         function = {"arguments": event.arguments}
@@ -286,9 +294,14 @@ class StreamWriter:
         return self._chunk(event.choice, {}, "function_call" if self._legacy and reason == "tool_calls" else reason)
 
     def used(self, event: c.Used) -> bytes:
-        if not self._wants_usage:
-            return b""
-        return self._head + b'],"usage":' + strict.encode(write_usage(event.tokens)) + b"}\n\n"
+        self._usage = event.tokens
+        return b""
+
+    def other(self, event: c.Other) -> bytes:
+        if isinstance(event.part, c.Media) and event.part.kind == "image":
+            return self._chunk(event.choice, {"images": [write_image(event.part)]})
+        self._lost.add(event.part.feature if isinstance(event.part, c.Opaque) else Feature.CONTENT)
+        return b""
 
 
 _WRITERS: dict[type, Callable[[StreamWriter, Any], bytes]] = {
@@ -301,4 +314,5 @@ _WRITERS: dict[type, Callable[[StreamWriter, Any], bytes]] = {
     c.Logged: StreamWriter.logged,
     c.End: StreamWriter.stop,
     c.Used: StreamWriter.used,
+    c.Other: StreamWriter.other,
 }

@@ -10,7 +10,7 @@ import msgspec
 from freehold.kernel.routes import Traits
 from freehold.wire import canonical as c
 from freehold.wire.canonical import Conversation, Feature
-from freehold.wire.dialect import Lost, data_url, effort_of, in_words, plain_text, refuse_content, settings
+from freehold.wire.dialect import Lost, data_url, effort_of, in_words, only_text, plain_text, refuse_content, settings
 from freehold.wire.openai_chat.requests import NAME
 
 _FIELDS = {
@@ -80,6 +80,8 @@ def _write_reasoning(asked: c.Reasoning, body: dict[str, Any], traits: Traits, l
             body["reasoning_effort"] = effort
     elif effort is not None:
         body["reasoning_effort"] = effort
+    else:
+        lost.add(Feature.REASONING)  # asked for without saying how much, and there is no word for that here
 
 
 def _write_tools(talk: Conversation, body: dict[str, Any], traits: Traits, lost: Lost) -> None:
@@ -176,7 +178,7 @@ def _write_user(turn: c.Turn, traits: Traits, lost: Lost) -> list[dict[str, Any]
         if part.is_error:
             lost.add(Feature.TOOL_RESULT_ERROR)
         seen = [one for one in part.parts if isinstance(one, c.Media)]
-        texts = [one for one in part.parts if isinstance(one, c.Text)]
+        texts = only_text([one for one in part.parts if not isinstance(one, c.Media)], lost)
         if seen:  # this dialect's tools answer in text only: what they show follows in the user's next message
             lost.add(Feature.TOOL_RESULT_MEDIA)
             rest += seen
@@ -191,7 +193,7 @@ def _write_user(turn: c.Turn, traits: Traits, lost: Lost) -> list[dict[str, Any]
 
 def _write_assistant(turn: c.Turn, traits: Traits, lost: Lost) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant"}
-    said = [part for part in turn.parts if isinstance(part, c.Text | c.Media)]
+    said = [part for part in turn.parts if isinstance(part, c.Text | c.Media) or _is_content(part)]
     thoughts = [part for part in turn.parts if isinstance(part, c.Thought)]
     tools = [part for part in turn.parts if isinstance(part, c.ToolUse)]
     refusals = [part.text for part in turn.parts if isinstance(part, c.Refusal)]
@@ -211,8 +213,10 @@ def _write_assistant(turn: c.Turn, traits: Traits, lost: Lost) -> dict[str, Any]
             }
             for tool in tools
         ]
+    if any(tool.cache for tool in tools):
+        lost.add(Feature.CACHE)
     for part in turn.parts:
-        if isinstance(part, c.Opaque):
+        if isinstance(part, c.Opaque) and not _is_content(part):
             if part.dialect != NAME:
                 lost.add(part.feature)
             elif part.feature is Feature.AUDIO_OUT:
@@ -220,6 +224,10 @@ def _write_assistant(turn: c.Turn, traits: Traits, lost: Lost) -> dict[str, Any]
             else:
                 message.setdefault("tool_calls", []).append(part.item)
     return _named(message, turn, traits, lost)
+
+
+def _is_content(part: c.Part) -> bool:
+    return isinstance(part, c.Opaque) and part.feature is Feature.CONTENT
 
 
 def _write_thoughts(thoughts: list[c.Thought], message: dict[str, Any], traits: Traits, lost: Lost) -> None:

@@ -12,7 +12,7 @@ from freehold.wire import canonical as c
 from freehold.wire import strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import Lost
+from freehold.wire.dialect import Lost, is_list
 from freehold.wire.openai_chat.answers import read_prob, write_prob
 from freehold.wire.openai_responses.requests import NAME, custom_input, custom_names, read_output, read_part
 
@@ -130,7 +130,7 @@ _tokens = msgspec.json.Decoder(_Read).decode
 def tokens_of(raw: bytes) -> Tokens | None:
     """What a whole response says it used."""
     body = _tokens(raw)
-    if body.error is not None or body.status == "failed" or not bytes(body.output).startswith(b"["):
+    if body.error is not None or body.status == "failed" or not is_list(body.output):
         raise c.InvalidAnswer("no response")
     return body.usage.tokens() if body.usage is not None else None
 

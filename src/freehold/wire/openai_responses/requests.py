@@ -16,14 +16,17 @@ from freehold.wire.canonical import BLOB_MARK, Conversation, Feature
 from freehold.wire.dialect import (
     Lost,
     arguments,
+    choice_of,
     data_url,
     effort_of,
+    heard,
+    located,
     only_allowed,
+    only_text,
     optional,
     plain_text,
     refuse_content,
     settings,
-    split_data_url,
     words,
 )
 
@@ -55,16 +58,16 @@ _KNOWN = frozenset(TYPES) | frozenset(
         "service_tier",
         "safety_identifier",
         "prompt_cache_key",
-        "prompt_cache_retention",
         "top_logprobs",
         "truncation",
         "prompt",
-        "max_tool_calls",
         "top_k",
         "seed",
-        "stop",
     ]
 )
+_INCLUDED = frozenset(
+    {"reasoning.encrypted_content", "message.output_text.logprobs"}
+)  # what other dialects' answers may hold too
 _FIELDS = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -141,7 +144,9 @@ def read_request(body: dict[str, Any]) -> Conversation:
         store=body.get("store"),
         cache_key=body.get("prompt_cache_key"),
         verbosity=text.get("verbosity"),
-        has_unknown=not _KNOWN.issuperset(body) or body.get("max_tool_calls") is not None,
+        has_unknown=not _KNOWN.issuperset(body)
+        or body.get("truncation") not in (None, "disabled")
+        or not _INCLUDED.issuperset(include),
     )
 
 
@@ -229,25 +234,15 @@ def read_part(part: dict[str, Any]) -> c.Part:
     if kind == "input_image":
         if part.get("file_id"):
             return c.Media("image", file_id=words(part["file_id"]), dialect=NAME)
-        return _located("image", words(part["image_url"]), detail=optional(part.get("detail")))
+        return located("image", words(part["image_url"]), detail=optional(part.get("detail")))
     if kind == "input_file":
         name = optional(part.get("filename"))
         if part.get("file_id"):
             return c.Media("document", file_id=words(part["file_id"]), dialect=NAME, name=name)
-        return _located("document", words(part.get("file_url") or part["file_data"]), name=name)
+        return located("document", words(part.get("file_url") or part["file_data"]), name=name)
     if kind == "input_audio":
-        audio = part["input_audio"]
-        return c.Media(
-            "audio", f"audio/{'mpeg' if audio['format'] == 'mp3' else audio['format']}", words(audio["data"])
-        )
+        return heard(part)
     return c.Opaque(NAME, part)
-
-
-def _located(kind: Any, url: str, *, name: str | None = None, detail: str | None = None) -> c.Media:
-    inline = split_data_url(url)
-    if inline is not None:
-        return c.Media(kind, inline[0], inline[1], name=name, detail=detail)
-    return c.Media(kind, url=url, name=name, detail=detail)
 
 
 def read_citation(annotation: dict[str, Any]) -> c.Citation:
@@ -311,10 +306,10 @@ def _read_choice(choice: Any) -> c.ToolChoice | None:
     if choice is None:
         return None
     if isinstance(choice, str):
-        return c.ToolChoice(choice)  # type: ignore[arg-type]  # an unknown word is the target's to refuse
+        return choice_of(choice)
     if choice["type"] in ("function", "custom"):
         return c.ToolChoice("tool", words(choice["name"]))
-    return c.ToolChoice(choice.get("mode") or "required")
+    return choice_of(choice.get("mode") or "required")
 
 
 def _read_shape(form: Any) -> c.Shape | None:
@@ -339,7 +334,7 @@ def write_request(talk: Conversation, model: str, traits: Traits, lost: Lost) ->
     body |= settings(talk, _FIELDS, traits, lost)
     body["store"] = bool(talk.store)  # nothing is left behind at a provider unless the caller asked for it
     if talk.max_output is not None:
-        body["max_output_tokens"] = max(16, talk.max_output)
+        body["max_output_tokens"] = talk.max_output
     if talk.logprobs is not None and "top_logprobs" in body:
         body.setdefault("include", []).append("message.output_text.logprobs")
     text: dict[str, Any] = {"format": _write_shape(talk.shape)} if talk.shape is not None else {}
@@ -433,9 +428,9 @@ def _write_item(part: c.Part, traits: Traits, lost: Lost) -> dict[str, Any] | No
     if isinstance(part, c.ToolResult):
         if part.is_error:
             lost.add(Feature.TOOL_RESULT_ERROR)
-        output: Any = plain_text(part.parts)
-        if any(isinstance(one, c.Media) for one in part.parts):
-            output = [_write_part(one, "user", traits, lost) for one in part.parts]
+        output: Any = [_write_part(one, "user", traits, lost) for one in part.parts]
+        if all(isinstance(one, c.Text) for one in part.parts):
+            output = plain_text(only_text(part.parts, lost))
         return {"type": "function_call_output", "call_id": part.id, "output": output}
     if isinstance(part, c.Thought):
         return _write_thought(part, traits, lost)

@@ -176,7 +176,6 @@ class StreamWriter:
         return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
 
     def _write(self, event: c.Event, out: list[bytes]) -> None:
-        kind = type(event)
         if getattr(event, "choice", 0):
             self._lost.add(Feature.CHOICES)
         elif isinstance(event, c.TextDelta):
@@ -198,8 +197,8 @@ class StreamWriter:
             self._tokens, self._tier = event.tokens, event.service_tier
         elif isinstance(event, c.Cited | c.Logged):
             self._annotate(event, out)
-        elif kind is c.Other:
-            self._lost.add(Feature.IMAGE_OUT)
+        elif isinstance(event, c.Other):
+            self._lost.add(event.part.feature if isinstance(event.part, c.Opaque) else Feature.IMAGE_OUT)
 
     def _begin(self, event: c.Begin, out: list[bytes]) -> None:
         about = event.id if event.id.startswith("resp_") else f"resp_{event.id}"
