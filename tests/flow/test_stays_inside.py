@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import httpx
 import pytest
 from openai import APIStatusError, OpenAI
 
@@ -57,6 +58,63 @@ def test_a_restricted_call_never_leaves(
     public = freehold.key("--class", "public")
     assert call(freehold, public, stream=stream) == (200, ""), "a public call may leave"
     assert outside.connections == 1
+
+
+_SAID = [{"role": "user", "content": "x"}]
+DIALECTS = {
+    "responses": ("/v1/responses", {"model": "open", "input": "x"}, "authorization"),
+    "messages": ("/v1/messages", {"model": "open", "max_tokens": 9, "messages": _SAID}, "x-api-key"),
+    "gemini": (
+        "/v1beta/models/open:{verb}",
+        {"contents": [{"role": "user", "parts": [{"text": "x"}]}]},
+        "x-goog-api-key",
+    ),
+}
+
+
+def ask(freehold: Freehold, key: str, dialect: str, *, stream: bool) -> int:
+    """The status of one call in another dialect than chat; a stream is read to its end."""
+    path, body, header = DIALECTS[dialect]
+    if dialect == "gemini":
+        path = path.format(verb="streamGenerateContent?alt=sse" if stream else "generateContent")
+    elif stream:
+        body = {**body, "stream": True}
+    root = freehold.base_url.removesuffix("/v1")
+    secret = f"Bearer {key}" if header == "authorization" else key
+    return httpx.post(root + path, json=body, headers={header: secret}, timeout=20).status_code
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_restricted_call_never_leaves_in_any_dialect(
+    make_freehold: Callable[..., Freehold],
+    two_zones: str,
+    inside: Standin,
+    outside: Standin,
+    dialect: str,
+    stream: bool,
+) -> None:
+    freehold = make_freehold(two_zones, CLOUD="sk-1").start()
+    key = freehold.key()
+    assert ask(freehold, key, dialect, stream=stream) == 200
+    for failure in FAILURES:
+        inside.behave(failure.values[0])
+        assert ask(freehold, key, dialect, stream=stream) == 503, failure.id
+    inside.stop()
+    assert ask(freehold, key, dialect, stream=stream) == 503
+    assert (outside.connections, outside.bytes_received) == (0, 0)
+    assert ask(freehold, freehold.key("--class", "public"), dialect, stream=stream) == 200, "a public call may leave"
+    assert outside.connections == 1
+
+
+@pytest.mark.parametrize("model", ["cloud/..", "cloud/."])
+def test_a_model_name_stays_one_name(
+    make_freehold: Callable[..., Freehold], two_zones: str, outside: Standin, model: str
+) -> None:
+    freehold = make_freehold(two_zones, CLOUD="sk-1").start()
+    status, _ = call(freehold, freehold.key("--class", "public"), model=model)
+    assert 400 <= status < 500
+    assert outside.connections == 0
 
 
 def test_every_way_to_lower_a_class_fails(

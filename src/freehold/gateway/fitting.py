@@ -75,6 +75,8 @@ class Fitting:
 
     def _fit(self, target: Target, provider: Provider) -> Fitted:
         call, routes = self._call, provider.routes_to(target.model)
+        if target.model in (".", ".."):
+            raise Unfit("has a model whose name would change the path")
         own = next((route for route in routes if route.dialect == call.dialect), None)
         if call.endpoint in COUNTS:
             own = own if own is not None and "{endpoint}" in own.path else None
