@@ -46,8 +46,8 @@ docs: $(DEV)  ## write the generated pages of the reference
 	$(BIN)/python tools/docs.py
 
 lock:  ## resolve the dependencies anew
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml requirements.in -o requirements.lock
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml requirements-dev.in -c requirements.lock -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --no-strip-extras --upgrade pyproject.toml requirements.in -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --no-strip-extras --upgrade pyproject.toml requirements-dev.in -c requirements.lock -o requirements-dev.lock
 
 clean:  ## remove the environment and build output
 	rm -rf .venv .venv-litellm build dist bench/out
