@@ -107,12 +107,64 @@ def test_a_restricted_call_never_leaves_in_any_dialect(
     assert outside.connections == 1
 
 
-@pytest.mark.parametrize("model", ["cloud/..", "cloud/."])
-def test_a_model_name_stays_one_name(
-    make_freehold: Callable[..., Freehold], two_zones: str, outside: Standin, model: str
+def test_counting_tokens_never_leaves(
+    make_freehold: Callable[..., Freehold], two_zones: str, inside: Standin, outside: Standin
 ) -> None:
-    freehold = make_freehold(two_zones, CLOUD="sk-1").start()
-    status, _ = call(freehold, freehold.key("--class", "public"), model=model)
+    """A count sends the whole prompt: it is as restricted as the call that it prepares."""
+    inside_speaks = two_zones.replace("[providers.rack]", '[providers.rack]\ndialect = "anthropic-messages"')
+    freehold = make_freehold(
+        inside_speaks.replace("[providers.cloud]", '[providers.cloud]\ndialect = "anthropic-messages"'), CLOUD="sk-1"
+    ).start()
+    key, body = freehold.key(), {"model": "open", "messages": _SAID}
+    root = freehold.base_url.removesuffix("/v1")
+
+    def count(key: str) -> int:
+        return httpx.post(
+            f"{root}/v1/messages/count_tokens", json=body, headers={"x-api-key": key}, timeout=20
+        ).status_code
+
+    assert count(key) == 200
+    inside.stop()
+    assert count(key) == 503
+    assert (outside.connections, outside.bytes_received) == (0, 0)
+    assert count(freehold.key("--class", "public")) == 200
+    assert outside.connections == 1
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+@pytest.mark.parametrize("second", ["openai-responses", "anthropic-messages", "gemini", "bedrock-converse"])
+def test_another_dialect_takes_over(
+    make_freehold: Callable[..., Freehold], two_zones: str, inside: Standin, outside: Standin, second: str, stream: bool
+) -> None:
+    """A call that one dialect's target fails is written anew for the next one's; a restricted one still is not."""
+    freehold = make_freehold(
+        two_zones.replace("[providers.cloud]", f'[providers.cloud]\ndialect = "{second}"'), CLOUD="sk-1"
+    ).start()
+    inside.behave(Behaviour(status=500))
+    assert call(freehold, freehold.key(), stream=stream) == (503, "perimeter.inside_unavailable")
+    assert outside.connections == 0
+    inside.behave(Behaviour(status=500))
+    with OpenAI(base_url=freehold.base_url, api_key=freehold.key("--class", "public"), max_retries=0) as sdk:
+        said = [{"role": "user", "content": "x"}]
+        answer = sdk.chat.completions.create(model="open", messages=said, stream=stream)  # type: ignore[call-overload]  # the SDK overloads on the literal
+        pieces = [one.choices[0].delta.content or "" for one in answer] if stream else [answer.choices[0].message.content]  # fmt: skip
+    assert "".join(pieces) == "Hello from the stand-in."
+    freehold.stop()
+    (receipt,) = (one for one in freehold.settled() if one["outcome"] == "ok")
+    assert [one["target"] for one in receipt["attempts"]] == ["rack/m", "cloud/m"]
+    assert receipt["tokens"]["output"] == 5
+
+
+@pytest.mark.parametrize("model", ["..", "."])
+@pytest.mark.parametrize("dialect", ["openai-chat", "gemini", "bedrock-converse"])
+def test_a_model_name_stays_one_name(
+    make_freehold: Callable[..., Freehold], two_zones: str, outside: Standin, model: str, dialect: str
+) -> None:
+    """Two of these put the model into the path, where a name of dots would ask for something else with the provider's key."""
+    freehold = make_freehold(
+        two_zones.replace("[providers.cloud]", f'[providers.cloud]\ndialect = "{dialect}"'), CLOUD="sk-1"
+    ).start()
+    status, _ = call(freehold, freehold.key("--class", "public"), model=f"cloud/{model}")
     assert 400 <= status < 500
     assert outside.connections == 0
 

@@ -17,7 +17,6 @@ from google.auth import jwt
 from conftest import snapshot_of
 from freehold.kernel.classes import Class
 from freehold.kernel.config import ConfigError, Surroundings, read
-from freehold.kernel.errors import OperatorError
 from freehold.kernel.snapshot import Target
 from freehold.perimeter.ruling import Declared, grant, rule
 from freehold.testing.standin import Standin
@@ -124,16 +123,46 @@ def test_keys_go_into_the_header_of_the_dialect(auth: Any, header: str) -> None:
     assert list(key_headers(provider, auth)) == [header]
 
 
-def test_unusable_credentials_say_what_is_needed() -> None:
-    text = '[providers.bedrock]\nregion = "eu-central-1"\ncredentials = { access_key = "env:A" }\n'
-    with pytest.raises(OperatorError, match="secret_key"):
-        Signer(snapshot_of(text, A="x").providers["bedrock"]).headers("POST", "https://x.example/", b"")
+BEDROCK = '[providers.bedrock]\nregion = "eu-central-1"\n'
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         pytest.param('[providers.bedrock]\nkey = "env:A"\n', "needs a region", id="no region"),
+        pytest.param(
+            '[providers.bedrock]\nbase_url = "https://x.example"\ncredentials = { access_key = "env:A", secret_key = "env:A" }\n',
+            "names its region",
+            id="a signature without a region",
+        ),
+        pytest.param(
+            BEDROCK + 'credentials = { access_key = "env:A" }\n', "secret_key is needed too", id="half a pair"
+        ),
+        pytest.param(BEDROCK + 'credentials = { acess_key = "env:A" }\n', "acess_key", id="a part misspelt"),
+        pytest.param(
+            BEDROCK + 'credentials = { service_account = "env:A" }\n', "signs in another way", id="the other cloud's"
+        ),
+        pytest.param(
+            BEDROCK + 'key = "env:A"\ncredentials = { access_key = "env:A", secret_key = "env:A" }\n',
+            "keep one",
+            id="key and credentials",
+        ),
+        pytest.param(
+            '[providers.openai]\ncredentials = { access_key = "env:A", secret_key = "env:A" }\n',
+            "signs nothing",
+            id="credentials where a key is needed",
+        ),
+        pytest.param(
+            '[providers.openai]\nkey = "env:A"\nregion = "eu"\n', "no use for it", id="a region that changes nothing"
+        ),
+        pytest.param(
+            '[providers.azure]\nkey = "env:A"\nresource = "acme"\nbase_url = "https://x.example"\n',
+            "the whole address",
+            id="a resource beside an address",
+        ),
+        pytest.param(
+            '[providers.groq]\nkey = "env:A"\napi_version = "2024"\n', "belongs to Azure", id="a version elsewhere"
+        ),
         pytest.param(
             '[providers.azure]\nkey = "env:A"\nresource = "evil.example/x#"\n',
             "needs a resource",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from freehold.gateway.admission import Caller, admit, wanted
@@ -89,11 +89,12 @@ def _of_model(rest: str, method: str, query: bytes) -> tuple[str, str, Asked | s
     return ("POST", "caller", Asked("gemini", endpoint, Address(model, is_stream, framing)))
 
 
-def dialect_of(path: str, values: Mapping[bytes, str]) -> str:
-    """The dialect in which a request wants to be answered, whatever it is."""
-    if path.startswith("/v1beta/") or b"x-goog-api-key" in values:
+def dialect_of(scope: Scope) -> str:
+    """The dialect in which a request wants to be answered, whatever it asks for."""
+    path, names = scope["path"], {name for name, _ in scope["headers"]}
+    if path.startswith("/v1beta/") or b"x-goog-api-key" in names:
         return "gemini"
-    if path.startswith("/v1/messages") or b"anthropic-version" in values:
+    if path.startswith("/v1/messages") or b"anthropic-version" in names:
         return "anthropic-messages"
     return "openai-chat"
 
@@ -109,18 +110,17 @@ class DataApp:
         if scope["type"] != "http":
             raise Bug(f"unexpected {scope['type']} scope", code="asgi.scope")
         reply = AsgiReply(send)
-        dialect = dialect_of(scope["path"], dict(scope["headers"]))
         try:
-            await self._route(scope, receive, reply, dialect)
+            await self._route(scope, receive, reply)
         except FreeholdError as error:
-            await self._fail(error, reply, dialect)
+            await self._fail(error, reply, scope)
         except (
             Exception
         ) as error:  # the border: a bug is answered as 500 and named in the log by its type and place alone
             log_bug(error)
-            await self._fail(Bug("Freehold itself failed.", code="bug", hint="The log says where."), reply, dialect)
+            await self._fail(Bug("Freehold itself failed.", code="bug", hint="The log says where."), reply, scope)
 
-    async def _route(self, scope: Scope, receive: Receive, reply: AsgiReply, dialect: str) -> None:
+    async def _route(self, scope: Scope, receive: Receive, reply: AsgiReply) -> None:
         path = scope["path"]
         _, asked = find_route(path, scope["method"], scope["query_string"])
         if asked in ("healthz", "readyz"):
@@ -134,7 +134,7 @@ class DataApp:
         if self.world.is_draining:
             raise OperatorError("Freehold is shutting down.", code="server.draining", retry_after_s=1)
         if not isinstance(asked, Asked):
-            await self._models(caller, path, reply, dialect)
+            await self._models(caller, scope, reply)
             return
         if asked.endpoint is Endpoint.GENERATE and not asked.address.model:
             raise CallerError(
@@ -187,10 +187,10 @@ class DataApp:
             200 if ok else 503, [(b"content-type", b"application/json")], json.dumps({"status": words}).encode()
         )
 
-    async def _models(self, caller: Caller, path: str, reply: AsgiReply, dialect: str) -> None:
+    async def _models(self, caller: Caller, scope: Scope, reply: AsgiReply) -> None:
         """List what this key may call."""
-        names, spoken = visible_models(self.world, caller), SPOKEN[dialect]
-        _, _, name = path.partition("/models/")
+        names, spoken = visible_models(self.world, caller), SPOKEN[dialect_of(scope)]
+        _, _, name = scope["path"].partition("/models/")
         if name:
             if name not in names:
                 raise CallerError(
@@ -201,9 +201,10 @@ class DataApp:
             body = spoken.write_models([Model(one, owner) for one, owner in names.items()])
         await reply.whole(200, [(b"content-type", b"application/json")], body)
 
-    async def _fail(self, error: FreeholdError, reply: AsgiReply, dialect: str) -> None:
+    async def _fail(self, error: FreeholdError, reply: AsgiReply, scope: Scope) -> None:
         if not reply.has_begun:
-            await refuse(error, reply, [(b"connection", b"close")] if error.status in (408, 413) else [], dialect)
+            headers = [(b"connection", b"close")] if error.status in (408, 413) else []
+            await refuse(error, reply, headers, dialect_of(scope))
 
 
 class AsgiReply:

@@ -87,14 +87,13 @@ class Pour(Protocol):
 class Passing:
     """The same dialect on both sides: events pass on as they were framed. The usage that only Freehold asked for is held back."""
 
-    __slots__ = ("_count", "_hides_usage", "_is_array", "_spoken", "_writer")
+    __slots__ = ("_call", "_count", "_hides_usage", "_is_array", "_spoken")
 
     def __init__(self, call: Call) -> None:
-        self._spoken = SPOKEN[call.dialect]
+        self._call, self._spoken = call, SPOKEN[call.dialect]
         self._hides_usage = self._spoken.usage_is_optional and not call.wants_usage
         self._is_array = call.framing == "json"
         self._count = 0
-        self._writer = self._spoken.stream_writer(call, set())
 
     def take(self, event: sse.Event, events: Sequence[canonical.Event]) -> bytes:
         if len(events) == 1:
@@ -115,7 +114,9 @@ class Passing:
         return b"" if progress.is_done else self._spoken.done
 
     def fail(self, error: FreeholdError) -> bytes:
-        return (b",\r\n" + self._spoken.write_error(error) + b"]") if self._count else self._writer.fail(error)
+        if self._count:
+            return b",\r\n" + self._spoken.write_error(error) + b"]"
+        return self._spoken.stream_writer(self._call, set()).fail(error)
 
 
 class Translating:

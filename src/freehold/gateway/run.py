@@ -13,6 +13,7 @@ from freehold.gateway.world import World
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import FreeholdError
 from freehold.kernel.ids import make_id
+from freehold.kernel.schema import Abilities
 from freehold.kernel.snapshot import Budget, Snapshot, Target, Workload
 from freehold.kernel.units import ZERO, Tokens, show_usd
 from freehold.ledger.budgets import Hold
@@ -24,9 +25,17 @@ from freehold.wire.dialects import SPOKEN
 
 _NOTHING = Tokens()
 _ANSWERLESS = frozenset({Endpoint.EMBEDDINGS, Endpoint.RERANK, Endpoint.MODERATIONS})
-UNBOUNDED_OUTPUT = (
-    16_384  # held per choice for a caller that sets no limit, where nothing says how much the target can write
-)
+UNBOUNDED_OUTPUT = 16_384  # tokens held per choice, where neither the caller nor anything known limits the answer
+
+
+def bounds(call: Call, abilities: Abilities | None) -> tuple[int, int]:
+    """Upper bounds in tokens: a byte-level tokenizer never makes more tokens than there are bytes; output by the nearest limit known."""
+    if call.endpoint in _ANSWERLESS:
+        return call.size, 0
+    if call.max_output is not None:
+        return call.size, call.max_output
+    limit = (abilities.max_output if abilities else None) or UNBOUNDED_OUTPUT
+    return call.size, limit * call.choices
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -114,8 +123,9 @@ class Run:
         if not budgets:
             return
         self.release()
+        assert self.call is not None
         rates = self.world.prices.of(target)
-        worst = quote(rates, *self._bounds(target))
+        worst = quote(rates, *bounds(self.call, self.world.fleet.abilities.get(target)))
         self.hold = self.world.budgets.reserve(budgets, worst, now_ms=self.world.clock.now_ms())
         self.held = show_usd(self.hold.amount)
 
@@ -132,17 +142,6 @@ class Run:
         if self.caller.key.budget is not None:
             found[f"key:{self.caller.key.id}"] = self.caller.key.budget
         return found
-
-    def _bounds(self, target: Target) -> tuple[int, int]:
-        """Upper bounds in tokens: a byte-level tokenizer never makes more tokens than there are bytes; output by the nearest limit known."""
-        assert self.call is not None
-        if self.call.endpoint in _ANSWERLESS:
-            return self.call.size, 0
-        if self.call.max_output is not None:
-            return self.call.size, self.call.max_output
-        abilities = self.world.fleet.abilities.get(target)
-        limit = (abilities.max_output if abilities else None) or UNBOUNDED_OUTPUT
-        return self.call.size, limit * self.call.choices
 
     # --- the end ----------------------------------------------------------------------------------------------
 

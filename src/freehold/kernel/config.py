@@ -286,10 +286,7 @@ class _Reader:
             ),
             auth=row.auth if row else "bearer",
             region=spec.region or "",
-            credentials={
-                part: self.secret((*path, "credentials"), reference, is_document=part == "service_account")
-                for part, reference in spec.credentials.items()
-            },
+            credentials=self.credentials(path, spec, row),
         )
 
     def row(self, path: tuple[str, ...], name: str, spec: schema.Provider) -> ProviderRow | None:
@@ -308,6 +305,29 @@ class _Reader:
                 raise Wrong((*path, part), f"the address needs a {part}", f'add {part} = "…", or base_url')
             template = template.replace(f"{{{part}}}", value)
         return template
+
+    def credentials(self, path: tuple[str, ...], spec: schema.Provider, row: ProviderRow | None) -> dict[str, Secret]:
+        """What a provider signs with: complete, of its own kind, and without anything that would be left unused."""
+        _check_use(path, spec, row)
+        given = {part: value for part, value in msgspec.structs.asdict(spec.credentials).items() if value is not None}
+        if not given:
+            return {}
+        where = (*path, "credentials")
+        needed, optional = _SIGNS.get(row.auth if row else "bearer", (frozenset(), frozenset()))
+        if not needed:
+            raise Wrong(where, "this provider signs nothing", 'write key = "env:NAME"')
+        if spec.key is not None:
+            raise Wrong(where, "there is a key and there are credentials", "keep one of them")
+        if stray := given.keys() - needed - optional:
+            raise Wrong(
+                (*where, min(stray)), "this provider signs in another way", f"it needs {' and '.join(sorted(needed))}"
+            )
+        if missing := needed - given.keys():
+            raise Wrong(where, f"{min(missing)} is needed too", f'add {min(missing)} = "env:NAME"')
+        return {
+            part: self.secret((*where, part), reference, is_document=part == "service_account")
+            for part, reference in given.items()
+        }
 
     def zone(self, path: tuple[str, ...], spec: schema.Provider, host: str, address: Any) -> tuple[Zone, str]:
         zone = Zone(spec.zone or "outside")
@@ -430,6 +450,27 @@ def parse_budget(text: str) -> Budget:
         return Budget(Decimal(found.group(1)), found.group(2))  # type: ignore[arg-type]  # the expression admits only periods
     except InvalidOperation:
         raise ValueError(f"{text!r} is not an amount") from None
+
+
+_SIGNS = {  # by a provider's way of asking: the credentials that it needs, and those that it may have
+    "sigv4": (frozenset({"access_key", "secret_key"}), frozenset({"session_token"})),
+    "google": (frozenset({"service_account"}), frozenset[str]()),
+}
+
+
+def _check_use(path: tuple[str, ...], spec: schema.Provider, row: ProviderRow | None) -> None:
+    """Raises Wrong for a part that would change nothing: whoever wrote it believes that it does."""
+    auth, address = (row.auth, row.base_url) if row else ("bearer", "")
+    for part in ("region", "project", "resource"):
+        is_named = f"{{{part}}}" in address and spec.base_url is None
+        is_signed = part == "region" and auth == "sigv4"
+        if getattr(spec, part) is not None and not is_named and not is_signed:
+            why = "base_url is the whole address" if f"{{{part}}}" in address else "this provider has no use for it"
+            raise Wrong((*path, part), why, "remove it")
+    if spec.api_version is not None and auth != "api-key":
+        raise Wrong((*path, "api_version"), "this provider has no use for it", 'it belongs to Azure: like = "azure"')
+    if auth == "sigv4" and spec.region is None and spec.credentials != schema.Credentials():
+        raise Wrong((*path, "region"), "a signature names its region", 'add region = "eu-central-1"')
 
 
 def _routes(spec: schema.Provider, row: ProviderRow | None) -> tuple[Route, ...]:

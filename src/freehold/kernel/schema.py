@@ -57,6 +57,15 @@ class Abilities(File, frozen=True):
     embeddings: bool | None = None
 
 
+class Credentials(File, frozen=True):
+    """References to what a provider's requests are signed with: an AWS pair (and the token of a temporary one), or a Google account's JSON key."""
+
+    access_key: str | None = None
+    secret_key: str | None = None
+    session_token: str | None = None
+    service_account: str | None = None
+
+
 DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini", "bedrock-converse"]
 
 
@@ -64,7 +73,8 @@ class Provider(File, frozen=True):
     """One `[providers.NAME]` table.
 
     like: the known provider whose ways it has (its dialects, paths and small differences); dialect: what it speaks instead, the one to
-    translate into first; region, project, resource: parts of a known address; credentials: references, for providers that sign requests.
+    translate into first; region, project, resource: parts of a known address; api_version: Azure's
+    older interface; credentials: for providers that sign requests. One that a provider has no use for is an error.
     """
 
     like: str | None = None
@@ -74,7 +84,7 @@ class Provider(File, frozen=True):
     project: str | None = None
     resource: str | None = None
     api_version: str | None = None
-    credentials: dict[str, str] = {}
+    credentials: Credentials = Credentials()
     key: str | None = None
     zone: ZoneName | None = None
     addresses: tuple[str, ...] = ()

@@ -76,6 +76,7 @@ _ROWS = (
         "https://bedrock-runtime.{region}.amazonaws.com",
         "AWS_BEARER_TOKEN_BEDROCK",
         title="Amazon Bedrock",
+        auth="sigv4",
         routes=(ROUTES["bedrock-converse"],),
     ),
     ProviderRow(

@@ -50,8 +50,6 @@ class Signer:
             need("botocore.credentials", "bedrock"),
         )
         held = self._provider.credentials
-        if "access_key" not in held or "secret_key" not in held:
-            raise _unusable(self._provider.name, "access_key and secret_key are needed")
         token = held["session_token"].value if "session_token" in held else None
         credentials = known.Credentials(held["access_key"].value, held["secret_key"].value, token)
         signed = request.AWSRequest(method=method, url=url, data=body, headers={"Content-Type": "application/json"})

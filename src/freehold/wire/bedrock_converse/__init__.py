@@ -162,8 +162,18 @@ def _write_turn(turn: c.Turn, lost: Lost) -> dict[str, Any]:
     for part in turn.parts:
         block = _write_block(part, lost)
         if block is not None:
-            blocks += _marked(block, getattr(part, "cache", ""))
+            blocks += _marked(block, _mark_of(part))
     return {"role": turn.role, "content": blocks}
+
+
+def _mark_of(part: c.Part) -> str:
+    """A part's mark for the cache; one inside a result stands behind the whole of it."""
+    inner = (
+        next((mark for one in reversed(part.parts) if (mark := _mark_of(one))), "")
+        if isinstance(part, c.ToolResult)
+        else ""
+    )
+    return getattr(part, "cache", "") or inner
 
 
 def _write_block(part: c.Part, lost: Lost) -> dict[str, Any] | None:

@@ -426,15 +426,13 @@ def _write_tool(tool: c.Tool, lost: Lost) -> dict[str, Any]:
     return written
 
 
+_BARE = {"type", "properties", "required", "additionalProperties", "$schema"}
+
+
 def _takes_nothing(schema: dict[str, Any]) -> bool:
     """A function without arguments has no schema in this dialect; any other keeps its own, whatever it says."""
-    return not schema.get("properties") and set(schema) <= {
-        "type",
-        "properties",
-        "required",
-        "additionalProperties",
-        "$schema",
-    }
+    is_closed = schema.get("additionalProperties") in (None, False)
+    return is_closed and not schema.get("properties") and set(schema) <= _BARE
 
 
 class _Writer:
