@@ -25,6 +25,7 @@ from freehold.wire import strict
 from freehold.wire.call import Address
 from freehold.wire.dialects import DIALECTS, SPOKEN
 from wire import golden, laws
+from wire.golden.pair import TEXT
 
 STREAMS = 1000
 UPSTREAM, PORT, ADMIN = 18910, 18911, 18912
@@ -99,7 +100,7 @@ def translate(raw: bytes, dialect: str, target: str) -> bytes:
 
 def stream_of(dialect: str) -> bytes:
     """A hundred events of a few words."""
-    pair = next(pair for pair in golden.PAIRS if pair.dialect == dialect and golden.TEXT in str(pair.whole))
+    pair = next(pair for pair in golden.PAIRS if pair.dialect == dialect and TEXT in str(pair.whole))
     events = laws.events_of(dialect, [pair.stream])
     if dialect not in SPOKEN:
         return pair.stream

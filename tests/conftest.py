@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,17 @@ class Freehold:
     def usage(self, by: str = "outcome") -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.run("usage", "--by", by, "--json").stdout)
         return found
+
+
+@contextmanager
+def running(folder: Path, config: str, **env: str) -> Iterator[Freehold]:
+    """A Freehold for a whole module: started with this configuration, stopped at the end."""
+    (folder / "freehold.toml").write_text(config)
+    one = Freehold(folder, clean_env(**env)).start()
+    try:
+        yield one
+    finally:
+        one.stop()
 
 
 @pytest.hookimpl(tryfirst=True)

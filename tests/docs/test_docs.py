@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, Freehold, clean_env, snapshot_of
+from conftest import ROOT, Freehold, running, snapshot_of
 from freehold.cli.main import COMMANDS
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
@@ -44,11 +44,8 @@ def test_configuration_examples_are_valid(page: Path, tmp_path: Path, monkeypatc
 
 @pytest.fixture(scope="module")
 def freehold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Freehold]:
-    one = Freehold(tmp_path_factory.mktemp("docs"), clean_env())
-    (one.folder / "freehold.toml").touch()
-    one.start()
-    yield one
-    one.stop()
+    with running(tmp_path_factory.mktemp("docs"), "") as one:
+        yield one
 
 
 @pytest.mark.parametrize("page", EXAMPLES)

@@ -20,7 +20,7 @@ from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
-from conftest import NO_ENGINE, Freehold, clean_env
+from conftest import NO_ENGINE, Freehold, running
 from freehold.testing.standin import Standin
 
 # Some of these clients leave their sockets to the garbage collector: that is theirs to mend, so it is collected and ignored here.
@@ -36,13 +36,9 @@ def rack() -> Iterator[Standin]:
 
 @pytest.fixture(scope="module")
 def freehold(rack: Standin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Freehold]:
-    folder = tmp_path_factory.mktemp("clients")
     text = f'[providers.rack]\nlike = "vllm"\nbase_url = "{rack.base_url}"\nzone = "inside"\n[workloads.coder]\ntargets = ["rack/qwen3-coder"]\n'
-    (folder / "freehold.toml").write_text(NO_ENGINE + text)
-    one = Freehold(folder, clean_env())
-    one.start()
-    yield one
-    one.stop()
+    with running(tmp_path_factory.mktemp("clients"), NO_ENGINE + text) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")

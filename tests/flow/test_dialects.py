@@ -15,7 +15,7 @@ from google.genai import errors as google_errors
 from google.genai import types
 from pydantic import BaseModel
 
-from conftest import NO_ENGINE, Freehold
+from conftest import NO_ENGINE, Freehold, running
 from freehold.testing.speech import SIGNATURE
 from freehold.testing.standin import Behaviour, Standin
 from wire.golden import PIXEL
@@ -45,20 +45,14 @@ def provider() -> Iterator[Standin]:
 
 @pytest.fixture(scope="module")
 def freehold(provider: Standin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Freehold]:
-    from conftest import clean_env
-
-    folder = tmp_path_factory.mktemp("dialects")
     text = NO_ENGINE
     for name, dialect in DIALECTS.items():
         text += f'[providers.{name}]\ndialect = "{dialect}"\nbase_url = "{provider.base_url}"\nzone = "inside"\nkey = "env:KEY"\nretries = 0\n'
         text += "prices = { m = { input = 1.0, output = 2.0 } }\n"
         text += f'[workloads.w-{name}]\nclass = "restricted"\ntargets = ["{name}/m"]\n'
         text += f'[workloads.exact-{name}]\nclass = "restricted"\nlossless = true\ntargets = ["{name}/m"]\n'
-    (folder / "freehold.toml").write_text(text)
-    one = Freehold(folder, clean_env(KEY="sk-upstream-secret"))
-    one.start()
-    yield one
-    one.stop()
+    with running(tmp_path_factory.mktemp("dialects"), text, KEY="sk-upstream-secret") as one:
+        yield one
 
 
 @pytest.fixture(scope="module")

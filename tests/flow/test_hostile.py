@@ -11,7 +11,7 @@ import anthropic
 import openai
 import pytest
 
-from conftest import NO_ENGINE, Freehold
+from conftest import NO_ENGINE, Freehold, running
 from freehold.testing.standin import Behaviour, Standin
 
 DIALECTS = ("openai-chat", "openai-responses", "anthropic-messages", "gemini", "bedrock-converse")
@@ -27,18 +27,12 @@ def provider() -> Iterator[Standin]:
 
 @pytest.fixture(scope="module")
 def freehold(provider: Standin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Freehold]:
-    from conftest import clean_env
-
-    folder = tmp_path_factory.mktemp("hostile")
     text = NO_ENGINE
     for dialect in DIALECTS:
         text += f'[providers.{dialect}]\ndialect = "{dialect}"\nbase_url = "{provider.base_url}"\nzone = "inside"\nretries = 0\n'
         text += "timeouts = { connect = 2.0, first_byte = 5.0, silence = 1.0, total = 20.0 }\nprices = { m = { input = 1.0, output = 2.0 } }\n"
-    (folder / "freehold.toml").write_text(text)
-    one = Freehold(folder, clean_env())
-    one.start()
-    yield one
-    one.stop()
+    with running(tmp_path_factory.mktemp("hostile"), text) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from conftest import NO_ENGINE, Freehold, clean_env
+from conftest import NO_ENGINE, Freehold, running
 from freehold.gateway import data_app
 from freehold.gateway.openapi import describe
 from freehold.testing.standin import Standin
@@ -28,12 +28,9 @@ load_all_checks()
 @pytest.fixture(scope="module")
 def freehold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Freehold]:
     with Standin() as rack:
-        one = Freehold(tmp_path_factory.mktemp("openapi"), clean_env())
         text = f'[providers.rack]\ndialect = "bedrock-converse"\nbase_url = "{rack.base_url}"\nzone = "inside"\nretries = 0\n[workloads.w]\ntargets = ["rack/m"]\n'
-        (one.folder / "freehold.toml").write_text(NO_ENGINE + text)
-        one.start()
-        yield one
-        one.stop()
+        with running(tmp_path_factory.mktemp("openapi"), NO_ENGINE + text) as one:
+            yield one
 
 
 @pytest.fixture(scope="module")

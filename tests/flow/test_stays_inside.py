@@ -33,7 +33,7 @@ def call(
         try:
             answer = sdk.chat.completions.create(
                 model=model, messages=[{"role": "user", "content": "x"}], stream=stream, extra_headers=headers or {}
-            )  # type: ignore[call-overload]
+            )  # type: ignore[call-overload]  # the SDK overloads on the literal
             if stream:
                 list(answer)
         except APIStatusError as error:

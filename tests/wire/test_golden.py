@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
+from freehold.kernel.routes import PLAIN
 from freehold.wire import canonical as c
 from freehold.wire.dialects import DIALECTS, SPOKEN
 from freehold.wire.progress import Progress
@@ -15,7 +19,7 @@ PAIRS = [pytest.param(pair, id=f"{pair.dialect}: {pair.name}") for pair in golde
 @pytest.mark.parametrize("pair", PAIRS)
 def test_folding_gives_the_unary_answer(pair: golden.Pair) -> None:
     streamed = laws.fold_is_whole(pair.dialect, pair.stream)
-    whole = DIALECTS[pair.dialect].read_answer(golden.json.dumps(pair.whole).encode(), pair.dialect)
+    whole = DIALECTS[pair.dialect].read_answer(json.dumps(pair.whole).encode(), pair.dialect)
     assert laws.meaning(streamed) == laws.meaning(whole)
     assert [type(part) for part in streamed.candidates[0].parts] == [type(part) for part in whole.candidates[0].parts]
     assert (streamed.id, streamed.model) == (whole.id, whole.model)
@@ -135,14 +139,14 @@ def test_a_stream_without_its_last_mark_is_cut_off(dialect: str, last: bytes) ->
         ),
     ],
 )
-def test_only_allowed_tools_are_offered(dialect: str, choice: dict[str, golden.Any]) -> None:
+def test_only_allowed_tools_are_offered(dialect: str, choice: dict[str, Any]) -> None:
     """A caller that names some of its tools gets only those offered, whatever the target has for it."""
-    tools: list[golden.Any] = [{"name": name, "parameters": golden.SCHEMA} for name in ("look_up", "now")]
+    tools: list[Any] = [{"name": name, "parameters": golden.SCHEMA} for name in ("look_up", "now")]
     offered = [
         {"type": "function", **one} if dialect == "openai-responses" else {"type": "function", "function": one}
         for one in tools
     ]
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "input": "x", "tools": offered, **choice}
     talk = SPOKEN[dialect].read_request(body)
-    written = DIALECTS["anthropic-messages"].write_request(talk, "m", golden.PLAIN, set())
+    written = DIALECTS["anthropic-messages"].write_request(talk, "m", PLAIN, set())
     assert ([tool["name"] for tool in written["tools"]], written["tool_choice"]) == (["now"], {"type": "any"})

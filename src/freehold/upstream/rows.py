@@ -21,10 +21,12 @@ _RESPONSES = ROUTES["openai-responses"]
 _MESSAGES = ROUTES["anthropic-messages"]
 
 
-def _chat(refuses: frozenset[str] = frozenset(), **traits: object) -> Route:
-    """openai-chat with a provider's differences; most take `system` and `max_tokens`, and none of what only OpenAI knows."""
-    common: dict[str, object] = {"takes_developer": False, "renames": _MAX_TOKENS}
-    return Route("openai-chat", traits=Traits(refuses=_OWN | refuses, **{**common, **traits}))  # type: ignore[arg-type]  # fields of Traits
+_MOST = Traits(takes_developer=False, renames=_MAX_TOKENS)  # most take `system` and `max_tokens`
+
+
+def _chat(refuses: frozenset[str] = frozenset(), traits: Traits = _MOST) -> Route:
+    """openai-chat with a provider's differences; none of what only OpenAI knows."""
+    return Route("openai-chat", traits=replace(traits, refuses=_OWN | refuses))
 
 
 _ROWS = (
@@ -116,12 +118,15 @@ _ROWS = (
                         "video",
                     }
                 ),
-                renames={**_MAX_TOKENS, "seed": "random_seed"},
-                usage_in_streams=False,  # reports it unasked, and refuses the option
-                thinking="parts",
-                any_tool="any",
-                tool_ids="nine",
-                documents="document_url",
+                replace(
+                    _MOST,
+                    renames={**_MAX_TOKENS, "seed": "random_seed"},
+                    usage_in_streams=False,  # reports it unasked, and refuses the option
+                    thinking="parts",
+                    any_tool="any",
+                    tool_ids="nine",
+                    documents="document_url",
+                ),
             ),
         ),
     ),
@@ -135,7 +140,7 @@ _ROWS = (
                 _NO_FILES
                 | _EXTRA
                 | {"logprobs", "logit_bias", "n", "participant_name", "penalties", "audio_data", "document_url"},
-                renames={},
+                replace(_MOST, renames={}),
             ),
         ),
     ),
@@ -144,7 +149,11 @@ _ROWS = (
         "https://api.together.xyz/v1",
         "TOGETHER_API_KEY",
         title="Together",
-        routes=(_chat(_NO_FILES | {"tool_strict", "cache_control"}, effort="reasoning", thinking="reasoning"),),
+        routes=(
+            _chat(
+                _NO_FILES | {"tool_strict", "cache_control"}, replace(_MOST, effort="reasoning", thinking="reasoning")
+            ),
+        ),
     ),
     ProviderRow(
         "fireworks",
@@ -152,7 +161,7 @@ _ROWS = (
         "FIREWORKS_API_KEY",
         title="Fireworks",
         routes=(
-            _chat(_NO_FILES | {"cache_control"}, thinking="reasoning_content"),
+            _chat(_NO_FILES | {"cache_control"}, replace(_MOST, thinking="reasoning_content")),
             _RESPONSES,
             _MESSAGES,
         ),
@@ -174,7 +183,10 @@ _ROWS = (
         "XAI_API_KEY",
         title="xAI",
         routes=(
-            _chat(_NO_FILES | _EXTRA | {"penalties", "stop", "logit_bias"}, renames={}, thinking="reasoning_content"),
+            _chat(
+                _NO_FILES | _EXTRA | {"penalties", "stop", "logit_bias"},
+                replace(_MOST, renames={}, thinking="reasoning_content"),
+            ),
             replace(_RESPONSES, traits=Traits(takes_developer=False, refuses=frozenset({"metadata"}))),
         ),
     ),
@@ -188,9 +200,7 @@ _ROWS = (
                 _NO_FILES
                 | _EXTRA
                 | {"seed", "n", "user", "image_url", "image_data", "audio_data", "parallel_tool_calls"},
-                effort="thinking",
-                thinking="reasoning_content",
-                shape="object",
+                replace(_MOST, effort="thinking", thinking="reasoning_content", shape="object"),
             ),
             replace(_MESSAGES, path="/anthropic/v1/{endpoint}"),
             replace(_RESPONSES, path="/{endpoint}", traits=Traits(takes_developer=False)),
@@ -203,7 +213,9 @@ _ROWS = (
         title="Perplexity",
         routes=(
             _RESPONSES,
-            replace(_chat(frozenset({"tools", "n", "seed"}), usage_in_streams=False), path="/{endpoint}"),
+            replace(
+                _chat(frozenset({"tools", "n", "seed"}), replace(_MOST, usage_in_streams=False)), path="/{endpoint}"
+            ),
         ),
     ),
     ProviderRow(
@@ -214,8 +226,7 @@ _ROWS = (
         routes=(
             _chat(
                 _NO_FILES | _EXTRA | {"penalties", "logit_bias", "n", "image_url", "image_data", "audio_data"},
-                renames={},
-                thinking="reasoning",
+                replace(_MOST, renames={}, thinking="reasoning"),
             ),
         ),
     ),
@@ -229,7 +240,7 @@ _ROWS = (
                 _NO_FILES
                 | _EXTRA
                 | {"image_url", "tool_choice", "n", "logit_bias", "user", "parallel_tool_calls", "tool_strict"},
-                thinking="reasoning",
+                replace(_MOST, thinking="reasoning"),
             ),
         ),
     ),
@@ -239,7 +250,10 @@ _ROWS = (
         port=8000,
         title="vLLM",
         routes=(
-            _chat((_NO_FILES - {"video"}) | {"cache_control"}, renames={}, effort="template", thinking="reasoning"),
+            _chat(
+                (_NO_FILES - {"video"}) | {"cache_control"},
+                replace(_MOST, renames={}, effort="template", thinking="reasoning"),
+            ),
         ),
     ),
     ProviderRow(
@@ -247,7 +261,7 @@ _ROWS = (
         "http://127.0.0.1:8080/v1",
         port=8080,
         title="llama.cpp",
-        routes=(_chat(_NO_FILES | {"cache_control"}, effort="template", thinking="reasoning_content"),),
+        routes=(_chat(_NO_FILES | {"cache_control"}, replace(_MOST, effort="template", thinking="reasoning_content")),),
     ),
 )
 ROWS = {row.name: row for row in _ROWS}

@@ -48,11 +48,8 @@ TYPES: dict[str, tuple[type, ...]] = {
     "service_tier": (str,),
     "output_config": (dict,),
 }
-_KNOWN = frozenset(TYPES) | {
-    "output_format",
-    "anthropic_version",
-    "cache_control",
-}  # the last is reported as what it is
+# Known without a type of its own; `cache_control` is reported as what it is.
+_KNOWN = frozenset(TYPES) | {"output_format", "anthropic_version", "cache_control"}
 _FIELDS = {
     "temperature": "temperature",
     "top_p": "top_p",

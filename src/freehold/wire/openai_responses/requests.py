@@ -65,9 +65,8 @@ _KNOWN = frozenset(TYPES) | frozenset(
         "seed",
     ]
 )
-_INCLUDED = frozenset(
-    {"reasoning.encrypted_content", "message.output_text.logprobs"}
-)  # what other dialects' answers may hold too
+# What other dialects' answers may hold too.
+_INCLUDED = frozenset({"reasoning.encrypted_content", "message.output_text.logprobs"})
 _FIELDS = {
     "temperature": "temperature",
     "top_p": "top_p",
