@@ -185,16 +185,46 @@ def test_openai_responses_tools_and_back(sdk: openai.OpenAI, target: str) -> Non
     assert parsed.output_parsed == Order(order_id="A-1")
 
 
+FREE: Any = {"type": "custom", "custom": {"name": "look_up", "description": "Find an order."}}
+
+
+def test_chat_custom_tools(sdk: openai.OpenAI, target: str) -> None:
+    """A tool that takes free text: offered as a function, called as custom, whole and streamed, and its result goes back."""
+    if target == "chat/m":
+        return  # passes as it is
+    ask: Any = {"model": target, "messages": [{"role": "user", "content": QUESTION}], "tools": [FREE]}
+    first = sdk.chat.completions.create(**ask)
+    (called,) = first.choices[0].message.tool_calls or ()
+    assert called.type == "custom"
+    assert (called.custom.name, json.loads(called.custom.input)) == ("look_up", {"order_id": "A-1"})
+    streamed = [
+        one
+        for chunk in sdk.chat.completions.create(**ask, stream=True)
+        for one in (chunk.choices[0].delta.tool_calls or () if chunk.choices else ())
+    ]
+    pieces = [one.model_extra["custom"] for one in streamed]  # type: ignore[index]  # the SDK has no field for it in chunks
+    assert pieces[0]["name"] == "look_up"
+    assert json.loads("".join(one["input"] for one in pieces)) == {"order_id": "A-1"}
+    assert streamed[0].id
+    result = {"role": "tool", "tool_call_id": called.id, "content": "shipped"}
+    ask["messages"] += [first.choices[0].message, result]
+    assert sdk.chat.completions.create(**ask).choices[0].message.content == SAID
+
+
 def test_openai_responses_state_needs_who_holds_it(sdk: openai.OpenAI, target: str) -> None:
     """What refers to state passes to a target that holds it; from any other it is refused, and the refusal says so."""
+    first = sdk.responses.create(model="responses/m", input=QUESTION)
     if target == "responses/m":
-        assert sdk.responses.create(model=target, input=QUESTION, previous_response_id="resp_0").output_text == SAID
+        assert sdk.responses.create(model=target, input=QUESTION, previous_response_id=first.id).output_text == SAID
         return
-    for more in ({"previous_response_id": "resp_0"}, {"background": True}, {"conversation": "conv_1"}):
+    for more in ({"background": True}, {"conversation": "conv_1"}):
         with pytest.raises(openai.BadRequestError) as caught:
             sdk.responses.create(model=target, input=QUESTION, **more)  # type: ignore[call-overload]  # each is one of its arguments
         assert caught.value.code == "request.stateful"
         assert next(iter(more)) in str(caught.value)
+    with pytest.raises(openai.BadRequestError, match="held by a target that") as caught:
+        sdk.responses.create(model=target, input=QUESTION, previous_response_id=first.id)
+    assert caught.value.code == "request.stateful"
 
 
 # --- anthropic ---------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from freehold.kernel.routes import PLAIN
 from freehold.kernel.units import Tokens
 from freehold.wire import canonical as c
+from freehold.wire.call import NOWHERE, Endpoint
 from freehold.wire.dialects import DIALECTS, SPOKEN
 from wire import laws
 from wire.golden import PIXEL
@@ -187,3 +188,42 @@ def test_usage_comes_once_and_last() -> None:
     assert len(told) == 1
     assert told[0] == chunks(stream)[-1]
     assert (told[0]["choices"], told[0]["usage"]["completion_tokens"]) == ([], 2)
+
+
+CUSTOM = {"type": "custom", "custom": {"name": "patch", "description": "Change a file.", "format": {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: /.+/"}}}}  # fmt: skip
+PATCHED = [
+    {"role": "user", "content": "x"},
+    {"role": "assistant", "tool_calls": [{"id": "call_a", "type": "custom", "custom": {"name": "patch", "input": "a \"b\"\n"}}]},
+    {"role": "tool", "tool_call_id": "call_a", "content": "done"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("to", DIALECTS)
+@pytest.mark.parametrize("choice", ["auto", {"type": "custom", "custom": {"name": "patch"}}])
+def test_a_custom_tool_of_chat_is_a_function_elsewhere(to: str, choice: Any) -> None:
+    body, lost = written(CHAT, {"tools": [CUSTOM], "tool_choice": choice, "messages": PATCHED}, to)
+    assert lost == set()
+    text = json.dumps(body)
+    assert "start: /.+/" in text
+    (use,) = [part for turn in SPOKEN[to].read_request(body).turns for part in turn.parts if isinstance(part, c.ToolUse)] if to in SPOKEN else [None]  # fmt: skip
+    assert use is None or json.loads(use.arguments) == {"input": 'a "b"\n'}
+
+
+def test_a_custom_tool_that_is_called_twice_at_once_is_told_whole() -> None:
+    """Pieces of several calls mixed: each free text is told once, before the answer ends."""
+    call = SPOKEN[CHAT].read_call(Endpoint.CHAT, json.dumps({**PLAINLY[CHAT], "tools": [CUSTOM]}).encode(), NOWHERE)
+    writer = SPOKEN[CHAT].stream_writer(call, set())
+    events: list[c.Event] = [c.Begin("a", "m"), c.ToolBegin(0, "x", "patch"), c.ToolBegin(1, "y", "patch"), c.ToolBegin(2, "z", "plain")]  # fmt: skip
+    for block, piece in ((1, '{"input'), (0, '{"input": "on'), (2, "{}"), (1, '": "two"}'), (0, 'e"}')):
+        events.append(c.ToolDelta(block, piece))
+    out = writer.take([*events, c.End(c.Stop.TOOL_USE)]) + writer.end()
+    inputs: dict[int, str] = {}
+    for line in out.split(b"\n\n"):
+        found = json.loads(line[6:]) if line.startswith(b"data: {") else {"choices": []}
+        for choice in found["choices"]:
+            for one in choice["delta"].get("tool_calls", ()):
+                assert one["index"] != 2 or "custom" not in one
+                if "custom" in one:
+                    inputs[one["index"]] = inputs.get(one["index"], "") + one["custom"]["input"]
+    assert inputs == {0: "one", 1: "two"}
+    assert out.count(b'"finish_reason":"tool_calls"') == 1

@@ -6,6 +6,7 @@ import msgspec
 
 from freehold.gateway.world import World
 from freehold.identity.keys import Key
+from freehold.kernel.classes import Class
 from freehold.kernel.errors import CallerError
 from freehold.perimeter.ruling import Declared
 
@@ -32,9 +33,13 @@ class Caller(msgspec.Struct, frozen=True):
     key: Key
     values: dict[bytes, str]
 
-    def declared(self, workload: str | None) -> Declared:
+    def declared(self, workload: str | None, referred: Class | None = None) -> Declared:
         return Declared(
-            key=self.key.class_, bound=self.key.workload, workload=workload, raised=self.values.get(b"x-freehold-class")
+            key=self.key.class_,
+            bound=self.key.workload,
+            workload=workload,
+            raised=self.values.get(b"x-freehold-class"),
+            referred=referred,
         )
 
     @property

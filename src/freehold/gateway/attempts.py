@@ -23,20 +23,21 @@ from freehold.routing.plan import Plan
 from freehold.upstream import door
 from freehold.upstream.transport import Request, Response
 from freehold.wire import canonical, sse, strict
-from freehold.wire.call import Call
+from freehold.wire.call import STORED, Call, Endpoint
 from freehold.wire.dialect import MISSHAPEN, Frames, StreamReader
 
 
 class Answering(msgspec.Struct, frozen=True):
     """A target that has begun to answer: a whole body, or a stream whose first events are here.
 
-    events: the canonical form of `first`.
+    id: under which its provider keeps the answer; events: the canonical form of `first`.
     """
 
     response: Response
     fitted: Fitted
     body: bytes | None = None
     tokens: Tokens | None = None
+    id: str = ""
     first: tuple[sse.Event, ...] = ()
     events: tuple[Sequence[canonical.Event], ...] = ()
     chunks: AsyncIterator[bytes] | None = None
@@ -76,7 +77,7 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     assert run.fitting is not None
     permit = grant(run.ruling, provider, target, call=(run.call_id, len(run.attempts) + 1), now_s=world.clock.now_s())
     fitted = run.fitting.to(target, provider)
-    body = strict.encode(fitted.body)
+    body = strict.encode(fitted.body) if fitted.body is not None else None
     run.reserve(target)
     fields = {
         "call": run.call_id,
@@ -89,8 +90,8 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
         "is_stream": call.is_stream,
         "target": target.name,
         "zone": permit.zone.value,
-        "request": world.ledger.commit(body),
-        "bytes": len(body),
+        "request": world.ledger.commit(body or b""),
+        "bytes": len(body or b""),
         "held_usd": run.held,
     }
     run.leaf = world.ledger.intend(fields)
@@ -102,7 +103,7 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     headers = dict(fitted.route.headers)
     if fitted.is_same:
         headers |= {name.decode(): run.caller.values[name] for name in door.FORWARDED_UP if name in run.caller.values}
-    request = Request("POST", fitted.path, body, headers, fitted.route.auth)
+    request = Request(fitted.method, fitted.path, body, headers, fitted.route.auth)
     try:
         response = await door.send(world.transport, permit, request)
     except door.Rejected as refusal:
@@ -128,7 +129,7 @@ async def _whole(run: Run, fitted: Fitted, response: Response) -> Answering:
     try:
         if fitted.is_same:
             check_utf8(clean)
-            return Answering(response, fitted, body=clean, tokens=fitted.dialect.tokens_of(body))
+            return _passed(run, response, fitted, body, clean)
         answer = fitted.dialect.read_answer(clean, fitted.route.traits.family)
         answer.id, answer.created = answer.id or run.call_id, answer.created or int(run.world.clock.now_s())
         answer.model = answer.model or run.grant.target.model
@@ -139,6 +140,18 @@ async def _whole(run: Run, fitted: Fitted, response: Response) -> Answering:
         raise _invalid(run) from None
     run.lost = lost
     return Answering(response, fitted, body=written, tokens=answer.tokens)
+
+
+def _passed(run: Run, response: Response, fitted: Fitted, body: bytes, clean: bytes) -> Answering:
+    """A whole answer in the caller's dialect. What was asked of a stored answer may be told in any shape."""
+    dialect = fitted.dialect
+    if run.endpoint in (Endpoint.DELETE, Endpoint.INPUT_ITEMS):
+        return Answering(response, fitted, body=clean)
+    if dialect.stored_of is None:
+        return Answering(response, fitted, body=clean, tokens=dialect.tokens_of(body))
+    stored = dialect.stored_of(body)
+    tokens = stored.tokens if run.endpoint in STORED else dialect.tokens_of(body)
+    return Answering(response, fitted, body=clean, tokens=tokens, id=stored.id)
 
 
 async def _begin_stream(run: Run, call: Call, fitted: Fitted, response: Response) -> Answering:

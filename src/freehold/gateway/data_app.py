@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from freehold.gateway.admission import Caller, admit, wanted
 from freehold.gateway.delivery import Headers
@@ -31,13 +33,18 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 # path → (method, role that it needs, what it is). The admin plane's table stands in admin_app.py.
 # A path that ends in `/*` has a model's name there; Gemini's says after a colon what is to be done with it.
-ROUTES: dict[str, tuple[str, str, Asked | str]] = {
+# `{id}` is that of a stored answer, with what each method does to it.
+Meaning = Asked | str | dict[str, Endpoint]
+ROUTES: dict[str, tuple[str, str, Meaning]] = {
     "/v1/chat/completions": ("POST", "caller", Asked("openai-chat", Endpoint.CHAT)),
     "/v1/completions": ("POST", "caller", Asked("openai-chat", Endpoint.COMPLETIONS)),
     "/v1/embeddings": ("POST", "caller", Asked("openai-chat", Endpoint.EMBEDDINGS)),
     "/v1/rerank": ("POST", "caller", Asked("openai-chat", Endpoint.RERANK)),
     "/v1/moderations": ("POST", "caller", Asked("openai-chat", Endpoint.MODERATIONS)),
     "/v1/responses": ("POST", "caller", Asked("openai-responses", Endpoint.RESPONSES)),
+    "/v1/responses/{id}": ("GET, DELETE", "caller", {"GET": Endpoint.RETRIEVE, "DELETE": Endpoint.DELETE}),
+    "/v1/responses/{id}/cancel": ("POST", "caller", {"POST": Endpoint.CANCEL}),
+    "/v1/responses/{id}/input_items": ("GET", "caller", {"GET": Endpoint.INPUT_ITEMS}),
     "/v1/messages": ("POST", "caller", Asked("anthropic-messages", Endpoint.MESSAGES)),
     "/v1/messages/count_tokens": ("POST", "caller", Asked("anthropic-messages", Endpoint.COUNT_TOKENS)),
     "/v1beta/models/*": ("POST", "caller", Asked("gemini", Endpoint.GENERATE)),
@@ -59,9 +66,17 @@ VERBS = {
 }
 
 
+_OF_STORED = re.compile(r"/v1/responses/(?P<id>[^/]{1,200})(?P<below>/cancel|/input_items)?")
+_QUERY = frozenset(
+    ["stream", "starting_after", "include", "include[]", "include_obfuscation", "after", "before", "limit", "order"]
+)
+
+
 def find_route(path: str, method: str, query: bytes) -> tuple[str, Asked | str]:
     """The role and the meaning of a path. Raises CallerError 404 or 405."""
-    route = ROUTES.get(path)
+    route: tuple[str, str, Meaning] | None = ROUTES.get(path) if "{" not in path else None
+    if route is None and (stored := _OF_STORED.fullmatch(path)):
+        return _of_stored(stored["id"], stored["below"] or "", method, query)
     base = next((known for known in ("/v1beta/models/", "/v1/models/") if path.startswith(known)), None)
     if route is None and base is not None:
         route = _of_model(path.removeprefix(base), method, query) or ROUTES[f"{base}*"]
@@ -72,12 +87,23 @@ def find_route(path: str, method: str, query: bytes) -> tuple[str, Asked | str]:
             status=404,
             hint=f"Paths: {', '.join(ROUTES)}.",
         )
-    if method != route[0]:
+    role, what = route[1:]
+    if method != route[0] or isinstance(what, dict):
         raise CallerError(f"{path[:200]} takes {route[0]}.", code="request.method", status=405)
-    return route[1], route[2]
+    return role, what
 
 
-def _of_model(rest: str, method: str, query: bytes) -> tuple[str, str, Asked | str] | None:
+def _of_stored(stored: str, below: str, method: str, query: bytes) -> tuple[str, Asked]:
+    """What is asked of a stored answer: its id, and those of the query's words that mean something."""
+    methods, role, what = ROUTES[f"/v1/responses/{{id}}{below}"]
+    if not isinstance(what, dict) or method not in what:
+        raise CallerError(f"/v1/responses/{{id}}{below} takes {methods}.", code="request.method", status=405)
+    words = [pair for pair in parse_qsl(query.decode("latin-1")) if pair[0] in _QUERY]
+    is_stream = what[method] is Endpoint.RETRIEVE and ("stream", "true") in words
+    return role, Asked("openai-responses", what[method], Address("", is_stream, stored=stored, query=urlencode(words)))
+
+
+def _of_model(rest: str, method: str, query: bytes) -> tuple[str, str, Meaning] | None:
     """What a path below a model's name asks for: the model itself, or one of Gemini's verbs behind a colon."""
     if method == "GET":
         return ROUTES["/v1/models"]

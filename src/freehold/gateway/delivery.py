@@ -44,6 +44,7 @@ async def deliver_whole(run: Run, answering: Answering, reply: Reply) -> None:
     assert answering.body is not None
     run.answer = run.world.ledger.commit(answering.body)
     run.tokens = answering.tokens
+    run.made(answering.id)
     run.first_byte_ms = run.elapsed_ms()
     run.tried("ok")
     bill = run.settle("ok", status=answering.response.status)
@@ -181,6 +182,8 @@ async def _relay(run: Run, progress: Progress, answering: Answering, pour: Pour,
                 if progress.is_done or progress.is_failed:
                     break
             run.seen_tokens, run.tokens = progress.spoken, progress.tokens
+            if answering.fitted.is_same and answering.fitted.dialect.stored_of is not None:
+                run.made(progress.id)
             if data := b"".join(kept):
                 await sink.put(door.scrub(data, secret))
             if progress.is_done:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -15,7 +16,7 @@ from freehold.kernel.errors import CallerError
 from freehold.kernel.routes import Route
 from freehold.kernel.schema import Abilities
 from freehold.kernel.snapshot import Provider, Target
-from freehold.wire.call import COUNTS, Call, Endpoint
+from freehold.wire.call import COUNTS, STORED, Call, Endpoint
 from freehold.wire.canonical import Conversation, Unable
 from freehold.wire.dialect import MISSHAPEN, Dialect, guarded
 from freehold.wire.dialects import DIALECTS, SPOKEN
@@ -27,6 +28,13 @@ _ENDPOINT = {
     "anthropic-messages": Endpoint.MESSAGES,
     "gemini": Endpoint.GENERATE,
 }
+# How a stored answer is asked for: the method, and what stands behind its id.
+_OF_STORED = {
+    Endpoint.RETRIEVE: ("GET", ""),
+    Endpoint.DELETE: ("DELETE", ""),
+    Endpoint.CANCEL: ("POST", "/cancel"),
+    Endpoint.INPUT_ITEMS: ("GET", "/input_items"),
+}
 
 
 class Unfit(Exception):
@@ -34,14 +42,15 @@ class Unfit(Exception):
 
 
 class Fitted(msgspec.Struct, frozen=True):
-    """How one target is asked. is_same: answers pass on as they are; lost: what the request could not carry."""
+    """How one target is asked. is_same: answers pass on as they are; lost: what the request could not carry; body: None for none."""
 
     dialect: Dialect
     route: Route
     path: str
-    body: dict[str, Any]
+    body: dict[str, Any] | None
     is_same: bool
     lost: frozenset[str] = frozenset()
+    method: str = "POST"
 
 
 class Fitting:
@@ -85,6 +94,8 @@ class Fitting:
             route = own or (routes[0] if routes and call.is_conversation else None)
         if route is None:
             raise Unfit(f"does not serve {call.endpoint.value}")
+        if call.endpoint in STORED:
+            return self._stored(route, target)
         if own is not None and not call.has_foreign:
             return self._passed(own, target)
         if call.needs_state:
@@ -103,6 +114,13 @@ class Fitting:
         SPOKEN[call.dialect].pass_on(call, body, route.traits)
         path = route.path_for(call.endpoint, target.model, is_stream=call.is_stream)
         return Fitted(DIALECTS[call.dialect], route, path, body, is_same=True)
+
+    def _stored(self, route: Route, target: Target) -> Fitted:
+        call, (method, below) = self._call, _OF_STORED[self._call.endpoint]
+        path, mark, query = route.path_for(Endpoint.RESPONSES, target.model, is_stream=False).partition("?")
+        asked = "&".join(part for part in (query if mark else "", call.query) if part)
+        path = f"{path}/{quote(call.refers, safe='')}{below}{'?' if asked else ''}{asked}"
+        return Fitted(DIALECTS[call.dialect], route, path, None, is_same=True, method=method)
 
     def _translated(self, route: Route, target: Target) -> Fitted:
         call, dialect, lost = self._call, DIALECTS[route.dialect], set[str]()

@@ -29,6 +29,12 @@ class Metrics:
             ["workload", "target", "zone"],
             registry=self.registry,
         )
+        self._returned = Counter(
+            "freehold_cost_returned_usd",
+            "Cost counted at the worst case and taken back when the usage became known",
+            ["workload", "target", "zone"],
+            registry=self.registry,
+        )
         self._unpriced = Counter(
             "freehold_unpriced_calls", "Calls whose price is unknown", ["target"], registry=self.registry
         )
@@ -73,10 +79,16 @@ class Metrics:
         duration.observe(receipt.duration_ms / 1000)
         if receipt.first_byte_ms is not None:
             first.observe(receipt.first_byte_ms / 1000)
-        tokens_in.inc(receipt.tokens.prompt)
-        tokens_out.inc(receipt.tokens.completion)
+        tokens_in.inc(
+            max(0, receipt.tokens.prompt)
+        )  # a counter never falls: a correction downwards is seen in receipts
+        tokens_out.inc(max(0, receipt.tokens.completion))
         if receipt.cost_usd is not None:
-            cost.inc(float(receipt.cost_usd))
+            amount = float(receipt.cost_usd)
+            if amount >= 0:
+                cost.inc(amount)
+            else:
+                self._returned.labels(label[0], target, zone).inc(-amount)
         elif receipt.target is not None and receipt.outcome != "refused":
             self._unpriced.labels(target).inc()
         for attempt in receipt.attempts:

@@ -5,6 +5,7 @@ Rules: it says what Freehold itself looks at; every body may hold more, because 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from freehold import __version__
@@ -56,15 +57,24 @@ _NAME = {
     "schema": {"type": "string"},
     "description": "A workload, provider/model, or a model.",
 }
+_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1},
+    "description": "A response that this key made and its target keeps.",
+}
 
 
 def describe(
-    routes: dict[str, tuple[str, str, Asked | str]], verbs: dict[str, tuple[Endpoint, bool]]
+    routes: Mapping[str, tuple[str, str, Asked | str | dict[str, Endpoint]]], verbs: dict[str, tuple[Endpoint, bool]]
 ) -> dict[str, Any]:
     """The description of these routes (OpenAPI 3.1); verbs: what may stand behind a model's name and a colon."""
     paths: dict[str, Any] = {}
     for path, (method, role, what) in routes.items():
-        if not isinstance(what, Asked):
+        if isinstance(what, dict):
+            paths[path] = {method.lower(): _storing(path, method) for method in what}
+        elif not isinstance(what, Asked):
             paths.setdefault(path.replace("/*", "/{model}"), {})[method.lower()] = _reading(path, role)
         elif path.endswith("/*"):
             for verb, (endpoint, is_stream) in verbs.items():
@@ -111,6 +121,18 @@ def _body(asked: Asked) -> dict[str, Any]:
 def _one_of(kinds: tuple[type, ...]) -> dict[str, Any]:
     shown = [_KINDS[kind] for kind in kinds] + [{"type": "null"}]
     return {"anyOf": shown}
+
+
+def _storing(path: str, method: str) -> dict[str, Any]:
+    kinds: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+    if path.endswith("}"):
+        kinds["text/event-stream"] = {"schema": {"type": "string"}}
+    return {
+        "operationId": f"{method} {path}",
+        "tags": ["openai-responses"],
+        "parameters": [_ID],
+        "responses": {"200": {"description": "What its provider says.", "content": kinds}, **_refusals()},
+    }
 
 
 def _reading(path: str, role: str) -> dict[str, Any]:

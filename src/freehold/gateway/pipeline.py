@@ -23,13 +23,14 @@ from freehold.gateway.delivery import Headers, Reply, call_headers, deliver_stre
 from freehold.gateway.fitting import Fitting
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Asked, Run
+from freehold.gateway.stored import choice_of, find_issued, held_by
 from freehold.gateway.world import World
 from freehold.kernel.errors import Bug, CallerError, FreeholdError
 from freehold.perimeter.ruling import rule
 from freehold.routing.plan import plan, resolve
 from freehold.upstream.door import Rejected
 from freehold.wire import strict
-from freehold.wire.call import COUNTS, Call, Endpoint
+from freehold.wire.call import COUNTS, STORED, Call, Endpoint
 from freehold.wire.dialects import SPOKEN
 
 
@@ -62,9 +63,15 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
         caller.declared(named), run.snapshot
     )  # what is known before the body is read, in case it cannot be
     call = run.call = run.spoken.read_call(run.endpoint, raw, run.asked.address)
-    choice = resolve(call.model, run.snapshot, world.fleet, bound=bound, named=named)
+    issued = run.issued = await find_issued(run, call) if call.refers else None
+    if issued is not None and call.endpoint in STORED:
+        choice = choice_of(run, call, issued)
+    else:
+        choice = resolve(call.model, run.snapshot, world.fleet, bound=bound, named=named)
+        choice = held_by(call, issued, choice) if issued is not None else choice
     run.workload, run.model = choice.workload, choice.name
-    run.ruling = rule(caller.declared(choice.workload.name if choice.workload else None), run.snapshot)
+    referred = issued.class_ if issued is not None else None
+    run.ruling = rule(caller.declared(choice.workload.name if choice.workload else None, referred), run.snapshot)
     run.life.to(State.RULED)
     is_lossless = choice.workload is not None and choice.workload.is_lossless
     fitting = run.fitting = Fitting(call, world.fleet.abilities.get, is_lossless=is_lossless)

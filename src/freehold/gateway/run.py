@@ -15,12 +15,13 @@ from freehold.kernel.errors import FreeholdError
 from freehold.kernel.ids import make_id
 from freehold.kernel.schema import Abilities
 from freehold.kernel.snapshot import Budget, Snapshot, Target, Workload
-from freehold.kernel.units import ZERO, Tokens, show_usd
+from freehold.kernel.units import ZERO, Tokens, Usd, show_usd
+from freehold.ledger.answers import ANSWER_ID, Issued
 from freehold.ledger.budgets import Hold
 from freehold.ledger.ledger import Receipt
 from freehold.perimeter.ruling import Grant, Ruling
-from freehold.pricing.book import Charge, charge, quote
-from freehold.wire.call import COUNTS, NOWHERE, Address, Call, Endpoint
+from freehold.pricing.book import Charge, Tariff, charge, quote
+from freehold.wire.call import COUNTS, NOWHERE, STORED, Address, Call, Endpoint
 from freehold.wire.dialects import SPOKEN
 
 _NOTHING = Tokens()
@@ -51,6 +52,7 @@ class Run:
 
     __slots__ = (
         "answer",
+        "answer_id",
         "asked",
         "attempts",
         "began_s",
@@ -64,6 +66,7 @@ class Run:
         "held",
         "hold",
         "is_trying",
+        "issued",
         "leaf",
         "life",
         "lost",
@@ -97,6 +100,8 @@ class Run:
         self.leaf = ""
         self.model = ""  # as configuration knows it; what the caller wrote may be anything
         self.answer: str | None = None
+        self.answer_id: str | None = None
+        self.issued: Issued | None = None  # the stored answer that the call refers to
         self.tokens: Tokens | None = None
         self.seen_tokens = 0
         self.first_byte_ms: int | None = None
@@ -115,12 +120,17 @@ class Run:
             self.attempts.append({"target": self.grant.target.name, "zone": self.grant.zone.value, "result": result})
         self.is_trying = False
 
+    def made(self, answer_id: str) -> None:
+        """Note the id under which a provider keeps an answer, if it is one that can be asked for."""
+        if self.answer_id is None and ANSWER_ID.fullmatch(answer_id):
+            self.answer_id = answer_id
+
     # --- money ------------------------------------------------------------------------------------------------
 
     def reserve(self, target: Target) -> None:
         """Hold the worst case of an attempt at a target, giving back what an earlier attempt held."""
         budgets = self._budgets()
-        if not budgets:
+        if not budgets or self.endpoint in STORED:
             return
         self.release()
         assert self.call is not None
@@ -152,15 +162,8 @@ class Run:
         outcome = outcome if is_sent or is_own else "refused"
         self.tried(outcome)
         self.life.to({"refused": State.REFUSED, "ok": State.SETTLED}.get(outcome, State.FAILED))
-        tokens, is_estimate = self._used(outcome)
         target = self.grant.target if self.grant is not None and is_sent else None
-        bill = (
-            charge(self.world.prices.of(target), tokens, is_estimate=is_estimate)
-            if target is not None
-            else Charge(None, "nothing was sent")
-        )
-        if outcome == "failed" and not self.seen_tokens:
-            bill = Charge(ZERO, "nothing was answered")
+        bill, tokens = self._bill(outcome, target)
         if self.hold is not None:
             self.world.budgets.settle(self.hold, bill.amount)
             self.hold = None
@@ -170,6 +173,32 @@ class Run:
         finally:
             self.world.metrics.count(receipt, target is None or target in self.world.fleet.abilities)
         return bill
+
+    def _bill(self, outcome: str, target: Target | None) -> tuple[Charge, Tokens]:
+        if target is None:
+            return Charge(None, "nothing was sent"), _NOTHING
+        rates, call = self.world.prices.of(target), self.call
+        if self.endpoint in STORED:
+            return self._correction(outcome, rates)
+        if call is not None and call.is_background and self.tokens is None and outcome != "failed":
+            worst = quote(rates, *bounds(call, self.world.fleet.abilities.get(target)))
+            return Charge(worst, rates.source if rates else "unknown price", is_estimate=True), _NOTHING
+        tokens, is_estimate = self._used(outcome)
+        if outcome == "failed" and not self.seen_tokens:
+            return Charge(ZERO, "nothing was answered"), tokens
+        return charge(rates, tokens, is_estimate=is_estimate), tokens
+
+    def _correction(self, outcome: str, rates: Tariff | None) -> tuple[Charge, Tokens]:
+        """What a stored answer cost beside what was charged for it while its usage was not known: it may be less than nothing."""
+        issued = self.issued
+        if outcome != "ok" or self.tokens is None or issued is None or not issued.is_estimate:
+            return Charge(ZERO, "nothing was used"), _NOTHING
+        bill, tokens = charge(rates, self.tokens), issued.missing(self.tokens)
+        if bill.amount is None or issued.cost is None:
+            return Charge(None, bill.source), tokens
+        amount = Usd(bill.amount - issued.cost)
+        self.world.budgets.correct(self._budgets(), amount, then_ms=issued.at_ms, now_ms=self.world.clock.now_ms())
+        return Charge(amount, bill.source), tokens
 
     def _used(self, outcome: str) -> tuple[Tokens, bool]:
         """What was used: as reported; else, if anything may have been generated, an estimate (four bytes a token, an event a token)."""
@@ -211,4 +240,6 @@ class Run:
             reasons=ruling.reasons if ruling else (),
             attempts=tuple(self.attempts),
             lost=tuple(sorted(self.lost)),
+            answer_id=self.answer_id,
+            booked_ms=self.issued.at_ms if self.issued is not None and self.endpoint in STORED else None,
         )

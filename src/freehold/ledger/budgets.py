@@ -73,6 +73,13 @@ class Budgets:
             account.spent += hold.amount if cost is None else cost
         hold.scopes = ()
 
+    def correct(self, budgets: Mapping[str, Budget], amount: Usd, *, then_ms: int, now_ms: int) -> None:
+        """Count a difference to what was charged at `then_ms`; a period that has ended stays as it was."""
+        for scope, budget in budgets.items():
+            account = self._account(scope, budget.period, now_ms)
+            if then_ms >= account.period_start_ms:
+                account.spent += amount
+
     def _account(self, scope: str, period: Period, now_ms: int) -> _Account:
         account = self._accounts.get(scope)
         if account is not None and account.period_start_ms <= now_ms < account.period_end_ms:

@@ -20,6 +20,7 @@ from freehold.kernel.errors import Bug, OperatorError
 from freehold.kernel.units import Tokens
 from freehold.ledger import log as logs
 from freehold.ledger import record as records
+from freehold.ledger.answers import Answers
 
 NowMs = Callable[[], int]
 SYNC_EVERY_S = 1.0
@@ -30,7 +31,8 @@ class Receipt(msgspec.Struct, frozen=True):
 
     outcome: ok, refused, failed, cancelled (the caller left), cut (the stream broke off), lost (Freehold was killed).
     cost_usd: exact decimal text, None when the price is unknown; attempts: what was tried, in order;
-    lost: what a translation could not carry.
+    lost: what a translation could not carry; answer_id: under which the provider keeps the answer, or the one that was asked for;
+    booked_ms: when what this corrects was asked for, and when its cost is counted.
     """
 
     call: str
@@ -55,6 +57,8 @@ class Receipt(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...]
     attempts: tuple[dict[str, Any], ...]
     lost: tuple[str, ...] = ()
+    answer_id: str | None = None
+    booked_ms: int | None = None
 
     def fields(self) -> dict[str, Any]:
         t = self.tokens
@@ -91,16 +95,19 @@ class Receipt(msgspec.Struct, frozen=True):
             "reasons": self.reasons,
             "attempts": self.attempts,
             "lost": self.lost,
+            "answer_id": self.answer_id,
+            "booked_ms": self.booked_ms,
         }
 
 
 class Ledger:
     """Open with `Ledger.open`; close when done. Not for use from several threads."""
 
-    def __init__(self, log: logs.Log, lock_fd: int, commit_key: bytes, now_ms: NowMs) -> None:
+    def __init__(self, log: logs.Log, lock_fd: int, commit_key: bytes, now_ms: NowMs, answers: Answers) -> None:
         self._log, self._lock_fd, self._commit_key, self._now_ms = log, lock_fd, commit_key, now_ms
         self._open_calls: set[str] = set()
         self._flush_pending = False
+        self.answers = answers
         self.recovered = 0
 
     @classmethod
@@ -114,7 +121,7 @@ class Ledger:
         lock_fd = _lock(state)
         try:
             unsettled, tip = _recover(folder)
-            ledger = cls(logs.Log(folder, tip), lock_fd, secret_file(state / "commitment.key"), now_ms)
+            ledger = cls(logs.Log(folder, tip), lock_fd, secret_file(state / "commitment.key"), now_ms, Answers(state))
         except BaseException:
             os.close(lock_fd)
             raise
@@ -153,6 +160,8 @@ class Ledger:
         fields = receipt.fields()
         fields["at_ms"] = self._now_ms()
         self._log.append(fields)
+        if receipt.answer_id is not None:
+            self.answers.note(fields)
         if not self._flush_pending:
             self._flush_pending = True
             asyncio.get_running_loop().call_soon(self._flush_soon)

@@ -21,6 +21,9 @@ from freehold.ledger import log as logs
 
 GROUPS = ("workload", "key", "model", "target", "zone", "class", "day", "outcome")
 _BATCH = 5_000
+_VERSION = 2  # of the tables
+# What is kept of a receipt that names a stored answer.
+_OF_ANSWER = ("key", "workload", "class", "model", "target", "tokens", "cost_usd", "is_estimate", "at_ms", "booked_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Store(Protocol):
 
     def place(self) -> Place: ...
     def add(self, receipts: Iterable[dict[str, Any]], before: Place, after: Place) -> bool: ...
+    def answers(self, answer_id: str) -> list[dict[str, Any]]: ...
     def usage(
         self, by: tuple[str, ...], since_ms: int | None = None, until_ms: int | None = None
     ) -> list[UsageRow]: ...
@@ -86,9 +90,10 @@ create table if not exists place (one integer primary key check (one = 1), segme
 create table if not exists receipt (
   call text primary key, at_ms integer not null, day text not null, key text not null, workload text not null, model text not null,
   target text not null, zone text not null, class text not null, outcome text not null,
-  input_tokens integer not null, output_tokens integer not null, cost_usd text
+  input_tokens integer not null, output_tokens integer not null, cost_usd text, answer_id text, answer text
 ) without rowid;
 create index if not exists receipt_at on receipt (at_ms);
+create index if not exists receipt_answer on receipt (answer_id) where answer_id is not null;
 """
 
 
@@ -113,8 +118,15 @@ class SqliteStore:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
-        self._db.executescript(_SCHEMA)
+        self._prepare()
         self._db.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]  # typeshed wants a narrower protocol
+
+    def _prepare(self) -> None:
+        """Make the tables; those of another version are dropped, because the log holds all that was in them."""
+        if self._db.execute("pragma user_version").fetchone()[0] != _VERSION:
+            self._db.executescript(
+                f"begin immediate; drop table if exists receipt; drop table if exists place; {_SCHEMA} pragma user_version = {_VERSION}; commit;"
+            )
 
     def place(self) -> Place:
         row = self._db.execute('select segment, "offset" from place').fetchone()
@@ -127,7 +139,8 @@ class SqliteStore:
             is_current = self.place() == before
             if is_current:
                 self._db.executemany(
-                    "insert into receipt values (?,?,?,?,?,?,?,?,?,?,?,?,?)", [_row(receipt) for receipt in receipts]
+                    "insert into receipt values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    [_row(receipt) for receipt in receipts],
                 )
                 self._db.execute(
                     'insert into place values (1, ?, ?) on conflict (one) do update set segment = excluded.segment, "offset" = excluded."offset"',
@@ -138,6 +151,11 @@ class SqliteStore:
             raise
         self._db.execute("commit")
         return is_current
+
+    def answers(self, answer_id: str) -> list[dict[str, Any]]:
+        """What receipts say of a stored answer, in the order of the calls."""
+        rows = self._db.execute("select answer from receipt where answer_id = ? order by call", (answer_id,))
+        return [msgspec.json.decode(text, type=dict[str, Any]) for (text,) in rows]
 
     def usage(self, by: tuple[str, ...], since_ms: int | None = None, until_ms: int | None = None) -> list[UsageRow]:
         for name in by:
@@ -168,13 +186,14 @@ class SqliteStore:
 
 
 def _row(receipt: dict[str, Any]) -> tuple[Any, ...]:
-    tokens = receipt["tokens"]
-    day = datetime.datetime.fromtimestamp(receipt["at_ms"] / 1000, datetime.UTC).date().isoformat()
+    tokens, answer_id = receipt["tokens"], receipt.get("answer_id")
+    at_ms = receipt.get("booked_ms") or receipt["at_ms"]
+    day = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).date().isoformat()
     prompt = tokens["input"] + tokens["cache_read"] + tokens["cache_write"] + tokens["audio_in"]
     completion = tokens["output"] + tokens["reasoning"] + tokens["audio_out"]
     return (
         receipt["call"],
-        receipt["at_ms"],
+        at_ms,
         day,
         receipt["key"],
         receipt["workload"] or "",
@@ -186,4 +205,6 @@ def _row(receipt: dict[str, Any]) -> tuple[Any, ...]:
         prompt,
         completion,
         receipt["cost_usd"],
+        answer_id,
+        msgspec.json.encode({field: receipt[field] for field in _OF_ANSWER}).decode() if answer_id else None,
     )

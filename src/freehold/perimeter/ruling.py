@@ -25,13 +25,15 @@ class Declared(msgspec.Struct, frozen=True):
     """Everything that was declared about a call's class, as found.
 
     key: the class on the key, None if it has none; bound: the workload that the key is bound to;
-    workload: the workload the call names; raised: the text of the caller's raise-only header.
+    workload: the workload the call names; raised: the text of the caller's raise-only header;
+    referred: the class of the stored answer that the call refers to.
     """
 
     key: Class | None = None
     bound: str | None = None
     workload: str | None = None
     raised: str | None = None
+    referred: Class | None = None
 
 
 def rule(declared: Declared, snapshot: Snapshot) -> Ruling:
@@ -58,6 +60,9 @@ def rule(declared: Declared, snapshot: Snapshot) -> Ruling:
             raised = Class.RESTRICTED
             reasons.append("caller asked for an unknown class, so restricted")
         class_ = max(class_, raised)
+    if declared.referred is not None:
+        reasons.append(f"the stored answer is {declared.referred.label}")
+        class_ = max(class_, declared.referred)
     return Ruling(class_, snapshot.zones[class_], tuple(reasons))
 
 

@@ -28,6 +28,7 @@ class Said:
     words: tuple[str, ...]
     calls: tuple[str, ...]
     choices: int = 1
+    id: str = "resp_1"
 
     @property
     def tokens(self) -> int:
@@ -44,6 +45,7 @@ class Speech:
     events: Callable[[Said], Iterator[bytes]]
     streams: Callable[[str, dict[str, Any]], bool]
     content_type: str = "text/event-stream"
+    keeps: bool = False
 
 
 def _said(model: str, words: tuple[str, ...], *, tools: list[str], thinks: bool, wants_json: bool, told: bool) -> Said:
@@ -97,7 +99,7 @@ def _response(said: Said) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": thought},
         "total_tokens": PROMPT_TOKENS + said.tokens,
     }
-    head = {"id": "resp_1", "object": "response", "created_at": 1, "model": said.model, "status": "completed"}
+    head = {"id": said.id, "object": "response", "created_at": 1, "model": said.model, "status": "completed"}
     more: dict[str, Any] = {
         "error": None,
         "incomplete_details": None,
@@ -421,7 +423,12 @@ def chat_events(said: Said, *, tells_usage: bool = True, is_legacy: bool = False
 
 SPEECHES = (
     Speech(
-        re.compile(r".*/responses$"), _hear_responses, _response, _response_events, lambda _p, b: bool(b.get("stream"))
+        re.compile(r".*/responses$"),
+        _hear_responses,
+        _response,
+        _response_events,
+        lambda _p, b: bool(b.get("stream")),
+        keeps=True,
     ),
     Speech(
         re.compile(r".*(/messages$|:rawPredict$|:streamRawPredict$)"),

@@ -13,6 +13,7 @@ import asyncio
 import base64
 import itertools
 import json
+import re
 import ssl
 import struct
 import threading
@@ -21,7 +22,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from freehold.testing.speech import PROMPT_TOKENS, Said, chat_events, speech_of
+from freehold.testing.keeping import Keeping
+from freehold.testing.speech import PROMPT_TOKENS, SPEECHES, Said, chat_events, speech_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Standin:
     bytes_received: int = 0
     disconnects: int = 0
     _queue: deque[Behaviour] = field(default_factory=deque)
+    _keeping: Keeping = field(default_factory=Keeping)
 
     def __enter__(self) -> Standin:
         self._loop = asyncio.new_event_loop()
@@ -170,6 +173,11 @@ class Standin:
             await _send(writer, behaviour.status, "application/json", body, headers)
         elif behaviour.rubbish:
             await _send(writer, 200, "application/json", b"\xff\xfe not an answer")
+        elif (kept := self._keeping.answer(request.method, request.path.partition("?")[0])) is not None:
+            if kept[0] == 200 and "stream=true" in request.path:
+                await self._stream(request, behaviour, reader, writer)
+            else:
+                await _send(writer, kept[0], "application/json", json.dumps(kept[1]).encode())
         elif request.method == "GET":
             await _send(
                 writer,
@@ -198,7 +206,7 @@ class Standin:
         await writer.drain()
 
     async def _unary(self, request: Received, behaviour: Behaviour, writer: asyncio.StreamWriter) -> None:
-        body = json.dumps(unary_answer(request, behaviour)).encode()
+        body = json.dumps(unary_answer(request, behaviour, self._keeping)).encode()
         if behaviour.cut_after is not None:
             writer.write(
                 f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -214,7 +222,7 @@ class Standin:
         speech = speech_of(request.path)
         kind = speech.content_type if speech is not None else "text/event-stream"
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
-        for at, event in enumerate(stream_events(request, behaviour)):
+        for at, event in enumerate(stream_events(request, behaviour, self._keeping)):
             if behaviour.cut_after == at:
                 await writer.drain()
                 writer.transport.abort()
@@ -239,14 +247,16 @@ def is_stream(request: Received) -> bool:
     return speech.streams(request.path, request.json) if speech is not None else bool(request.json.get("stream"))
 
 
-def unary_answer(request: Received, behaviour: Behaviour) -> dict[str, Any]:
+def unary_answer(request: Received, behaviour: Behaviour, keeping: Keeping) -> dict[str, Any]:
     """The body of a good unary answer."""
     asked, words = request.json, behaviour.words
     if behaviour.echo_key:
         words = (*words, " " + request.headers.get("authorization", ""))
     speech = speech_of(request.path)
     if speech is not None:
-        return speech.whole(speech.hear(request.path.partition("?")[0], asked, words))
+        said = keeping.make(speech.hear(request.path.partition("?")[0], asked, words))
+        whole = speech.whole(said)
+        return keeping.keep(asked, said, whole) if speech.keeps else whole
     if request.path.endswith("/count_tokens"):
         return {"input_tokens": PROMPT_TOKENS}
     if request.path.endswith(":countTokens"):
@@ -272,12 +282,18 @@ def unary_answer(request: Received, behaviour: Behaviour) -> dict[str, Any]:
     return {**head, "object": "text_completion", "choices": [choice]}
 
 
-def stream_events(request: Received, behaviour: Behaviour) -> Iterable[bytes]:
+def stream_events(request: Received, behaviour: Behaviour, keeping: Keeping) -> Iterable[bytes]:
     """The events of a good stream, framed."""
-    asked, path = request.json, request.path.partition("?")[0]
-    speech = speech_of(path)
+    path = request.path.partition("?")[0]
+    if (told := keeping.said(path)) is not None:
+        after = re.search(r"starting_after=(\d+)", request.path)
+        return itertools.islice(SPEECHES[0].events(told), int(after[1]) + 1 if after else 0, None)
+    asked, speech = request.json, speech_of(path)
     if speech is not None and not path.endswith("/chat/completions"):
-        return speech.events(speech.hear(path, asked, behaviour.words))
+        said = keeping.make(speech.hear(path, asked, behaviour.words))
+        if speech.keeps:
+            keeping.keep(asked, said, speech.whole(said))
+        return speech.events(said)
     tells = bool((asked.get("stream_options") or {}).get("include_usage"))
     if speech is None:
         said = Said(asked["model"], (), behaviour.words, ())

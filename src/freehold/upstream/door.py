@@ -49,6 +49,9 @@ async def send(transport: Transport, grant: Grant, request: Request) -> Response
         body = await _head_of(response)
     finally:
         response.close()
+    if request.body is None and response.status in (404, 409):  # a stored answer that is gone, or not to be had now
+        clean = scrub(body, grant.provider.key)
+        raise Rejected(response.status, clean, failures.read(response.status, clean))
     raise _failure(grant, response.status, response.headers, body)
 
 

@@ -24,10 +24,15 @@ class Endpoint(StrEnum):
     COUNT_TOKENS = "messages/count_tokens"
     GENERATE = "generateContent"
     GEMINI_COUNT = "countTokens"
+    RETRIEVE = "responses/retrieve"
+    CANCEL = "responses/cancel"
+    DELETE = "responses/delete"
+    INPUT_ITEMS = "responses/input_items"
 
 
 CONVERSATIONS = frozenset({Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES, Endpoint.GENERATE})
 COUNTS = frozenset({Endpoint.COUNT_TOKENS, Endpoint.GEMINI_COUNT})
+STORED = frozenset({Endpoint.RETRIEVE, Endpoint.CANCEL, Endpoint.DELETE, Endpoint.INPUT_ITEMS})  # of a stored answer
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +42,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     needs: abilities a target must have ("tools", "images", "embeddings").
     max_output: the most output tokens asked for over all choices, or None if the caller set no limit.
     wants_usage: whether a streaming caller asked for the usage event; needs_state: why only a target that holds state can serve it;
+    refers: the id of a stored answer that it is about or goes on from; query: what stands behind the path, for a stored answer;
+    is_background: the answer comes later than the reply;
     has_foreign: whether it brings back opaque blobs that came from a target of another dialect; framing: how its stream is framed.
     """
 
@@ -51,6 +58,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     choices: int = 1
     wants_usage: bool = False
     needs_state: str = ""
+    refers: str = ""
+    query: str = ""
+    is_background: bool = False
     has_foreign: bool = False
     framing: str = "sse"
 
@@ -65,6 +75,8 @@ class Address(msgspec.Struct, frozen=True):
     model: str = ""
     is_stream: bool = False
     framing: str = "sse"
+    stored: str = ""
+    query: str = ""
 
 
 NOWHERE = Address()

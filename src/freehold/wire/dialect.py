@@ -55,6 +55,14 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """An answer that its provider keeps under an id. tokens: None while they are not known."""
+
+    id: str
+    tokens: Tokens | None
+
+
+@dataclass(frozen=True, slots=True)
 class Spoken:
     """The caller's half of a dialect: what applications send, and how they are answered.
 
@@ -80,7 +88,8 @@ class Dialect:
     """One wire format: the target's half, and the caller's where applications speak it.
 
     write_request returns the body for a target (without what a path says); read_answer takes a whole answer and the family whose blobs it
-    holds; tokens_of reads only what was used, for an answer that is passed on as it is;
+    holds; tokens_of reads only what was used, for an answer that is passed on as it is; stored_of reads the id of one that can be asked for
+    again, where the dialect knows such;
     needs_limit: a request must say how long the answer may be; needs_done: a stream without its last mark is cut off.
     """
 
@@ -90,6 +99,7 @@ class Dialect:
     stream_reader: Callable[[str], StreamReader]
     tokens_of: Callable[[bytes], Tokens | None]
     spoken: Spoken | None = None
+    stored_of: Callable[[bytes], Stored] | None = None
     frames: Callable[[], Frames] = sse.Reader
     needs_limit: bool = False
     needs_done: bool = False
@@ -236,6 +246,30 @@ def arguments(text: str) -> Any:
     except msgspec.MsgspecError:
         return {"_unreadable": text}
     return value if type(value) is dict else {"_value": value}
+
+
+# A custom tool takes free text; dialects without such are offered a function with one string.
+
+
+def free_text_tool(name: str, description: str, form: Mapping[str, Any]) -> c.Tool:
+    """A custom tool as a function. form: the grammar (`definition`, `syntax`) that its input must fit, if there is one."""
+    hint = ""
+    if "definition" in form:
+        hint = f"\n\nThe input must fit this {form.get('syntax', '')} grammar:\n{form['definition']}"
+    schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+    return c.Tool(name, description + hint, schema)
+
+
+def wrap_text(text: str) -> str:
+    """Free text as the arguments of the function that stands for a custom tool."""
+    return msgspec.json.encode({"input": text}).decode()
+
+
+def unwrap_text(text: str) -> str:
+    """The free text of a custom tool's call, out of the function's arguments that carried it."""
+    found = arguments(text)
+    value = found.get("input") if isinstance(found, dict) else None
+    return value if isinstance(value, str) else text
 
 
 EFFORTS = {"none": 0, "minimal": 512, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 65_536}

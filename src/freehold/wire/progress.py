@@ -13,15 +13,16 @@ _KINDS = frozenset(c.SPOKEN)
 class Progress:
     """Feed it every event of the answer.
 
-    spoken: how many events carried something of the answer; tokens: what the provider said last; is_failed: it broke off with an error.
+    id: the answer's own; spoken: how many events carried something of it; tokens: what the provider said last; is_failed: it broke off with an error.
     """
 
-    __slots__ = ("_choices", "_needs_done", "_stopped", "is_done", "is_failed", "spoken", "tokens")
+    __slots__ = ("_choices", "_needs_done", "_stopped", "id", "is_done", "is_failed", "spoken", "tokens")
 
     def __init__(self, choices: int, *, needs_done: bool) -> None:
         self._choices, self._needs_done = choices, needs_done
         self._stopped: set[int] = set()
         self.tokens: Tokens | None = None
+        self.id = ""
         self.spoken = 0
         self.is_done = self.is_failed = False
 
@@ -34,6 +35,8 @@ class Progress:
                 self._stopped.add(event.choice)
             elif isinstance(event, c.Used):
                 self.tokens = event.tokens
+            elif isinstance(event, c.Begin):
+                self.id = self.id or event.id
             elif kind is c.Done:
                 self.is_done = True
             elif kind is c.Fail:

@@ -17,8 +17,8 @@ from freehold.wire import canonical as c
 from freehold.wire import strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import Lost, Model, data_url, is_list, split_data_url, words
-from freehold.wire.openai_chat.requests import NAME, read_thoughts, write_details
+from freehold.wire.dialect import Lost, Model, data_url, is_list, split_data_url, unwrap_text, words
+from freehold.wire.openai_chat.requests import NAME, custom_names, read_called, read_thoughts, write_details
 
 
 class _Details(msgspec.Struct):
@@ -147,25 +147,11 @@ def _read_choice(choice: dict[str, Any], family: str, links: list[str] | None) -
         parts.append(c.Opaque(NAME, {"audio": message["audio"]}, Feature.AUDIO_OUT))
     called = message.get("function_call")
     for one in message.get("tool_calls") or ([{"id": "", "function": called}] if called else ()):
-        function = one["function"]
-        parts.append(
-            c.ToolUse(
-                one.get("id") or f"call_{function['name']}",
-                words(function["name"]),
-                argument_text(function.get("arguments")),
-            )
-        )
+        parts.append(read_called(one, one.get("id") or f"call_{(one.get('function') or {}).get('name')}"))
     reason = choice.get("finish_reason")
     logged = read_logprobs(choice.get("logprobs"))
     stop = STOPS.get(reason, Stop.END) if reason else None
     return c.Candidate(parts=parts, stop=stop, logprobs=logged)
-
-
-def argument_text(arguments: Any) -> str:
-    """Arguments as text: some providers send an object."""
-    if arguments is None or arguments == "":
-        return "{}"
-    return arguments if isinstance(arguments, str) else strict.encode(arguments).decode()
 
 
 def _mine(thoughts: list[c.Part], message: dict[str, Any], family: str) -> list[c.Part]:
@@ -284,14 +270,19 @@ def _write_choice(at: int, candidate: c.Candidate, call: Call, lost: Lost) -> di
     if tools and "functions" in call.body:
         message["function_call"] = {"name": tools[0].name, "arguments": tools[0].arguments}
     elif tools:
-        message["tool_calls"] = [
-            {"id": tool.id, "type": "function", "function": {"name": tool.name, "arguments": tool.arguments}}
-            for tool in tools
-        ]
+        custom = custom_names(call.body)
+        message["tool_calls"] = [_write_called(tool, is_custom=tool.name in custom) for tool in tools]
     logged = (
         {"content": [write_prob(one) for one in candidate.logprobs], "refusal": None} if candidate.logprobs else None
     )
     return {"index": at, "message": message, "logprobs": logged, "finish_reason": _reason(candidate.stop, call)}
+
+
+def _write_called(tool: c.ToolUse, *, is_custom: bool) -> dict[str, Any]:
+    if is_custom:
+        custom = {"name": tool.name, "input": unwrap_text(tool.arguments)}
+        return {"id": tool.id, "type": "custom", "custom": custom}
+    return {"id": tool.id, "type": "function", "function": {"name": tool.name, "arguments": tool.arguments}}
 
 
 def _reason(stop: Stop | None, call: Call) -> str:

@@ -1,7 +1,8 @@
 """openai-chat requests: messages, tools and settings, both ways (platform.openai.com/docs/api-reference/chat, checked 2026-11).
 
 Extensions that many providers share are read too: `reasoning_content`, `reasoning`, `reasoning_details`, `top_k`, `cache_control` on parts,
-`document_url`, thinking parts. `functions`, the older form of tools, is read as tools.
+`document_url`, thinking parts. `functions`, the older form of tools, is read as tools. A custom tool is offered to other dialects as a
+function with one string, and its calls are written back as custom.
 """
 
 from __future__ import annotations
@@ -9,8 +10,18 @@ from __future__ import annotations
 from typing import Any
 
 from freehold.wire import canonical as c
+from freehold.wire import strict
 from freehold.wire.canonical import Conversation, Feature
-from freehold.wire.dialect import choice_of, heard, located, only_allowed, optional, words
+from freehold.wire.dialect import (
+    choice_of,
+    free_text_tool,
+    heard,
+    located,
+    only_allowed,
+    optional,
+    words,
+    wrap_text,
+)
 
 NAME = "openai-chat"
 _KNOWN = frozenset(
@@ -201,14 +212,32 @@ def _read_assistant(message: dict[str, Any]) -> list[c.Part]:
     if isinstance(message.get("audio"), dict):
         parts.append(c.Opaque(NAME, {"audio": message["audio"]}, Feature.AUDIO_OUT))
     for called in message.get("tool_calls") or ():
-        if called.get("type", "function") != "function":
-            parts.append(c.Opaque(NAME, called, Feature.HOSTED_TOOLS))
-            continue
-        function, about = called["function"], words(called["id"])
-        parts.append(c.ToolUse(about, words(function["name"]), words(function.get("arguments") or "{}")))
+        parts.append(read_called(called, words(called["id"])))
     if called := message.get("function_call"):
         parts.append(c.ToolUse(_function_id(words(called["name"])), called["name"], words(called["arguments"])))
     return parts
+
+
+def read_called(called: dict[str, Any], about: str) -> c.Part:
+    """One call of a tool that a message holds."""
+    kind = called.get("type") or "function"
+    if kind == "custom":
+        return c.ToolUse(about, words(called["custom"]["name"]), wrap_text(words(called["custom"]["input"])))
+    if kind != "function":
+        return c.Opaque(NAME, called, Feature.HOSTED_TOOLS)
+    return c.ToolUse(about, words(called["function"]["name"]), argument_text(called["function"].get("arguments")))
+
+
+def argument_text(arguments: Any) -> str:
+    """Arguments as text: some providers send an object."""
+    if arguments is None or arguments == "":
+        return "{}"
+    return arguments if isinstance(arguments, str) else strict.encode(arguments).decode()
+
+
+def custom_names(body: dict[str, Any]) -> frozenset[str]:
+    """Names of the caller's custom tools."""
+    return frozenset(tool["custom"]["name"] for tool in body.get("tools") or () if tool.get("type") == "custom")
 
 
 def read_thoughts(message: dict[str, Any]) -> list[c.Part]:
@@ -268,6 +297,10 @@ def _read_tools(body: dict[str, Any]) -> tuple[list[c.Tool], list[c.Opaque]]:
     for tool in body.get("tools") or ():
         if tool.get("type", "function") == "function":
             offered.append(_read_function(tool["function"], _cache(tool)))
+        elif tool["type"] == "custom":
+            custom = tool["custom"]
+            form = (custom.get("format") or {}).get("grammar") or {}
+            offered.append(free_text_tool(words(custom["name"]), words(custom.get("description") or ""), form))
         else:
             hosted.append(c.Opaque(NAME, tool, Feature.HOSTED_TOOLS))
     return offered + [_read_function(one, "") for one in body.get("functions") or ()], hosted
@@ -286,7 +319,9 @@ def _read_function(function: dict[str, Any], cache: str) -> c.Tool:
 def _allowed(choice: Any) -> list[str]:
     if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":
         return []
-    return [words((one.get("function") or one)["name"]) for one in choice["allowed_tools"]["tools"]]
+    return [
+        words((one.get("function") or one.get("custom") or one)["name"]) for one in choice["allowed_tools"]["tools"]
+    ]
 
 
 def _read_choice(choice: Any) -> c.ToolChoice | None:
@@ -296,7 +331,7 @@ def _read_choice(choice: Any) -> c.ToolChoice | None:
         return choice_of(choice)
     if choice.get("type") == "allowed_tools":
         return choice_of(choice["allowed_tools"].get("mode") or "auto")
-    named = choice.get("function") or choice
+    named = choice.get("function") or choice.get("custom") or choice
     return c.ToolChoice("tool", words(named["name"]))
 
 

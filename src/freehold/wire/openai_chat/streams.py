@@ -13,12 +13,11 @@ from freehold.wire import canonical as c
 from freehold.wire import sse, strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import MISSHAPEN, Lost, split_data_url
+from freehold.wire.dialect import MISSHAPEN, Lost, split_data_url, unwrap_text
 from freehold.wire.openai_chat.answers import (
     REASONS,
     STOPS,
     Usage,
-    argument_text,
     held_detail,
     read_citations,
     read_logprobs,
@@ -29,7 +28,7 @@ from freehold.wire.openai_chat.answers import (
     write_prob,
     write_usage,
 )
-from freehold.wire.openai_chat.requests import write_details
+from freehold.wire.openai_chat.requests import argument_text, custom_names, write_details
 
 DONE = b"[DONE]"
 
@@ -208,12 +207,16 @@ def _continues(known: tuple[int | None, str | None], called: _Called) -> bool:
 class StreamWriter:
     """Write a stream of chunks for a caller."""
 
-    __slots__ = ("_head", "_is_first", "_legacy", "_lost", "_usage", "_wants_usage")
+    __slots__ = ("_custom", "_free", "_head", "_is_first", "_legacy", "_lost", "_usage", "_wants_usage")
 
     def __init__(self, call: Call, lost: Lost) -> None:
         self._lost = lost
         self._wants_usage = call.wants_usage
         self._legacy = "functions" in call.body
+        self._custom = custom_names(call.body)
+        self._free: dict[
+            tuple[int, int], str
+        ] = {}  # what custom tools were given so far: it can be told when it is whole
         self._is_first: set[int] = set()
         self._usage: Tokens | None = None
         self._head = b""
@@ -269,17 +272,22 @@ class StreamWriter:
             return b""
         if self._legacy:
             return self._chunk(event.choice, {"function_call": {"name": event.name, "arguments": ""}})
-        function = {"name": event.name, "arguments": ""}
-        delta: dict[str, Any] = {
-            "tool_calls": [{"index": event.block, "id": event.id, "type": "function", "function": function}]
-        }
-        return self._chunk(event.choice, delta)
+        called: dict[str, Any] = {"index": event.block, "id": event.id}
+        if event.name in self._custom:
+            self._free[event.choice, event.block] = ""
+            called |= {"type": "custom", "custom": {"name": event.name, "input": ""}}
+        else:
+            called |= {"type": "function", "function": {"name": event.name, "arguments": ""}}
+        return self._chunk(event.choice, {"tool_calls": [called]})
 
     def arguments(self, event: c.ToolDelta) -> bytes:
         if self._legacy and event.block:
             return b""
         if self._legacy:
             return self._chunk(event.choice, {"function_call": {"arguments": event.arguments}})
+        if (at := (event.choice, event.block)) in self._free:
+            self._free[at] += event.arguments
+            return b""
         function = {"arguments": event.arguments}
         return self._chunk(event.choice, {"tool_calls": [{"index": event.block, "function": function}]})
 
@@ -290,8 +298,12 @@ class StreamWriter:
         return self._chunk(event.choice, {}, logged={"content": [write_prob(one) for one in event.logprobs]})
 
     def stop(self, event: c.End) -> bytes:
-        reason = REASONS[event.stop]
-        return self._chunk(event.choice, {}, "function_call" if self._legacy and reason == "tool_calls" else reason)
+        reason, out = REASONS[event.stop], b""
+        for choice, block in [at for at in self._free if at[0] == event.choice]:
+            custom = {"input": unwrap_text(self._free.pop((choice, block)))}
+            out += self._chunk(choice, {"tool_calls": [{"index": block, "custom": custom}]})
+        reason = "function_call" if self._legacy and reason == "tool_calls" else reason
+        return out + self._chunk(event.choice, {}, reason)
 
     def used(self, event: c.Used) -> bytes:
         self._usage = event.tokens

@@ -11,6 +11,7 @@ DIALECT = Dialect(
     read_answer=answers.read_answer,
     stream_reader=streams.StreamReader,
     tokens_of=answers.tokens_of,
+    stored_of=answers.stored_of,
     needs_done=True,
     spoken=Spoken(
         read_call=read_call,

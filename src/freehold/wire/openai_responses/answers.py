@@ -12,9 +12,9 @@ from freehold.wire import canonical as c
 from freehold.wire import strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import Lost, is_list
+from freehold.wire.dialect import Lost, Stored, is_list, unwrap_text
 from freehold.wire.openai_chat.answers import read_prob, write_prob
-from freehold.wire.openai_responses.requests import NAME, custom_input, custom_names, read_output, read_part
+from freehold.wire.openai_responses.requests import NAME, custom_names, read_output, read_part
 
 
 class _InputDetails(msgspec.Struct):
@@ -118,6 +118,7 @@ def stop_of(body: Whole, parts: list[c.Part]) -> Stop | None:
 
 
 class _Read(msgspec.Struct):
+    id: str = ""
     status: str = "completed"
     usage: Usage | None = None
     error: Any = None
@@ -133,6 +134,13 @@ def tokens_of(raw: bytes) -> Tokens | None:
     if body.error is not None or body.status == "failed" or not is_list(body.output):
         raise c.InvalidAnswer("no response")
     return body.usage.tokens() if body.usage is not None else None
+
+
+def stored_of(raw: bytes) -> Stored:
+    """What a whole response says of itself as something that its provider keeps; one that failed used nothing, unless it says so."""
+    body = _tokens(raw)
+    tokens = body.usage.tokens() if body.usage is not None else None
+    return Stored(body.id, Tokens() if tokens is None and body.status == "failed" else tokens)
 
 
 # --- out -----------------------------------------------------------------------------------------------------
@@ -249,7 +257,7 @@ def write_item(part: c.Part, about: str, custom: frozenset[str], lost: Lost) -> 
     if isinstance(part, c.ToolUse):
         called = {"call_id": part.id, "name": part.name, "status": "completed"}
         if part.name in custom:
-            return {"id": f"ctc_{about}", "type": "custom_tool_call", **called, "input": custom_input(part.arguments)}
+            return {"id": f"ctc_{about}", "type": "custom_tool_call", **called, "input": unwrap_text(part.arguments)}
         return {"id": f"fc_{about}", "type": "function_call", **called, "arguments": part.arguments}
     if isinstance(part, c.Thought):
         return write_thought(part, about)

@@ -11,14 +11,14 @@ from typing import Any
 from freehold.kernel.routes import Traits
 from freehold.wire import canonical as c
 from freehold.wire import strict
-from freehold.wire.call import NOWHERE, Address, Call, Endpoint, bad, check_types, model_of, needs_of, positive
+from freehold.wire.call import NOWHERE, STORED, Address, Call, Endpoint, bad, check_types, model_of, needs_of, positive
 from freehold.wire.canonical import BLOB_MARK, Conversation, Feature
 from freehold.wire.dialect import (
     Lost,
-    arguments,
     choice_of,
     data_url,
     effort_of,
+    free_text_tool,
     heard,
     located,
     only_allowed,
@@ -28,6 +28,7 @@ from freehold.wire.dialect import (
     refuse_content,
     settings,
     words,
+    wrap_text,
 )
 
 NAME = "openai-responses"
@@ -83,8 +84,20 @@ _FIELDS = {
 _STATE = ("previous_response_id", "conversation", "prompt")
 
 
-def read_call(endpoint: Endpoint, raw: bytes, _address: Address = NOWHERE) -> Call:
-    """Decode a request body. Raises CallerError (400)."""
+def read_call(endpoint: Endpoint, raw: bytes, address: Address = NOWHERE) -> Call:
+    """Decode a request body; what is asked of a stored response stands in its address. Raises CallerError (400)."""
+    if endpoint in STORED:
+        return Call(
+            endpoint=endpoint,
+            dialect=NAME,
+            model="",
+            is_stream=address.is_stream,
+            body={},
+            size=0,
+            wants_usage=True,
+            refers=address.stored,
+            query=address.query,
+        )
     body = strict.decode(raw)
     check_types(body, TYPES)
     items = body.get("input")
@@ -107,6 +120,8 @@ def read_call(endpoint: Endpoint, raw: bytes, _address: Address = NOWHERE) -> Ca
         max_output=positive(body, "max_output_tokens"),
         wants_usage=True,
         needs_state=state,
+        refers=body.get("previous_response_id") or "",
+        is_background=body.get("background") is True,
         has_foreign=BLOB_MARK in raw,
     )
 
@@ -200,8 +215,7 @@ def read_output(item: dict[str, Any], family: str = NAME) -> c.Part:
     if kind == "function_call":
         return c.ToolUse(words(item["call_id"]), words(item["name"]), words(item["arguments"]) or "{}")
     if kind == "custom_tool_call":
-        wrapped = strict.encode({"input": words(item["input"])}).decode()
-        return c.ToolUse(words(item["call_id"]), words(item["name"]), wrapped)
+        return c.ToolUse(words(item["call_id"]), words(item["name"]), wrap_text(words(item["input"])))
     if kind == "reasoning":
         summary = [words(one["text"]) for one in item.get("summary") or ()]
         content = [words(one["text"]) for one in item.get("content") or ()]
@@ -273,21 +287,11 @@ def _read_tools(tools: Any) -> tuple[list[c.Tool], list[c.Opaque]]:
                 )
             )
         elif tool["type"] == "custom":
-            offered.append(_as_function(tool))
+            description = words(tool.get("description") or "")
+            offered.append(free_text_tool(words(tool["name"]), description, tool.get("format") or {}))
         else:
             hosted.append(c.Opaque(NAME, tool, Feature.HOSTED_TOOLS))
     return offered, hosted
-
-
-def _as_function(tool: dict[str, Any]) -> c.Tool:
-    form = tool.get("format") or {}
-    hint = (
-        f"\n\nThe input must fit this {form.get('syntax', '')} grammar:\n{form['definition']}"
-        if "definition" in form
-        else ""
-    )
-    schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-    return c.Tool(words(tool["name"]), words(tool.get("description") or "") + hint, schema)
 
 
 def custom_names(body: dict[str, Any]) -> frozenset[str]:
@@ -490,10 +494,3 @@ def _write_media(media: c.Media, traits: Traits, lost: Lost) -> dict[str, Any]:
         return {"type": "input_file", "file_url": media.url}
     data = data_url(media.mime or "application/pdf", media.data or "")
     return {"type": "input_file", "filename": media.name or "document.pdf", "file_data": data}
-
-
-def custom_input(text: str) -> str:
-    """The free text of a custom tool's call, out of the function's arguments that carried it."""
-    found = arguments(text)
-    value = found.get("input") if isinstance(found, dict) else None
-    return value if isinstance(value, str) else text

@@ -17,10 +17,10 @@ from freehold.wire import canonical as c
 from freehold.wire import sse, strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import MISSHAPEN, InOrder, Lost, words
+from freehold.wire.dialect import MISSHAPEN, InOrder, Lost, unwrap_text, words
 from freehold.wire.openai_chat.answers import read_prob, write_prob
 from freehold.wire.openai_responses import answers
-from freehold.wire.openai_responses.requests import custom_input, custom_names, read_citation, read_output, read_part
+from freehold.wire.openai_responses.requests import custom_names, read_citation, read_output, read_part
 
 
 class _Event(msgspec.Struct):
@@ -299,7 +299,7 @@ class StreamWriter:
             fields = {**self._at, "name": item["name"], "arguments": item["arguments"]}
             out.append(self._event("response.function_call_arguments.done", fields))
         elif item["type"] == "custom_tool_call":
-            item["input"] = custom_input(text)
+            item["input"] = unwrap_text(text)
             out.append(self._event("response.custom_tool_call_input.delta", {**self._at, "delta": item["input"]}))
             out.append(self._event("response.custom_tool_call_input.done", {**self._at, "input": item["input"]}))
         else:
