@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable
 
@@ -176,3 +179,16 @@ def test_metrics_and_health(make_freehold: Callable[..., Freehold], two_zones: s
     assert 'freehold_tokens_total{direction="output",target="rack/m",zone="inside"} 5.0' in text
     with urlopen(f"http://127.0.0.1:{freehold.admin_port}/api/targets") as answer:
         assert {row["target"] for row in json.load(answer)["targets"]} == {"rack/m", "cloud/m"}
+
+
+def test_the_example_that_is_shown_works(make_freehold: Callable[..., Freehold], two_zones: str) -> None:
+    """Without the built-in model too: what a first run offers to paste is a call that is answered."""
+    freehold = make_freehold(two_zones, CLOUD="k").start()
+    _, _, shown = freehold.output.partition("Try it:")
+    in_shell, python = shown.partition("Serving")[0].split("  from openai", 1)
+    ran = subprocess.run(["bash", "-c", in_shell.strip()], capture_output=True, text=True, timeout=30)
+    assert "Hello from the stand-in." in ran.stdout, ran
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(f"  from openai{python}")], capture_output=True, text=True, timeout=30
+    )
+    assert ran.stdout.strip() == "Hello from the stand-in.", ran

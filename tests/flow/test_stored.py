@@ -208,3 +208,33 @@ def test_odd_paths(freehold: Freehold, key: str, provider: Standin, method: str,
     assert answer.status_code == status, answer.text
     assert answer.json()["error"]["message"]
     assert len(provider.requests) == seen
+
+
+HTML = b"<html><body>sk-not-json</body></html>"
+
+
+@pytest.mark.parametrize("ask", ["retrieve", "cancel", "delete", "input_items.list"])
+@pytest.mark.parametrize(
+    ("behaviour", "status"),
+    [
+        (Behaviour(body=HTML), 502),
+        (Behaviour(body=b"[]"), 502),
+        (Behaviour(body=b"\xff\xfe"), 502),
+        (Behaviour(status=404, body=HTML), 404),
+        (Behaviour(status=409, body=b"{}"), 409),
+        (Behaviour(status=500, body=HTML), 502),
+        (Behaviour(status=401, echo_key=True), 502),
+    ],
+)
+def test_a_broken_provider(sdk: openai.OpenAI, provider: Standin, ask: str, behaviour: Behaviour, status: int) -> None:
+    """What is no answer is an error in the caller's dialect; nothing of a page that somebody put in between is passed on."""
+    about = sdk.responses.create(model="near/m", input="Hello").id
+    provider.behave(behaviour)
+    method: Any = sdk.responses
+    for name in ask.split("."):
+        method = getattr(method, name)
+    with pytest.raises(openai.APIStatusError) as caught:
+        method(about)
+    assert caught.value.status_code == status
+    assert "html" not in caught.value.response.text
+    assert caught.value.body

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +17,9 @@ from freehold.cli.setting import Setting, config_option, show_table
 from freehold.engines.embedded import Embedded, choose_place
 from freehold.gateway.app import Ports, build, listen, make_engine, running, stop_signal
 from freehold.gateway.logs import log
-from freehold.gateway.world import World
-from freehold.kernel.classes import Class
-from freehold.kernel.config import Surroundings
+from freehold.gateway.world import World, served_names
+from freehold.kernel.classes import Class, Zone
+from freehold.kernel.config import BUILTIN, Surroundings
 from freehold.kernel.snapshot import Provider
 from freehold.upstream.rows import ROWS
 
@@ -62,6 +64,8 @@ async def _up(config: Path | None, ports: Ports, hello: bool) -> None:
     async with running(world, sockets, engine=engine):
         show_fleet(world, setting, engine)
         show_start(base_url, sockets[1].getsockname()[1], shown)
+        if shown is not None and (first := first_model(world, shown)) is not None:
+            show_example(base_url, *first)
         if hello:
             await _hello(world, base_url, engine, shown)
         click.echo(f"Serving on {base_url}  (Ctrl-C stops)")
@@ -125,15 +129,35 @@ def show_start(base_url: str, admin_port: int, keys: Shown | None) -> None:
     click.echo(
         f"restricted key  {keys.restricted}   inside targets only\npublic key      {keys.public}   may leave; shown this once, like the other\n"
     )
-    click.echo("Try it:\n")
+
+
+def first_model(world: World, keys: Shown) -> tuple[str, str] | None:
+    """A model to try, and the key that may: the built-in one, else a workload or a model inside, else one outside."""
+    inside: list[str] = []
+    outside: list[str] = []
+    for name, owner in served_names(world.fleet, world.snapshot).items():
+        workload = world.snapshot.workloads.get(name)
+        providers = [target.provider for target in workload.targets] if workload is not None else [owner]
+        is_inside = any(world.zone_of(provider) is Zone.INSIDE for provider in providers)
+        (inside if is_inside else outside).append(name)
+    own = next((name for name in inside if name.startswith(f"{BUILTIN}/")), None)
+    if own or inside:
+        return own or inside[0], keys.restricted
+    return (outside[0], keys.public) if outside else None
+
+
+def show_example(base_url: str, model: str, key: str) -> None:
+    """Print a call to paste, for a terminal and for Python."""
+    asked = json.dumps({"model": model, "messages": [{"role": "user", "content": "My parcel A-10423 is late. Anna"}]})
     click.echo(
-        f"  curl -i {base_url}/chat/completions -H 'Authorization: Bearer {keys.restricted}' -H 'Content-Type: application/json' \\\n"
-        '    -d \'{"model": "builtin/hearth", "messages": [{"role": "user", "content": "My parcel A-10423 is late. Anna"}]}\'\n'
+        "Try it:\n\n"
+        f"  curl -i {base_url}/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n"
+        f"    -d {shlex.quote(asked)}\n"
     )
     click.echo(
         "  from openai import OpenAI\n"
-        f'  client = OpenAI(base_url="{base_url}", api_key="{keys.restricted}")\n'
-        '  print(client.chat.completions.create(model="builtin/hearth", messages=[{"role": "user", "content": "My parcel is late"}]).choices[0].message.content)\n'
+        f'  client = OpenAI(base_url="{base_url}", api_key="{key}")\n'
+        f'  print(client.chat.completions.create(model={json.dumps(model)}, messages=[{{"role": "user", "content": "My parcel is late"}}]).choices[0].message.content)\n'
     )
 
 

@@ -107,7 +107,8 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     try:
         response = await door.send(world.transport, permit, request)
     except door.Rejected as refusal:
-        refusal.dialect = fitted.dialect.name
+        if refusal.words is not None:
+            refusal.dialect = fitted.dialect.name
         raise
     try:
         answering = await (
@@ -143,15 +144,19 @@ async def _whole(run: Run, fitted: Fitted, response: Response) -> Answering:
 
 
 def _passed(run: Run, response: Response, fitted: Fitted, body: bytes, clean: bytes) -> Answering:
-    """A whole answer in the caller's dialect. What was asked of a stored answer may be told in any shape."""
+    """A whole answer in the caller's dialect; what is told of a stored one beside itself is an object, and no more is known of it."""
     dialect = fitted.dialect
     if run.endpoint in (Endpoint.DELETE, Endpoint.INPUT_ITEMS):
+        _object(body)
         return Answering(response, fitted, body=clean)
     if dialect.stored_of is None:
         return Answering(response, fitted, body=clean, tokens=dialect.tokens_of(body))
     stored = dialect.stored_of(body)
     tokens = stored.tokens if run.endpoint in STORED else dialect.tokens_of(body)
     return Answering(response, fitted, body=clean, tokens=tokens, id=stored.id)
+
+
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 async def _begin_stream(run: Run, call: Call, fitted: Fitted, response: Response) -> Answering:

@@ -156,7 +156,8 @@ class Standin:
         return Received(method, path, headers, body)
 
     async def _answer(self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behaviour = self._queue.popleft() if self._queue and request.method == "POST" else self.usual
+        is_call = request.method == "POST" or "/responses/" in request.path
+        behaviour = self._queue.popleft() if self._queue and is_call else self.usual
         await asyncio.sleep(behaviour.delay_s)
         if behaviour.hang:
             await reader.read(1)  # until the caller gives up
@@ -173,6 +174,8 @@ class Standin:
             await _send(writer, behaviour.status, "application/json", body, headers)
         elif behaviour.rubbish:
             await _send(writer, 200, "application/json", b"\xff\xfe not an answer")
+        elif behaviour.body is not None:
+            await _send(writer, 200, "application/json", behaviour.body)
         elif (kept := self._keeping.answer(request.method, request.path.partition("?")[0])) is not None:
             if kept[0] == 200 and "stream=true" in request.path:
                 await self._stream(request, behaviour, reader, writer)
@@ -187,8 +190,6 @@ class Standin:
                     {"object": "list", "data": [{"id": "stand-in", "object": "model", "owned_by": "standin"}]}
                 ).encode(),
             )
-        elif behaviour.body is not None:
-            await _send(writer, 200, "application/json", behaviour.body)
         elif behaviour.raw_stream is not None:
             await self._raw_stream(behaviour, writer)
         elif is_stream(request):

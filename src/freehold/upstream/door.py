@@ -29,7 +29,7 @@ _ERROR_LIMIT = 64 * 1024
 class Rejected(FreeholdError):
     """The provider says that the caller's request is wrong: its own status and words go back to the caller.
 
-    body: as the provider sent it, for a caller of its dialect; words: what it says, for every other.
+    body: as the provider sent it, for a caller of its dialect; words: what it says, for every other, None if it cannot be read.
     """
 
     def __init__(self, status: int, body: bytes, failure: Failure) -> None:

@@ -139,6 +139,8 @@ def tokens_of(raw: bytes) -> Tokens | None:
 def stored_of(raw: bytes) -> Stored:
     """What a whole response says of itself as something that its provider keeps; one that failed used nothing, unless it says so."""
     body = _tokens(raw)
+    if not is_list(body.output):
+        raise c.InvalidAnswer("no response")
     tokens = body.usage.tokens() if body.usage is not None else None
     return Stored(body.id, Tokens() if tokens is None and body.status == "failed" else tokens)
 
