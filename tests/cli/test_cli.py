@@ -184,6 +184,9 @@ def test_metrics_and_health(make_freehold: Callable[..., Freehold], two_zones: s
 def test_the_example_that_is_shown_works(make_freehold: Callable[..., Freehold], two_zones: str) -> None:
     """Without the built-in model too: what a first run offers to paste is a call that is answered."""
     freehold = make_freehold(two_zones, CLOUD="k").start()
+    until = time.monotonic() + 10
+    while "Serving on" not in freehold.output and time.monotonic() < until:
+        time.sleep(0.05)
     _, _, shown = freehold.output.partition("Try it:")
     in_shell, python = shown.partition("Serving")[0].split("  from openai", 1)
     ran = subprocess.run(["bash", "-c", in_shell.strip()], capture_output=True, text=True, timeout=30)
