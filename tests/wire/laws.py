@@ -75,7 +75,7 @@ def fold_is_whole(dialect: str, stream: bytes) -> c.Answer:
     progress = Progress(1, needs_done=DIALECTS[dialect].needs_done)
     progress.take(events)
     assert progress.is_complete
-    assert not progress.is_failed
+    assert progress.trouble is None
     answer = c.fold(events)
     assert all(one.stop is not None for one in answer.candidates)
     for one in answer.candidates:

@@ -12,6 +12,7 @@ from freehold.wire.fidelity import Carried, carries, probes, says
 ELSEWHERE = {
     Feature.FILE_ID,
     Feature.HOSTED_TOOLS,
+    Feature.TOOL_GRAMMAR,
     Feature.AUDIO_OUT,
     Feature.IMAGE_OUT,
     Feature.SAFETY,

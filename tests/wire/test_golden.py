@@ -57,24 +57,22 @@ LOSSES: dict[str, dict[str, str]] = {
     "openai-chat": {
         "openai-chat": "thinking unknown_fields",
         "openai-responses": "logit_bias n participant_name penalties seed stop thinking unknown_fields",
-        "anthropic-messages": "image_detail logit_bias logprobs metadata n participant_name penalties prompt_cache_key reasoning_control seed "
-        "service_tier store thinking unknown_fields verbosity",
-        "gemini": "image_detail logit_bias metadata parallel_tool_calls participant_name prompt_cache_key service_tier store thinking "
-        "tool_strict unknown_fields user verbosity",
+        "anthropic-messages": "image_detail logit_bias logprobs metadata n participant_name penalties prompt_cache_key reasoning_control seed service_tier store thinking unknown_fields verbosity",
+        "gemini": "document_name image_detail logit_bias metadata parallel_tool_calls participant_name prompt_cache_key service_tier store thinking tool_strict unknown_fields user verbosity",
         "bedrock-converse": "unable: image_url",
     },
     "openai-responses": {
-        "openai-chat": "thinking thinking_signature unknown_fields",
-        "openai-responses": "unknown_fields",
-        "anthropic-messages": "image_detail metadata reasoning_control thinking_signature unknown_fields verbosity",
-        "gemini": "image_detail metadata thinking_signature tool_strict unknown_fields verbosity",
-        "bedrock-converse": "image_detail reasoning_control thinking_signature unknown_fields verbosity",
+        "openai-chat": "thinking thinking_signature tool_grammar unknown_fields",
+        "openai-responses": "tool_grammar unknown_fields",
+        "anthropic-messages": "image_detail metadata reasoning_control thinking_signature tool_grammar unknown_fields verbosity",
+        "gemini": "document_name image_detail metadata thinking_signature tool_grammar tool_strict unknown_fields verbosity",
+        "bedrock-converse": "image_detail reasoning_control thinking_signature tool_grammar unknown_fields verbosity",
     },
     "anthropic-messages": {
-        "openai-chat": "citations hosted_tools thinking thinking_signature tool_result_error tool_result_media unknown_fields",
-        "openai-responses": "cache_control citations hosted_tools stop thinking_signature tool_result_error top_k unknown_fields",
+        "openai-chat": "citations document_name hosted_tools thinking thinking_signature tool_result_error tool_result_media unknown_fields",
+        "openai-responses": "cache_control citations document_name hosted_tools stop thinking_signature tool_result_error top_k unknown_fields",
         "anthropic-messages": "top_k unknown_fields",
-        "gemini": "cache_control citations hosted_tools parallel_tool_calls thinking_signature unknown_fields user",
+        "gemini": "cache_control citations document_name hosted_tools parallel_tool_calls thinking_signature unknown_fields user",
         "bedrock-converse": "hosted_tools parallel_tool_calls reasoning_control top_k unknown_fields user",
     },
     "gemini": {

@@ -137,6 +137,8 @@ async def _whole(run: Run, fitted: Fitted, response: Response) -> Answering:
         lost = set(fitted.lost)
         assert run.call is not None
         written = run.spoken.write_answer(answer, run.call, lost)
+    except canonical.FailedAnswer as failed:
+        raise in_trouble(_name(run), failed.trouble) from None
     except MISSHAPEN:
         raise _invalid(run) from None
     run.lost = lost
@@ -203,9 +205,24 @@ def _read_first(run: Run, reader: StreamReader, first: list[sse.Event]) -> tuple
     except canonical.InvalidAnswer:
         raise _invalid(run) from None
     begun = next((events for events in read if events), ())
-    if any(type(event) in (canonical.Fail, canonical.Done) for event in begun[:1]):
-        raise UpstreamError(f"{_name(run)!r} began its stream with an error.", code="upstream.failed")
+    if begun and isinstance(begun[0], canonical.Fail):
+        raise in_trouble(_name(run), begun[0].trouble)
+    if begun and isinstance(begun[0], canonical.Done):
+        raise UpstreamError(f"{_name(run)!r} ended its stream before it began.", code="upstream.failed")
     return read
+
+
+_TROUBLES = {
+    canonical.Trouble.RATE_LIMIT: ("is limiting the rate.", "upstream.rate_limited", 429),
+    canonical.Trouble.OVERLOADED: ("is overloaded.", "upstream.overloaded", 503),
+    canonical.Trouble.OTHER: ("broke its answer off with an error.", "upstream.failed", 502),
+}
+
+
+def in_trouble(provider: str, trouble: canonical.Trouble) -> UpstreamError:
+    """What a provider says of itself under a good status."""
+    words, code, status = _TROUBLES[trouble]
+    return UpstreamError(f"{provider!r} {words}", code=code, status=status)
 
 
 def _invalid(run: Run) -> UpstreamError:

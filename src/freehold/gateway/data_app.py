@@ -66,6 +66,7 @@ VERBS = {
 }
 
 
+_GEMINI = tuple(f":{verb}" for verb in VERBS)
 _OF_STORED = re.compile(r"/v1/responses/(?P<id>[^/]{1,200})(?P<below>/cancel|/input_items)?")
 _QUERY = frozenset(
     ["stream", "starting_after", "include", "include[]", "include_obfuscation", "after", "before", "limit", "order"]
@@ -118,7 +119,7 @@ def _of_model(rest: str, method: str, query: bytes) -> tuple[str, str, Meaning] 
 def dialect_of(scope: Scope) -> str:
     """The dialect in which a request wants to be answered, whatever it asks for."""
     path, names = scope["path"], {name for name, _ in scope["headers"]}
-    if path.startswith("/v1beta/") or b"x-goog-api-key" in names:
+    if path.startswith("/v1beta/") or path.endswith(_GEMINI) or b"x-goog-api-key" in names:
         return "gemini"
     if path.startswith("/v1/messages") or b"anthropic-version" in names:
         return "anthropic-messages"

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from freehold.gateway.attempts import Answering, check_utf8, named
+from freehold.gateway.attempts import Answering, check_utf8, in_trouble, named
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Run
 from freehold.kernel.errors import FreeholdError, UpstreamError
@@ -44,6 +44,8 @@ async def deliver_whole(run: Run, answering: Answering, reply: Reply) -> None:
     assert answering.body is not None
     run.answer = run.world.ledger.commit(answering.body)
     run.tokens = answering.tokens
+    if run.tokens is None and run.call is not None and run.call.is_conversation:
+        run.seen_tokens = -(-len(answering.body) // 4)  # not told: what was said is estimated by its size
     run.made(answering.id)
     run.first_byte_ms = run.elapsed_ms()
     run.tried("ok")
@@ -88,19 +90,22 @@ class Pour(Protocol):
 class Passing:
     """The same dialect on both sides: events pass on as they were framed. The usage that only Freehold asked for is held back."""
 
-    __slots__ = ("_call", "_count", "_hides_usage", "_is_array", "_spoken")
+    __slots__ = ("_call", "_count", "_has_failed", "_hides_usage", "_is_array", "_spoken")
 
     def __init__(self, call: Call) -> None:
         self._call, self._spoken = call, SPOKEN[call.dialect]
         self._hides_usage = self._spoken.usage_is_optional and not call.wants_usage
         self._is_array = call.framing == "json"
         self._count = 0
+        self._has_failed = False
 
     def take(self, event: sse.Event, events: Sequence[canonical.Event]) -> bytes:
         if len(events) == 1:
             kind = type(events[0])
-            if kind is canonical.Fail or (kind is canonical.Used and self._hides_usage):
+            if kind is canonical.Used and self._hides_usage:
                 return b""
+        if events and type(events[-1]) is canonical.Fail:
+            self._has_failed = True  # the provider's own words end the stream, in the dialect that both sides speak
         check_utf8(event.data)
         if not self._is_array:
             return event.raw
@@ -115,6 +120,8 @@ class Passing:
         return b"" if progress.is_done else self._spoken.done
 
     def fail(self, error: FreeholdError) -> bytes:
+        if self._has_failed:
+            return b"]" if self._is_array else b""
         if self._count:
             return b",\r\n" + self._spoken.write_error(error) + b"]"
         return self._spoken.stream_writer(self._call, set()).fail(error)
@@ -179,7 +186,7 @@ async def _relay(run: Run, progress: Progress, answering: Answering, pour: Pour,
             for event, found in zip(events, read, strict=True):
                 progress.take(found)
                 kept.append(pour.take(event, found))
-                if progress.is_done or progress.is_failed:
+                if progress.is_done or progress.trouble is not None:
                     break
             run.seen_tokens, run.tokens = progress.spoken, progress.tokens
             if answering.fitted.is_same and answering.fitted.dialect.stored_of is not None:
@@ -188,8 +195,8 @@ async def _relay(run: Run, progress: Progress, answering: Answering, pour: Pour,
                 await sink.put(door.scrub(data, secret))
             if progress.is_done:
                 return
-            if progress.is_failed:
-                break
+            if progress.trouble is not None:
+                raise in_trouble(name, progress.trouble)
             chunk = await anext(chunks, None)
             events = frames.feed(chunk) if chunk is not None else frames.close()
             if chunk is None and not events:
@@ -197,7 +204,7 @@ async def _relay(run: Run, progress: Progress, answering: Answering, pour: Pour,
             read = [reader.take(event) for event in events]
     except (canonical.InvalidAnswer, sse.EventTooLong):
         raise UpstreamError(f"{name!r} sent something that is not an answer.", code="upstream.invalid_answer") from None
-    if progress.is_failed or not progress.is_complete:
+    if not progress.is_complete:
         raise UpstreamError(f"{name!r} ended the stream before the answer was complete.", code="upstream.cut")
 
 
@@ -232,7 +239,7 @@ def call_headers(run: Run, *, cost: str | None = None) -> Headers:
     if run.grant is not None:
         headers.append((b"x-freehold-target", run.grant.target.name.encode("utf-8", "replace")))
         headers.append((b"x-freehold-zone", run.grant.zone.encode()))
-        headers.append((b"x-freehold-attempts", str(len(run.attempts) or 1).encode()))
+        headers.append((b"x-freehold-attempts", str(len(run.attempts) + run.is_trying).encode()))
         headers.append((b"x-freehold-receipt", run.leaf.encode()))
     if run.lost:
         headers.append((b"x-freehold-lost", ", ".join(sorted(run.lost)).encode()))

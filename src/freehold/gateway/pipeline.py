@@ -23,7 +23,7 @@ from freehold.gateway.delivery import Headers, Reply, call_headers, deliver_stre
 from freehold.gateway.fitting import Fitting
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Asked, Run
-from freehold.gateway.stored import choice_of, find_issued, held_by
+from freehold.gateway.stored import choice_of, find_issued, held_by, only_holder
 from freehold.gateway.world import World
 from freehold.kernel.errors import Bug, CallerError, FreeholdError
 from freehold.perimeter.ruling import rule
@@ -69,6 +69,7 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
     else:
         choice = resolve(call.model, run.snapshot, world.fleet, bound=bound, named=named)
         choice = held_by(call, issued, choice) if issued is not None else choice
+        choice = only_holder(call, choice) if call.unrecorded else choice
     run.workload, run.model = choice.workload, choice.name
     referred = issued.class_ if issued is not None else None
     run.ruling = rule(caller.declared(choice.workload.name if choice.workload else None, referred), run.snapshot)

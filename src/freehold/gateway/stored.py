@@ -41,6 +41,17 @@ def choice_of(run: Run, call: Call, issued: Issued) -> Choice:
     return Choice(((Target(provider, model),),), issued.model, run.snapshot.workloads.get(issued.workload or ""))
 
 
+def only_holder(call: Call, choice: Choice) -> Choice:
+    """For what a provider keeps and no receipt names: the first target alone, and only where the workload allows it. Raises CallerError 400."""
+    if choice.workload is None or not choice.workload.shares_state:
+        raise CallerError(
+            f"{call.unrecorded!r} refers to something that a provider keeps and that was not made through this Freehold, so nobody knows whose it is.",
+            code="request.stateful",
+            hint="Use previous_response_id, send the whole conversation, or let an administrator set shares_state on the workload.",
+        )
+    return Choice((choice.groups[0][:1],), choice.name, choice.workload)
+
+
 def held_by(call: Call, issued: Issued, choice: Choice) -> Choice:
     """A choice without the targets that do not hold the answer from which the call goes on. Raises CallerError 400 if none is left."""
     held = tuple(target for group in choice.groups for target in group if target.name == issued.target)

@@ -414,6 +414,7 @@ class _Reader:
             budget=_budget(path, spec.budget),
             department=spec.department,
             is_lossless=spec.lossless,
+            shares_state=spec.shares_state,
         )
 
     def target(self, path: tuple[str, ...], text: str, providers: Mapping[str, Provider]) -> Target:

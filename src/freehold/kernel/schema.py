@@ -99,7 +99,8 @@ class Provider(File, frozen=True):
 class Workload(File, frozen=True):
     """One `[workloads.NAME]` table. `targets` are tried in order; an inner list shares load between equals.
 
-    lossless: a target is left out if a translation for it would lose anything that the call asks for.
+    lossless: a target is left out if a translation for it would lose anything that the call asks for;
+    shares_state: callers may refer to what a provider keeps and Freehold has no record of (conversations, templates, items, caches), whoever made it.
     """
 
     targets: tuple[str | tuple[str, ...], ...]
@@ -107,6 +108,7 @@ class Workload(File, frozen=True):
     budget: str | None = None
     department: str | None = None
     lossless: bool = False
+    shares_state: bool = False
 
 
 class Server(File, frozen=True):

@@ -96,7 +96,8 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A named use case. `groups` are tried in order; the targets of one group share the load; is_lossless: translation may lose nothing."""
+    """A named use case. `groups` are tried in order; the targets of one group share the load; is_lossless: translation may lose nothing;
+    shares_state: its callers may refer to what a provider keeps and no receipt names."""
 
     name: str
     class_: Class
@@ -104,6 +105,7 @@ class Workload:
     budget: Budget | None = None
     department: str | None = None
     is_lossless: bool = False
+    shares_state: bool = False
 
     @property
     def targets(self) -> tuple[Target, ...]:

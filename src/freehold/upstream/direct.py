@@ -270,7 +270,11 @@ class Answer:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         silence = self._pool.provider.timeouts.silence
+        size = 0
         while (part := await self._connection.next_part(silence)) is not None:
+            size += len(part)
+            if size > LONGEST_ANSWER:
+                raise self._endless()
             yield part
 
     async def whole(self) -> bytes:
@@ -279,11 +283,14 @@ class Answer:
         while (part := await self._connection.next_part(silence)) is not None:
             size += len(part)
             if size > LONGEST_ANSWER:
-                raise UpstreamError(
-                    f"{self._pool.provider.name!r} sent an answer without end.", code="upstream.invalid_answer"
-                )
+                raise self._endless()
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _endless(self) -> UpstreamError:
+        return UpstreamError(
+            f"{self._pool.provider.name!r} sent an answer without end.", code="upstream.invalid_answer"
+        )
 
     def finish(self) -> None:
         """The answer is whole: keep the connection, now or when its last bytes (a chunked body's end) have come."""

@@ -60,26 +60,24 @@ class ProxiedAnswer:
         self.headers: Mapping[str, str] = answer.headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        size = 0
         try:
             while True:
                 async with asyncio.timeout(self._provider.timeouts.silence):
                     chunk = await self._answer.content.readany()
                 if not chunk:
                     return
+                size += len(chunk)
+                if size > LONGEST_ANSWER:
+                    raise UpstreamError(
+                        f"{self._provider.name!r} sent an answer without end.", code="upstream.invalid_answer"
+                    )
                 yield chunk
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _explain(self._provider.name, error) from None
 
     async def whole(self) -> bytes:
-        parts, size = [], 0
-        async for chunk in self.chunks():
-            size += len(chunk)
-            if size > LONGEST_ANSWER:
-                raise UpstreamError(
-                    f"{self._provider.name!r} sent an answer without end.", code="upstream.invalid_answer"
-                )
-            parts.append(chunk)
-        return b"".join(parts)
+        return b"".join([chunk async for chunk in self.chunks()])
 
     def finish(self) -> None:
         self._answer.release()

@@ -42,6 +42,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     needs: abilities a target must have ("tools", "images", "embeddings").
     max_output: the most output tokens asked for over all choices, or None if the caller set no limit.
     wants_usage: whether a streaming caller asked for the usage event; needs_state: why only a target that holds state can serve it;
+    unrecorded: what it refers to that a provider keeps and no receipt names (a conversation, a template, an item, a cache);
     refers: the id of a stored answer that it is about or goes on from; query: what stands behind the path, for a stored answer;
     is_background: the answer comes later than the reply;
     has_foreign: whether it brings back opaque blobs that came from a target of another dialect; framing: how its stream is framed.
@@ -58,6 +59,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     choices: int = 1
     wants_usage: bool = False
     needs_state: str = ""
+    unrecorded: str = ""
     refers: str = ""
     query: str = ""
     is_background: bool = False

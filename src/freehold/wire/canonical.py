@@ -7,6 +7,7 @@ What it does not know: any dialect's own spelling.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Literal
@@ -26,11 +27,13 @@ class Feature(StrEnum):
     IMAGE_DETAIL = "image_detail"
     DOCUMENT_URL = "document_url"
     DOCUMENT_DATA = "document_data"
+    DOCUMENT_NAME = "document_name"
     AUDIO_DATA = "audio_data"
     VIDEO = "video"
     FILE_ID = "file_id"
     TOOLS = "tools"
     TOOL_STRICT = "tool_strict"
+    TOOL_GRAMMAR = "tool_grammar"
     TOOL_CHOICE = "tool_choice"
     PARALLEL_TOOLS = "parallel_tool_calls"
     TOOL_RESULT_MEDIA = "tool_result_media"
@@ -375,10 +378,18 @@ class Used(msgspec.Struct, frozen=True):
     service_tier: str | None = None
 
 
+class Trouble(StrEnum):
+    """What a provider says went wrong with itself in the middle of an answer."""
+
+    RATE_LIMIT = "rate_limit"
+    OVERLOADED = "overloaded"
+    OTHER = "other"
+
+
 class Fail(msgspec.Struct, frozen=True):
     """The provider broke its own stream off with an error."""
 
-    kind: str = ""
+    trouble: Trouble = Trouble.OTHER
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -405,6 +416,14 @@ SPOKEN = (TextDelta, RefusalDelta, ThoughtDelta, ToolBegin, ToolDelta, Other)
 
 class InvalidAnswer(ValueError):
     """The provider's bytes are not an answer in its dialect."""
+
+
+class FailedAnswer(InvalidAnswer):
+    """The provider's bytes say, under a good status, that it could not answer."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.value)
+        self.trouble = trouble
 
 
 class _Growing:
@@ -527,7 +546,14 @@ def unfold_part(part: Part) -> list[Event]:
 # --- blobs ---------------------------------------------------------------------------------------------------
 
 _MARK = "fh1:"
-BLOB_MARK = b'"fh1:'  # what a body holds that brings such a blob back
+_RETURNED = re.compile(
+    rb'"(?:signature|data|encrypted_content|thoughtSignature|thought_signature)"\s{0,8}:\s{0,8}"fh1:'
+)
+
+
+def brings_blob(raw: bytes) -> bool:
+    """Whether a body brings back a blob that was written for a caller of another dialect, in one of the places where blobs stand."""
+    return b'"fh1:' in raw and _RETURNED.search(raw) is not None
 
 
 def wrap(blob: Blob) -> str:

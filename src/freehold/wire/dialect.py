@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
@@ -22,6 +22,9 @@ from freehold.wire.call import Address, Call, Endpoint
 from freehold.wire.canonical import Conversation, Feature
 
 Lost = set[str]
+Count = Annotated[
+    int, msgspec.Meta(ge=0, le=10**12)
+]  # of tokens: what a provider reports is money, and never less than nothing
 MISSHAPEN = (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError, msgspec.MsgspecError)
 
 
@@ -334,6 +337,20 @@ def only_text(parts: Sequence[c.Part], lost: Lost) -> list[c.Text]:
         if part.cache:
             lost.add(Feature.CACHE)
     return [part for part in parts if isinstance(part, c.Text)]
+
+
+def offered_choice(choice: c.ToolChoice | None, tools: Sequence[c.Tool], only: list[Feature]) -> c.ToolChoice | None:
+    """A choice of a tool that the target will have; one that only the caller's own dialect has is named in `only` instead."""
+    if choice is None or choice.mode != "tool" or any(tool.name == choice.name for tool in tools):
+        return choice
+    only.append(Feature.TOOL_CHOICE)
+    return None
+
+
+def described(shape: c.Shape) -> dict[str, Any]:
+    """The schema, with its description in it, for dialects that have no other place for that."""
+    schema = shape.schema or {}
+    return {"description": shape.description, **schema} if shape.description else schema
 
 
 def only_allowed(tools: list[c.Tool], names: Sequence[str]) -> list[c.Tool]:

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
+from freehold.wire.canonical import Trouble
 from freehold.wire.dialect import error_words
 
 
@@ -57,6 +58,18 @@ def read(status: int, raw: bytes) -> Failure:
         elif _KEY.search(text):
             kind = Kind.AUTH
     return Failure(kind, words, _delay(text) if status in (429, 503) else None)
+
+
+_RATE = re.compile(rb"rate_limit|RESOURCE_EXHAUSTED|throttl|\"code\" ?: ?429|too_many_requests", re.IGNORECASE)
+_FULL = re.compile(
+    rb"overloaded|UNAVAILABLE|server_is_overloaded|serviceUnavailable|\"code\" ?: ?(?:503|529)", re.IGNORECASE
+)
+
+
+def trouble(raw: bytes) -> Trouble:
+    """What an error in the middle of a stream, or under a good status, says went wrong."""
+    head = raw[:4096]
+    return Trouble.RATE_LIMIT if _RATE.search(head) else Trouble.OVERLOADED if _FULL.search(head) else Trouble.OTHER
 
 
 def _delay(text: str) -> float | None:

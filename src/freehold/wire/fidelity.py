@@ -57,6 +57,7 @@ def probes(dialect: str, family: str) -> dict[Feature, dict[str, Any]]:
         Feature.IMAGE_DETAIL: _user(c.Media("image", "image/png", _PIXEL, detail="low")),
         Feature.DOCUMENT_URL: _user(c.Media("document", "application/pdf", url="https://a.example/a.pdf")),
         Feature.DOCUMENT_DATA: _user(c.Media("document", "application/pdf", _PIXEL)),
+        Feature.DOCUMENT_NAME: _user(c.Media("document", "application/pdf", _PIXEL, name="a.pdf")),
         Feature.AUDIO_DATA: _user(c.Media("audio", "audio/wav", _PIXEL)),
         Feature.VIDEO: _user(c.Media("video", "video/mp4", url="https://a.example/a.mp4")),
         Feature.TOOLS: {"turns": [_ASK], "tools": [_TOOL, c.Tool("now")]},

@@ -13,10 +13,10 @@ _KINDS = frozenset(c.SPOKEN)
 class Progress:
     """Feed it every event of the answer.
 
-    id: the answer's own; spoken: how many events carried something of it; tokens: what the provider said last; is_failed: it broke off with an error.
+    id: the answer's own; spoken: how many events carried something of it; tokens: what the provider said last; trouble: it broke off with an error.
     """
 
-    __slots__ = ("_choices", "_needs_done", "_stopped", "id", "is_done", "is_failed", "spoken", "tokens")
+    __slots__ = ("_choices", "_needs_done", "_stopped", "id", "is_done", "spoken", "tokens", "trouble")
 
     def __init__(self, choices: int, *, needs_done: bool) -> None:
         self._choices, self._needs_done = choices, needs_done
@@ -24,7 +24,8 @@ class Progress:
         self.tokens: Tokens | None = None
         self.id = ""
         self.spoken = 0
-        self.is_done = self.is_failed = False
+        self.is_done = False
+        self.trouble: c.Trouble | None = None
 
     def take(self, events: Sequence[c.Event]) -> None:
         for event in events:
@@ -39,8 +40,8 @@ class Progress:
                 self.id = self.id or event.id
             elif kind is c.Done:
                 self.is_done = True
-            elif kind is c.Fail:
-                self.is_failed = True
+            elif isinstance(event, c.Fail):
+                self.trouble = event.trouble
 
     @property
     def is_complete(self) -> bool:

@@ -14,11 +14,11 @@ import msgspec
 from freehold.kernel.errors import FreeholdError
 from freehold.kernel.units import Tokens
 from freehold.wire import canonical as c
-from freehold.wire import sse, strict
+from freehold.wire import failures, sse, strict
 from freehold.wire.anthropic_messages.requests import NAME, read_block, read_citation
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import MISSHAPEN, InOrder, Lost, Model, arguments, is_list, words
+from freehold.wire.dialect import MISSHAPEN, Count, InOrder, Lost, Model, arguments, is_list, words
 
 _STOPS = {
     "end_turn": Stop.END,
@@ -39,10 +39,10 @@ _UNSIGNED = c.Blob("none", "")
 class Usage(msgspec.Struct):
     """Usage as Anthropic reports it: the classes are disjoint."""
 
-    input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    output_tokens: Count | None = None
     service_tier: str | None = None
 
     def tokens(self) -> Tokens:
@@ -96,7 +96,7 @@ def read_answer(raw: bytes, family: str) -> c.Answer:
 
 class _Read(msgspec.Struct):
     usage: Usage | None = None
-    input_tokens: int | None = None
+    input_tokens: Count | None = None
     content: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -147,7 +147,13 @@ def _head(about: str, model: str) -> dict[str, Any]:
 def _reason(candidate: c.Candidate) -> str:
     if any(isinstance(part, c.Refusal) for part in candidate.parts):
         return "refusal"
-    return _REASONS[candidate.stop or Stop.END]
+    calls = any(isinstance(part, c.ToolUse) for part in candidate.parts)
+    return _reason_of(candidate.stop, calls=calls)
+
+
+def _reason_of(stop: Stop | None, *, calls: bool) -> str:
+    """A turn that asks for a tool says so, also where its provider says only that it ended (a call that was forced)."""
+    return _REASONS[Stop.TOOL_USE if calls and stop in (None, Stop.END) else stop or Stop.END]
 
 
 def _write_block(part: c.Part, lost: Lost) -> dict[str, Any] | None:
@@ -243,6 +249,8 @@ class StreamReader:
             return ()
         try:
             found = _event(event.data)
+            if found.type == "error":
+                return (c.Fail(failures.trouble(event.data)),)
             delta = found.delta
             if delta is not None and delta.type == "text_delta":
                 return (c.TextDelta(delta.text),)
@@ -271,7 +279,7 @@ class StreamReader:
             return self._finish(found)
         if kind == "message_stop":
             return (c.Done(),)
-        return (c.Fail(),) if kind == "error" else ()
+        return ()
 
     def _start(self, raw: msgspec.Raw, at: int) -> Sequence[c.Event]:
         block = _block(raw)
@@ -319,12 +327,13 @@ class StreamReader:
 class StreamWriter:
     """Write a stream of message events for a caller: one block after the other."""
 
-    __slots__ = ("_at", "_is_refused", "_key", "_lost", "_order", "_sequence", "_stop", "_usage")
+    __slots__ = ("_at", "_calls", "_is_refused", "_key", "_lost", "_order", "_sequence", "_stop", "_usage")
 
     def __init__(self, _call: Call, lost: Lost) -> None:
         self._lost = lost
         self._order = InOrder()
         self._at = -1
+        self._calls = False
         self._key: Any = None  # what the open block is for
         self._stop: Stop | None = None
         self._sequence: str | None = None
@@ -343,7 +352,7 @@ class StreamWriter:
     def end(self) -> bytes:
         out: list[bytes] = []
         self._close(out)
-        reason = "refusal" if self._is_refused else _REASONS[self._stop or Stop.END]
+        reason = "refusal" if self._is_refused else _reason_of(self._stop, calls=self._calls)
         delta = {"stop_reason": reason, "stop_sequence": self._sequence}
         out.append(_framed("message_delta", {"delta": delta, "usage": write_usage(self._usage)}))
         out.append(_framed("message_stop", {}))
@@ -360,6 +369,7 @@ class StreamWriter:
             self._open("text", {"type": "text", "text": ""}, out)
             out.append(self._delta({"type": "text_delta", "text": event.text}))
         elif isinstance(event, c.ToolBegin):
+            self._calls = True
             block = {"type": "tool_use", "id": event.id, "name": event.name, "input": {}}
             self._open(("tool", event.block), block, out)
         elif isinstance(event, c.ToolDelta):

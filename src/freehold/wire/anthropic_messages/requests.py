@@ -13,15 +13,18 @@ from typing import Any
 from freehold.kernel.routes import Traits
 from freehold.wire import canonical as c
 from freehold.wire import strict
+from freehold.wire.anthropic_messages.known import KNOWN
 from freehold.wire.call import NOWHERE, Address, Call, Endpoint, bad, check_types, model_of, needs_of, positive
-from freehold.wire.canonical import BLOB_MARK, Conversation, Feature
+from freehold.wire.canonical import Conversation, Feature, brings_blob
 from freehold.wire.dialect import (
     Lost,
     arguments,
     choice_of,
+    described,
     effort_of,
     hoist,
     in_words,
+    offered_choice,
     optional,
     plain_text,
     refuse_content,
@@ -29,6 +32,7 @@ from freehold.wire.dialect import (
     thinking_budget,
     words,
 )
+from freehold.wire.known import is_read
 
 NAME = "anthropic-messages"
 TYPES: dict[str, tuple[type, ...]] = {
@@ -48,8 +52,6 @@ TYPES: dict[str, tuple[type, ...]] = {
     "service_tier": (str,),
     "output_config": (dict,),
 }
-# Known without a type of its own; `cache_control` is reported as what it is.
-_KNOWN = frozenset(TYPES) | {"output_format", "anthropic_version", "cache_control"}
 _FIELDS = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -89,7 +91,7 @@ def read_call(endpoint: Endpoint, raw: bytes, _address: Address = NOWHERE) -> Ca
         needs=needs_of(images=b'"image"' in raw and _has_image(messages), tools=bool(body.get("tools"))),
         max_output=limit,
         wants_usage=True,
-        has_foreign=BLOB_MARK in raw,
+        has_foreign=brings_blob(raw),
     )
 
 
@@ -115,13 +117,15 @@ def read_request(body: dict[str, Any]) -> Conversation:
         turns.append(c.Turn(role, tuple(_read_content(message["content"]))))
     form = config.get("format") or body.get("output_format")
     parallel = choice.get("disable_parallel_tool_use")
+    only = [Feature.CACHE] if body.get("cache_control") else []
+    tool_choice = offered_choice(_read_choice(choice) if choice else None, offered, only)
     return Conversation(
         dialect=NAME,
         turns=turns,
         is_stream=body.get("stream") is True,
         tools=offered,
         hosted=hosted,
-        tool_choice=_read_choice(choice) if choice else None,
+        tool_choice=tool_choice,
         allows_parallel=None if parallel is None else not parallel,
         shape=c.Shape(form.get("schema") or {}, strict=True) if form else None,
         max_output=body.get("max_tokens"),
@@ -132,8 +136,8 @@ def read_request(body: dict[str, Any]) -> Conversation:
         reasoning=_read_reasoning(body.get("thinking"), config.get("effort")),
         user=optional((body.get("metadata") or {}).get("user_id")),
         service_tier=body.get("service_tier"),
-        only=(Feature.CACHE,) if body.get("cache_control") else (),
-        has_unknown=not _KNOWN.issuperset(body),
+        only=tuple(only),
+        has_unknown=not is_read(body, KNOWN),
     )
 
 
@@ -262,7 +266,7 @@ def _write_shape(shape: c.Shape, body: dict[str, Any], system: list[dict[str, An
         lost.add(Feature.JSON)
         system.append({"type": "text", "text": in_words(shape)})
     else:
-        body["output_config"] = {"format": {"type": "json_schema", "schema": _closed(shape.schema)}}
+        body["output_config"] = {"format": {"type": "json_schema", "schema": _closed(described(shape))}}
 
 
 def _closed(schema: Any) -> Any:

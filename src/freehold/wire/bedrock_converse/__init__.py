@@ -15,14 +15,16 @@ import msgspec
 from freehold.kernel.routes import Traits
 from freehold.kernel.units import Tokens
 from freehold.wire import canonical as c
-from freehold.wire import eventstream, sse, strict
+from freehold.wire import eventstream, failures, sse, strict
 from freehold.wire.canonical import Conversation, Feature, Stop
 from freehold.wire.dialect import (
     MISSHAPEN,
+    Count,
     Dialect,
     Lost,
     arguments,
     budget_of,
+    described,
     effort_of,
     hoist,
     in_words,
@@ -77,7 +79,7 @@ def write_request(talk: Conversation, model: str, traits: Traits, lost: Lost) ->
         lost.add(Feature.JSON)
         said.append({"text": in_words(talk.shape)})
     elif talk.shape is not None:
-        schema = {"schema": strict.encode(talk.shape.schema).decode(), "name": talk.shape.name}
+        schema = {"schema": strict.encode(described(talk.shape)).decode(), "name": talk.shape.name}
         body["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}
     if said:
         body["system"] = said
@@ -237,10 +239,10 @@ def _write_media(media: c.Media, lost: Lost) -> dict[str, Any]:
 class Usage(msgspec.Struct, rename="camel"):
     """Usage as Converse reports it: the classes are disjoint. Some models give the cache's counts under two names; they are the same."""
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_write_input_tokens: int | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_write_input_tokens: Count | None = None
 
     def tokens(self) -> Tokens:
         return Tokens(
@@ -327,7 +329,7 @@ class StreamReader:
 
     def take(self, event: sse.Event) -> Sequence[c.Event]:
         if event.name == "exception":
-            return (c.Fail(),)
+            return (c.Fail(failures.trouble(event.data)),)
         try:
             return self._read(event.name, _any(event.data))
         except MISSHAPEN:

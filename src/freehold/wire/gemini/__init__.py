@@ -2,7 +2,7 @@
 
 from freehold.wire.dialect import Dialect, Spoken
 from freehold.wire.gemini import answers
-from freehold.wire.gemini.requests import NAME, TYPES, read_call, read_request, write_request
+from freehold.wire.gemini.requests import NAME, TYPES, pass_on, read_call, read_request, write_request
 
 DIALECT = Dialect(
     name=NAME,
@@ -19,5 +19,6 @@ DIALECT = Dialect(
         write_models=answers.write_models,
         write_model=answers.write_model,
         fields=TYPES,
+        pass_on=pass_on,
     ),
 )

@@ -14,10 +14,10 @@ import msgspec
 from freehold.kernel.errors import FreeholdError
 from freehold.kernel.units import Tokens
 from freehold.wire import canonical as c
-from freehold.wire import sse, strict
+from freehold.wire import failures, sse, strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import MISSHAPEN, InOrder, Lost, Model, arguments, is_list
+from freehold.wire.dialect import MISSHAPEN, Count, InOrder, Lost, Model, arguments, is_list
 from freehold.wire.gemini.requests import NAME, read_part, signed
 
 _REASONS = {
@@ -31,17 +31,17 @@ _STOPS = {"STOP": Stop.END, "MAX_TOKENS": Stop.LENGTH, "MALFORMED_FUNCTION_CALL"
 
 class _Modality(msgspec.Struct, rename="camel"):
     modality: str = ""
-    token_count: int = 0
+    token_count: Count = 0
 
 
 class Usage(msgspec.Struct, rename="camel"):
     """Usage as Google reports it: what was cached is a part of the prompt, what was thought is not a part of the answer."""
 
-    prompt_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
+    prompt_token_count: Count | None = None
+    cached_content_token_count: Count | None = None
+    candidates_token_count: Count | None = None
+    thoughts_token_count: Count | None = None
+    tool_use_prompt_token_count: Count | None = None
     prompt_tokens_details: list[_Modality] | None = None
     candidates_tokens_details: list[_Modality] | None = None
 
@@ -205,7 +205,7 @@ class _Read(msgspec.Struct, rename="camel"):
     usage_metadata: Usage | None = None
     candidates: msgspec.Raw = msgspec.Raw(b"null")
     prompt_feedback: _Feedback | None = None
-    total_tokens: int | None = None
+    total_tokens: Count | None = None
 
 
 _tokens = msgspec.json.Decoder(_Read).decode
@@ -247,7 +247,7 @@ def _write_candidate(at: int, candidate: c.Candidate, lost: Lost) -> dict[str, A
         if signature is not None and "thoughtSignature" not in written:
             written["thoughtSignature"], signature = signature, None
         if isinstance(part, c.Text):
-            cited += [_write_citation(one) for one in part.citations]
+            cited += [_write_citation(one, lost) for one in part.citations]
         parts.append(written)
     if signature is not None:
         parts.append({"text": "", "thoughtSignature": signature})
@@ -274,7 +274,9 @@ def _write_part(part: c.Part, lost: Lost) -> dict[str, Any] | None:
     return None
 
 
-def _write_citation(citation: c.Citation) -> dict[str, Any]:
+def _write_citation(citation: c.Citation, lost: Lost) -> dict[str, Any]:
+    if citation.quote:
+        lost.add(Feature.CITATIONS)  # there is no place for the words that are cited
     fields = {"startIndex": citation.start, "endIndex": citation.end, "uri": citation.url, "title": citation.title}
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -308,13 +310,12 @@ class StreamReader:
         if not event.data:
             return ()
         try:
-            return self._read(_whole(event.data))
+            body = _whole(event.data)
+            return self._read(body) if body.error is None else (c.Fail(failures.trouble(event.data)),)
         except MISSHAPEN:
             raise c.InvalidAnswer("an event of the stream is not a response") from None
 
     def _read(self, body: _Whole) -> Sequence[c.Event]:
-        if body.error is not None:
-            return (c.Fail(),)
         events: list[c.Event] = []
         if not self._began:
             self._began, self._about = True, body.response_id
@@ -418,7 +419,10 @@ class StreamWriter:
         elif isinstance(event, c.Used):
             self._usage = event.tokens
         elif isinstance(event, c.Cited):
-            cited = {"citationMetadata": {"citationSources": [_write_citation(event.citation)]}, "index": event.choice}
+            cited = {
+                "citationMetadata": {"citationSources": [_write_citation(event.citation, self._lost)]},
+                "index": event.choice,
+            }
             out.append(self._framed({"candidates": [cited], **self._head}))
         elif isinstance(event, c.Logged):
             logged = {"logprobsResult": _write_logprobs(event.logprobs), "index": event.choice}

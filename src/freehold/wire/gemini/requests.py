@@ -15,12 +15,14 @@ from freehold.kernel.routes import Traits
 from freehold.wire import canonical as c
 from freehold.wire import strict
 from freehold.wire.call import NOWHERE, Address, Call, Endpoint, bad, check_types, needs_of
-from freehold.wire.canonical import BLOB_MARK, Conversation, Feature
+from freehold.wire.canonical import Conversation, Feature, brings_blob
 from freehold.wire.dialect import (
     Lost,
     arguments,
     choice_of,
+    described,
     hoist,
+    offered_choice,
     only_allowed,
     only_text,
     optional,
@@ -29,6 +31,8 @@ from freehold.wire.dialect import (
     settings,
     words,
 )
+from freehold.wire.gemini.known import KNOWN
+from freehold.wire.known import is_read
 
 NAME = "gemini"
 TYPES: dict[str, tuple[type, ...]] = {
@@ -41,41 +45,6 @@ TYPES: dict[str, tuple[type, ...]] = {
     "toolConfig": (dict,),
     "safetySettings": (list,),
 }
-_KNOWN = frozenset(
-    [
-        "contents",
-        "systemInstruction",
-        "generationConfig",
-        "tools",
-        "toolConfig",
-        "safetySettings",
-        "cachedContent",
-        "labels",
-        "model",
-        "serviceTier",
-        "store",
-    ]
-)
-_KNOWN_SETTINGS = frozenset(
-    [
-        "temperature",
-        "topP",
-        "topK",
-        "candidateCount",
-        "maxOutputTokens",
-        "stopSequences",
-        "seed",
-        "presencePenalty",
-        "frequencyPenalty",
-        "responseLogprobs",
-        "logprobs",
-        "responseMimeType",
-        "responseSchema",
-        "responseJsonSchema",
-        "thinkingConfig",
-        "responseModalities",
-    ]
-)
 _FIELDS = {
     "temperature": "temperature",
     "top_p": "topP",
@@ -135,9 +104,17 @@ def read_call(endpoint: Endpoint, raw: bytes, address: Address = NOWHERE) -> Cal
         choices=choices,
         wants_usage=True,
         needs_state=state,
-        has_foreign=BLOB_MARK in raw,
+        unrecorded=state,
+        has_foreign=brings_blob(raw),
         framing=address.framing,
     )
+
+
+def pass_on(_call: Call, body: dict[str, Any], _traits: Traits) -> None:
+    """The model that is counted for stands in the path; one that the body names too would be another's word."""
+    for name in ("generateContentRequest", "generate_content_request"):
+        if isinstance(body.get(name), dict):
+            body[name] = {field: value for field, value in body[name].items() if field != "model"}
 
 
 def _has_image(raw: bytes) -> bool:
@@ -156,17 +133,15 @@ def read_request(body: dict[str, Any]) -> Conversation:
     only = [Feature.SAFETY] if get(body, "safetySettings") else []
     if set(get(wished, "responseModalities") or ()) - {"TEXT", "MODALITY_UNSPECIFIED"}:
         only.append(Feature.IMAGE_OUT)
-    known = (
-        _KNOWN.issuperset(map(_camel, body))
-        and _KNOWN_SETTINGS.issuperset(map(_camel, wished))
-        and get(wished, "responseMimeType") in (None, "text/plain", "application/json")
-    )
+    formats = (None, "text/plain", "application/json")
+    known = is_read(body, KNOWN, _camel) and get(wished, "responseMimeType") in formats
+    choice = offered_choice(_read_choice(get(body, "toolConfig"), only), offered, only)
     return Conversation(
         dialect=NAME,
         turns=turns,
         tools=only_allowed(offered, _allowed(get(body, "toolConfig"))),
         hosted=hosted,
-        tool_choice=_read_choice(get(body, "toolConfig")),
+        tool_choice=choice,
         shape=_read_shape(wished),
         max_output=get(wished, "maxOutputTokens"),
         temperature=wished.get("temperature"),
@@ -206,11 +181,14 @@ def _read_shape(wished: dict[str, Any]) -> c.Shape | None:
 
 def _allowed(config: Any) -> list[str]:
     calling = get(config, "functionCallingConfig") if config else None
-    names = [words(name) for name in get(calling, "allowedFunctionNames") or ()] if calling else []
-    return names if len(names) > 1 else []  # a single one is a choice of this tool
+    if not calling:
+        return []
+    names = [words(name) for name in get(calling, "allowedFunctionNames") or ()]
+    is_choice = len(names) == 1 and str(calling.get("mode")).lower() == "any"  # no filter: this one must be called
+    return [] if is_choice else names
 
 
-def _read_choice(config: Any) -> c.ToolChoice | None:
+def _read_choice(config: Any, only: list[Feature]) -> c.ToolChoice | None:
     calling = get(config, "functionCallingConfig") if config else None
     if not calling:
         return None
@@ -218,6 +196,8 @@ def _read_choice(config: Any) -> c.ToolChoice | None:
     names: list[Any] = get(calling, "allowedFunctionNames") or []
     if mode == "any" and len(names) == 1:
         return c.ToolChoice("tool", words(names[0]))
+    if mode not in ("any", "none", "auto", "mode_unspecified"):
+        only.append(Feature.TOOL_CHOICE)  # that what is called fits its schema: nobody else promises it
     return choice_of(mode if mode in ("any", "none") else "auto")
 
 
@@ -231,8 +211,9 @@ def _read_tools(tools: Any) -> tuple[list[c.Tool], list[c.Opaque]]:
             if schema is None and one.get("parameters") is not None:
                 schema = _json_schema(one["parameters"])
             offered.append(c.Tool(words(one["name"]), words(one.get("description") or ""), schema))
-        if declared is None:
-            hosted.append(c.Opaque(NAME, tool, Feature.HOSTED_TOOLS))
+        rest = {name: one for name, one in tool.items() if _camel(name) != "functionDeclarations"}
+        if rest or declared is None:
+            hosted.append(c.Opaque(NAME, rest, Feature.HOSTED_TOOLS))
     return offered, hosted
 
 
@@ -337,12 +318,14 @@ def read_part(part: dict[str, Any], family: str = NAME) -> list[c.Part]:
         return found[:-1] if not text and len(found) > 1 else found
     if (inline := get(part, "inlineData")) is not None:
         mime = words(get(inline, "mimeType"))
-        return signed(c.Media(_kind(mime), mime, words(inline["data"])), part, family)
+        named = optional(get(inline, "displayName"))
+        return signed(c.Media(_kind(mime), mime, words(inline["data"]), name=named), part, family)
     if (file := get(part, "fileData")) is not None:
         uri, mime = words(get(file, "fileUri")), optional(get(file, "mimeType")) or ""
+        named = optional(get(file, "displayName"))
         if _FILES.match(uri):
-            return [c.Media(_kind(mime), mime, file_id=uri, dialect=NAME)]
-        return [c.Media(_kind(mime), mime, url=uri)]
+            return [c.Media(_kind(mime), mime, file_id=uri, dialect=NAME, name=named)]
+        return [c.Media(_kind(mime), mime, url=uri, name=named)]
     hosted = any(
         get(part, name) is not None for name in ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
     )
@@ -374,7 +357,7 @@ def write_request(talk: Conversation, model: str, traits: Traits, lost: Lost) ->
     if talk.shape is not None:
         wished["responseMimeType"] = "application/json"
         if talk.shape.schema is not None:
-            wished["responseJsonSchema"] = talk.shape.schema
+            wished["responseJsonSchema"] = described(talk.shape)
     if talk.reasoning is not None:
         wished["thinkingConfig"] = _write_reasoning(talk.reasoning, model)
     _write_tools(talk, body, lost)
@@ -514,6 +497,8 @@ class _Writer:
             self._lost.add(Feature.IMAGE_DETAIL)
         if media.cites:
             self._lost.add(Feature.CITATIONS)
+        if media.name:
+            self._lost.add(Feature.DOCUMENT_NAME)
         if media.text is not None:
             return {"text": media.text}
         if (uri := media.url or media.file_id) is not None:

@@ -17,26 +17,26 @@ from freehold.wire import canonical as c
 from freehold.wire import strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import Lost, Model, data_url, is_list, split_data_url, unwrap_text, words
+from freehold.wire.dialect import Count, Lost, Model, data_url, is_list, split_data_url, unwrap_text, words
 from freehold.wire.openai_chat.requests import NAME, custom_names, read_called, read_thoughts, write_details
 
 
 class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    audio_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    audio_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
 
 
 class Usage(msgspec.Struct):
     """Usage as OpenAI reports it: the details are parts of the totals."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    total_tokens: Count | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
-    prompt_cache_hit_tokens: int | None = None  # DeepSeek's word for cached tokens
+    prompt_cache_hit_tokens: Count | None = None  # DeepSeek's word for cached tokens
 
     def tokens(self) -> Tokens:
         """Split the totals into disjoint classes; a part larger than its total is cut to it."""
@@ -118,6 +118,8 @@ def read_answer(raw: bytes, family: str) -> c.Answer:
     body = _whole(raw)
     if body.error is not None:
         raise c.InvalidAnswer("an error with a good status")
+    if not body.choices:
+        raise c.InvalidAnswer("an answer without a choice")
     choices = sorted(body.choices, key=lambda choice: choice.get("index") or 0)
     return c.Answer(
         id=body.id or "",
@@ -150,8 +152,16 @@ def _read_choice(choice: dict[str, Any], family: str, links: list[str] | None) -
         parts.append(read_called(one, one.get("id") or f"call_{(one.get('function') or {}).get('name')}"))
     reason = choice.get("finish_reason")
     logged = read_logprobs(choice.get("logprobs"))
+    stop, sequence = stop_of(reason, choice.get("stop_reason"))
+    return c.Candidate(parts=parts, stop=stop, sequence=sequence, logprobs=logged)
+
+
+def stop_of(reason: str | None, matched: Any) -> tuple[Stop | None, str | None]:
+    """Why a choice ended; matched: the stop sequence, where the server (vLLM) says it beside the reason."""
     stop = STOPS.get(reason, Stop.END) if reason else None
-    return c.Candidate(parts=parts, stop=stop, logprobs=logged)
+    if stop is Stop.END and isinstance(matched, str):
+        return Stop.SEQUENCE, matched
+    return stop, None
 
 
 def _mine(thoughts: list[c.Part], message: dict[str, Any], family: str) -> list[c.Part]:

@@ -22,7 +22,7 @@ from freehold.wire.call import (
     needs_of,
     positive,
 )
-from freehold.wire.canonical import BLOB_MARK
+from freehold.wire.canonical import brings_blob
 
 _INT, _NUMBER, _LIST, _OBJECT = (int,), (int, float), (list,), (dict,)
 TYPES: dict[str, tuple[type, ...]] = {
@@ -93,7 +93,7 @@ def read_call(endpoint: Endpoint, raw: bytes, _address: Address = NOWHERE) -> Ca
         choices=choices,
         max_output=limit * choices if limit else None,
         wants_usage=stream and options.get("include_usage") is True,
-        has_foreign=BLOB_MARK in raw,
+        has_foreign=endpoint is Endpoint.CHAT and brings_blob(raw),
     )
 
 

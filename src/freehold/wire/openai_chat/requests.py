@@ -17,55 +17,16 @@ from freehold.wire.dialect import (
     free_text_tool,
     heard,
     located,
+    offered_choice,
     only_allowed,
     optional,
     words,
     wrap_text,
 )
+from freehold.wire.known import is_read
+from freehold.wire.openai_chat.known import KNOWN
 
 NAME = "openai-chat"
-_KNOWN = frozenset(
-    [
-        "model",
-        "messages",
-        "stream",
-        "stream_options",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "response_format",
-        "max_tokens",
-        "max_completion_tokens",
-        "temperature",
-        "top_p",
-        "top_k",
-        "stop",
-        "seed",
-        "presence_penalty",
-        "frequency_penalty",
-        "logit_bias",
-        "logprobs",
-        "top_logprobs",
-        "n",
-        "reasoning_effort",
-        "reasoning",
-        "user",
-        "safety_identifier",
-        "metadata",
-        "service_tier",
-        "store",
-        "prompt_cache_key",
-        "verbosity",
-        "functions",
-        "function_call",
-        "modalities",
-        "audio",
-        "prediction",
-        "web_search_options",
-        "random_seed",
-        "thinking",
-    ]
-)
 
 
 def read_request(body: dict[str, Any]) -> Conversation:
@@ -74,20 +35,25 @@ def read_request(body: dict[str, Any]) -> Conversation:
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     stop = body.get("stop")
     logprobs = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
-    only = []
+    only: list[Feature] = []
     if body.get("audio") or "audio" in (body.get("modalities") or ()):
         only.append(Feature.AUDIO_OUT)
     if body.get("web_search_options") is not None:
         only.append(Feature.HOSTED_TOOLS)
     if body.get("prediction") is not None:
         only.append(Feature.UNKNOWN)
+    if any(message.get("annotations") for message in body["messages"]):
+        only.append(Feature.CITATIONS)
+    if any(((tool.get("custom") or {}).get("format") or {}).get("grammar") for tool in body.get("tools") or ()):
+        only.append(Feature.TOOL_GRAMMAR)
+    choice = offered_choice(_read_choice(body.get("tool_choice", body.get("function_call"))), offered, only)
     return Conversation(
         dialect=NAME,
         turns=_read_messages(body["messages"]),
         is_stream=body.get("stream") is True,
         tools=only_allowed(offered, _allowed(body.get("tool_choice"))),
         hosted=hosted,
-        tool_choice=_read_choice(body.get("tool_choice", body.get("function_call"))),
+        tool_choice=choice,
         allows_parallel=body.get("parallel_tool_calls"),
         shape=_read_shape(body.get("response_format")),
         max_output=limit,
@@ -109,7 +75,7 @@ def read_request(body: dict[str, Any]) -> Conversation:
         cache_key=body.get("prompt_cache_key"),
         verbosity=body.get("verbosity"),
         only=tuple(only),
-        has_unknown=not _KNOWN.issuperset(body),
+        has_unknown=not is_read(body, KNOWN),
     )
 
 

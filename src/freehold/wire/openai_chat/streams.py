@@ -10,18 +10,18 @@ import msgspec
 from freehold.kernel.errors import FreeholdError
 from freehold.kernel.units import Tokens
 from freehold.wire import canonical as c
-from freehold.wire import sse, strict
+from freehold.wire import failures, sse, strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
 from freehold.wire.dialect import MISSHAPEN, Lost, split_data_url, unwrap_text
 from freehold.wire.openai_chat.answers import (
     REASONS,
-    STOPS,
     Usage,
     held_detail,
     read_citations,
     read_logprobs,
     read_said,
+    stop_of,
     write_citation,
     write_error,
     write_image,
@@ -63,6 +63,7 @@ class _Choice(msgspec.Struct):
     delta: _Delta | None = None
     text: str | None = None  # legacy completions
     finish_reason: str | None = None
+    stop_reason: Any = None
     logprobs: dict[str, Any] | None = None
 
 
@@ -101,13 +102,12 @@ class StreamReader:
         if not data:
             return ()
         try:
-            return self._read(_chunk(data))
+            chunk = _chunk(data)
+            return self._read(chunk) if chunk.error is None else (c.Fail(failures.trouble(data)),)
         except MISSHAPEN:
             raise c.InvalidAnswer("an event of the stream is not a chunk of a chat completion") from None
 
     def _read(self, chunk: _Chunk) -> Sequence[c.Event]:
-        if chunk.error is not None:
-            return (c.Fail(),)
         events: list[c.Event] = []
         if not self._began:
             self._began = True
@@ -126,7 +126,8 @@ class StreamReader:
             if choice.logprobs and (logged := read_logprobs(choice.logprobs)):
                 events.append(c.Logged(tuple(logged), choice.index))
             if choice.finish_reason:
-                events.append(c.End(STOPS.get(choice.finish_reason, Stop.END), None, choice.index))
+                stop, sequence = stop_of(choice.finish_reason, choice.stop_reason)
+                events.append(c.End(stop or Stop.END, sequence, choice.index))
         usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None)
         if usage is not None:
             events.append(c.Used(usage.tokens(), chunk.service_tier))

@@ -323,9 +323,11 @@ def _write_media(media: c.Media, traits: Traits, lost: Lost) -> dict[str, Any]:
         refuse_content(Feature.VIDEO, traits)
         return {"type": "video_url", "video_url": {"url": media.url or data_url(media.mime, media.data or "")}}
     if media.text is not None:
+        if media.name:
+            lost.add(Feature.DOCUMENT_NAME)
         return {"type": "text", "text": media.text}
     refuse_content(Feature.DOCUMENT_URL if media.url else Feature.DOCUMENT_DATA, traits)
     where = media.url or data_url(media.mime or "application/pdf", media.data or "")
     if traits.documents == "document_url":
-        return {"type": "document_url", "document_url": where}
+        return {"type": "document_url", "document_url": where, **({"document_name": media.name} if media.name else {})}
     return {"type": "file", "file": {"filename": media.name or "document.pdf", "file_data": where}}

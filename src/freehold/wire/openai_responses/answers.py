@@ -9,28 +9,28 @@ import msgspec
 from freehold.kernel.errors import FreeholdError
 from freehold.kernel.units import Tokens
 from freehold.wire import canonical as c
-from freehold.wire import strict
+from freehold.wire import failures, strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
-from freehold.wire.dialect import Lost, Stored, is_list, unwrap_text
+from freehold.wire.dialect import Count, Lost, Stored, is_list, unwrap_text
 from freehold.wire.openai_chat.answers import read_prob, write_prob
 from freehold.wire.openai_responses.requests import NAME, custom_names, read_output, read_part
 
 
 class _InputDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
 
 
 class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count | None = None
 
 
 class Usage(msgspec.Struct):
     """Usage as the Responses API reports it: the details are parts of the totals."""
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
     input_tokens_details: _InputDetails | None = None
     output_tokens_details: _OutputDetails | None = None
 
@@ -87,7 +87,7 @@ def read_answer(raw: bytes, family: str) -> c.Answer:
     """Read a whole response."""
     body = _whole(raw)
     if body.error is not None or body.status == "failed":
-        raise c.InvalidAnswer("a response that failed")
+        raise c.FailedAnswer(failures.trouble(raw))
     parts: list[c.Part] = []
     logged: list[c.TokenProb] | None = None
     for item in body.output:
@@ -131,7 +131,9 @@ _tokens = msgspec.json.Decoder(_Read).decode
 def tokens_of(raw: bytes) -> Tokens | None:
     """What a whole response says it used."""
     body = _tokens(raw)
-    if body.error is not None or body.status == "failed" or not is_list(body.output):
+    if body.status == "failed":
+        raise c.FailedAnswer(failures.trouble(raw))
+    if body.error is not None or not is_list(body.output):
         raise c.InvalidAnswer("no response")
     return body.usage.tokens() if body.usage is not None else None
 

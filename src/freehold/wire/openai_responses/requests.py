@@ -12,7 +12,7 @@ from freehold.kernel.routes import Traits
 from freehold.wire import canonical as c
 from freehold.wire import strict
 from freehold.wire.call import NOWHERE, STORED, Address, Call, Endpoint, bad, check_types, model_of, needs_of, positive
-from freehold.wire.canonical import BLOB_MARK, Conversation, Feature
+from freehold.wire.canonical import Conversation, Feature, brings_blob
 from freehold.wire.dialect import (
     Lost,
     choice_of,
@@ -21,6 +21,7 @@ from freehold.wire.dialect import (
     free_text_tool,
     heard,
     located,
+    offered_choice,
     only_allowed,
     only_text,
     optional,
@@ -30,6 +31,8 @@ from freehold.wire.dialect import (
     words,
     wrap_text,
 )
+from freehold.wire.known import is_read
+from freehold.wire.openai_responses.known import KNOWN
 
 NAME = "openai-responses"
 TYPES: dict[str, tuple[type, ...]] = {
@@ -52,20 +55,6 @@ TYPES: dict[str, tuple[type, ...]] = {
     "include": (list,),
     "user": (str,),
 }
-_KNOWN = frozenset(TYPES) | frozenset(
-    [
-        "conversation",
-        "stream_options",
-        "service_tier",
-        "safety_identifier",
-        "prompt_cache_key",
-        "top_logprobs",
-        "truncation",
-        "prompt",
-        "top_k",
-        "seed",
-    ]
-)
 # What other dialects' answers may hold too.
 _INCLUDED = frozenset({"reasoning.encrypted_content", "message.output_text.logprobs"})
 _FIELDS = {
@@ -102,13 +91,15 @@ def read_call(endpoint: Endpoint, raw: bytes, address: Address = NOWHERE) -> Cal
     check_types(body, TYPES)
     items = body.get("input")
     state = next((field for field in _STATE if body.get(field) is not None), "")
+    unrecorded = next((field for field in _STATE[1:] if body.get(field) is not None), "")
     state = "background" if body.get("background") else state
     if items is None and not state:
         raise bad("'input' must be a string or a list.", "request.missing", "input")
     for at, item in enumerate(items if isinstance(items, list) else ()):
         if type(item) is not dict:
             raise bad(f"'input[{at}]' must be an object.", "request.type", f"input[{at}]")
-        state = state or ("item_reference" if item.get("type") == "item_reference" else "")
+        if item.get("type") == "item_reference":
+            state, unrecorded = state or "item_reference", unrecorded or "item_reference"
     return Call(
         endpoint=endpoint,
         dialect=NAME,
@@ -120,9 +111,10 @@ def read_call(endpoint: Endpoint, raw: bytes, address: Address = NOWHERE) -> Cal
         max_output=positive(body, "max_output_tokens"),
         wants_usage=True,
         needs_state=state,
+        unrecorded=unrecorded,
         refers=body.get("previous_response_id") or "",
         is_background=body.get("background") is True,
-        has_foreign=BLOB_MARK in raw,
+        has_foreign=brings_blob(raw),
     )
 
 
@@ -135,6 +127,10 @@ def read_request(body: dict[str, Any]) -> Conversation:
     )
     if logprobs is None and "message.output_text.logprobs" in include:
         logprobs = 0
+    only: list[Feature] = []
+    if any((tool.get("format") or {}).get("definition") for tool in body.get("tools") or ()):
+        only.append(Feature.TOOL_GRAMMAR)
+    tool_choice = offered_choice(_read_choice(body.get("tool_choice"), only), offered, only)
     turns = [c.Turn("developer", (c.Text(words(body["instructions"])),))] if body.get("instructions") else []
     return Conversation(
         dialect=NAME,
@@ -142,7 +138,7 @@ def read_request(body: dict[str, Any]) -> Conversation:
         is_stream=body.get("stream") is True,
         tools=only_allowed(offered, _allowed(body.get("tool_choice"))),
         hosted=hosted,
-        tool_choice=_read_choice(body.get("tool_choice")),
+        tool_choice=tool_choice,
         allows_parallel=body.get("parallel_tool_calls"),
         shape=_read_shape(text.get("format")),
         max_output=body.get("max_output_tokens"),
@@ -158,7 +154,8 @@ def read_request(body: dict[str, Any]) -> Conversation:
         store=body.get("store"),
         cache_key=body.get("prompt_cache_key"),
         verbosity=text.get("verbosity"),
-        has_unknown=not _KNOWN.issuperset(body)
+        only=tuple(only),
+        has_unknown=not is_read(body, KNOWN)
         or body.get("truncation") not in (None, "disabled")
         or not _INCLUDED.issuperset(include),
     )
@@ -305,14 +302,17 @@ def _allowed(choice: Any) -> list[str]:
     return [words(one["name"]) for one in choice["tools"] if "name" in one]
 
 
-def _read_choice(choice: Any) -> c.ToolChoice | None:
+def _read_choice(choice: Any, only: list[Feature]) -> c.ToolChoice | None:
     if choice is None:
         return None
     if isinstance(choice, str):
         return choice_of(choice)
     if choice["type"] in ("function", "custom"):
         return c.ToolChoice("tool", words(choice["name"]))
-    return choice_of(choice.get("mode") or "required")
+    if choice["type"] == "allowed_tools":
+        return choice_of(choice.get("mode") or "auto")
+    only.append(Feature.TOOL_CHOICE)  # a hosted tool
+    return None
 
 
 def _read_shape(form: Any) -> c.Shape | None:
@@ -486,11 +486,15 @@ def _write_media(media: c.Media, traits: Traits, lost: Lost) -> dict[str, Any]:
         image = {"type": "input_image", "image_url": media.url or data_url(media.mime, media.data or "")}
         return {**image, "detail": media.detail} if media.detail else image
     if media.text is not None:
+        if media.name:
+            lost.add(Feature.DOCUMENT_NAME)
         return {"type": "input_text", "text": media.text}
     if media.kind != "document":
         raise c.Unable(Feature.AUDIO_DATA if media.kind == "audio" else Feature.VIDEO)
     refuse_content(Feature.DOCUMENT_URL if media.url else Feature.DOCUMENT_DATA, traits)
     if media.url is not None:
+        if media.name:
+            lost.add(Feature.DOCUMENT_NAME)
         return {"type": "input_file", "file_url": media.url}
     data = data_url(media.mime or "application/pdf", media.data or "")
     return {"type": "input_file", "filename": media.name or "document.pdf", "file_data": data}

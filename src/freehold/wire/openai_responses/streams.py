@@ -14,7 +14,7 @@ import msgspec
 from freehold.kernel.errors import FreeholdError
 from freehold.kernel.units import Tokens
 from freehold.wire import canonical as c
-from freehold.wire import sse, strict
+from freehold.wire import failures, sse, strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
 from freehold.wire.dialect import MISSHAPEN, InOrder, Lost, unwrap_text, words
@@ -35,7 +35,14 @@ class _Event(msgspec.Struct):
 
 
 _event = msgspec.json.Decoder(_Event).decode
+
+
+class _Failed(msgspec.Struct):
+    usage: answers.Usage | None = None
+
+
 _response = msgspec.json.Decoder(answers.Whole).decode
+_failed = msgspec.json.Decoder(_Failed | None).decode
 
 
 class _Opened(msgspec.Struct):
@@ -63,11 +70,11 @@ class StreamReader:
             return ()
         try:
             found = _event(event.data)
-            return self._read(found)
+            return self._read(found, event)
         except MISSHAPEN:
             raise c.InvalidAnswer("an event of the stream is not an event of a response") from None
 
-    def _read(self, found: _Event) -> Sequence[c.Event]:
+    def _read(self, found: _Event, event: sse.Event) -> Sequence[c.Event]:
         kind, at = found.type, found.output_index
         if kind == "response.output_text.delta":
             self._seen.add(at)
@@ -93,7 +100,10 @@ class StreamReader:
         if kind in ("response.completed", "response.incomplete"):
             return self._completed(_response(found.response))
         if kind in ("response.failed", "error"):
-            return (c.Fail(),)
+            told = _failed(found.response)
+            usage = told.usage if told is not None else None
+            used = (c.Used(usage.tokens()),) if usage is not None else ()
+            return (*used, c.Fail(failures.trouble(event.data)))
         return ()
 
     def _thought(self, found: _Event, *, is_summary: bool) -> Sequence[c.Event]:
