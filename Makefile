@@ -5,7 +5,7 @@ RUN    := .venv/.run-installed
 LITELLM ?= 1.106.2
 DEV    := .venv/.dev-installed
 
-.PHONY: help up test lint bench bench-wire bench-peers prices hearth docs lock clean
+.PHONY: help up test lint bench bench-wire bench-peers prices names hearth docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -38,6 +38,9 @@ bench-peers: $(DEV)  ## the same run with LiteLLM in a venv of its own
 
 prices: $(DEV)  ## compile the price book (SECOND=path of the second source, DATE=its day)
 	$(BIN)/python tools/prices.py --second $(SECOND) --date $(DATE)
+
+names: $(DEV)  ## train the names classifier and say how good it is (DATA=folder of the labelled texts)
+	$(BIN)/python tools/names.py $(DATA)
 
 hearth:  ## train, evaluate and convert the built-in model (CPU, about 90 minutes; resumable)
 	$(MAKE) -C models/hearth PYTHON=$(PYTHON)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from conftest import snapshot_of
 from freehold.kernel.classes import Class, Zone
-from freehold.kernel.config import ConfigError, Surroundings, load, read
+from freehold.kernel.config import Surroundings, load, read
+from freehold.kernel.problems import ConfigError
 from freehold.kernel.schema import json_schema
 from freehold.upstream.rows import ROWS
 
@@ -205,7 +206,7 @@ def test_what_is_not_known_to_be_inside_is_outside() -> None:
 
 
 def test_an_expired_agreement_leaves_a_provider_outside() -> None:
-    text = "[providers.x]\nbase_url = 'https://a.b/v1'\nzone = 'attested'\nattestation = { control = 'zero-retention', evidence = 'sha256:0', expires = 2027-06-30 }"
+    text = "[providers.x]\nbase_url = 'https://a.b/v1'\nzone = 'attested'\nattestation = { control = 'zero-retention', endpoint = 'https://a.b/v1', evidence = 'sha256:" + "0" * 64 + "', expires = 2027-06-30 }"
     provider = snapshot_of(text).providers["x"]
     last_moment = 1814400000 - 1  # 2027-06-30T23:59:59Z
     assert provider.zone_at(last_moment) is Zone.ATTESTED
@@ -252,5 +253,6 @@ def test_the_schema_lists_every_table() -> None:
         "server",
         "network",
         "engine",
+        "detection",
     }
     assert schema["$defs"]["Provider"]["additionalProperties"] is False

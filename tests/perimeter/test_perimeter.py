@@ -11,16 +11,17 @@ from freehold.kernel.classes import Class, Zone
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.snapshot import Snapshot
 from freehold.perimeter.proof import prove
-from freehold.perimeter.ruling import Declared, Grant, grant, grant_probe, rule
+from freehold.perimeter.ruling import Bound, Declared, Grant, grant, grant_probe, rule
 
-CONFIG = """
+EVIDENCE = "0" * 64
+CONFIG = f"""
 [providers.rack]
 base_url = "http://10.0.0.5/v1"
 zone = "inside"
 [providers.zdr]
 base_url = "https://zdr.example/v1"
 zone = "attested"
-attestation = { control = "zero-retention", evidence = "sha256:0", expires = 2027-06-30 }
+attestation = {{ control = "zero-retention", endpoint = "https://zdr.example/v1", evidence = "sha256:{EVIDENCE}", expires = 2027-06-30 }}
 [providers.cloud]
 base_url = "https://cloud.example/v1"
 [workloads.open]
@@ -106,7 +107,7 @@ def test_a_grant_cannot_be_made_by_hand() -> None:
             target=target,
             zone=Zone.INSIDE,
             class_=Class.PUBLIC,
-            call=("c", 1),
+            bound=Bound("c", 1, b"", 9e9),
         )
 
 
@@ -115,9 +116,9 @@ def test_a_grant_follows_the_zone_of_the_moment() -> None:
     snapshot = snapshot_of(CONFIG)
     ruling = rule(Declared(key=Class.CONFIDENTIAL), snapshot)
     provider, target = snapshot.providers["zdr"], snapshot.workloads["held"].targets[0]
-    assert grant(ruling, provider, target, call=("c", 1), now_s=NOW).zone is Zone.ATTESTED
+    assert grant(ruling, provider, target, call=("c", 1), body=b"", now_s=NOW).zone is Zone.ATTESTED
     with pytest.raises(PolicyRefusal) as caught:
-        grant(ruling, provider, target, call=("c", 2), now_s=LATER)
+        grant(ruling, provider, target, call=("c", 2), body=b"", now_s=LATER)
     assert caught.value.code == "perimeter.zone_forbidden"
 
 
@@ -147,6 +148,7 @@ def reached_by_running(snapshot: Snapshot, now_s: float) -> set[tuple[Class | No
                     snapshot.providers[provider],
                     target or snapshot.workloads["open"].targets[0],
                     call=("c", 1),
+                    body=b"",
                     now_s=now_s,
                 )
                 allowed = True
@@ -195,7 +197,7 @@ def test_a_finding_is_exactly_a_listed_target_that_its_class_forbids(config: str
         (w.name, t.name)
         for w in snapshot.workloads.values()
         for t in w.targets
-        if snapshot.providers[t.provider].zone_at(now_s) not in snapshot.zones[w.class_]
+        if snapshot.providers[t.provider].zone_at(now_s, t.model) not in snapshot.zones[w.class_]
     }
     chains = [finding.chain for finding in prove(snapshot, now_s=now_s).findings]
     assert len(chains) == len(expected)

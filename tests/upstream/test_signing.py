@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from google.auth import jwt
 
 from conftest import snapshot_of
 from freehold.kernel.classes import Class
-from freehold.kernel.config import ConfigError, Surroundings, read
+from freehold.kernel.config import Surroundings, read
+from freehold.kernel.problems import ConfigError
 from freehold.kernel.snapshot import Target
 from freehold.perimeter.ruling import Declared, grant, rule
 from freehold.testing.standin import Standin
@@ -56,9 +58,10 @@ async def test_what_is_signed_is_what_is_sent(tmp_path: Path) -> None:
         text = AWS + f'base_url = "{cloud.base_url}"\nzone = "inside"\n'
         snapshot = snapshot_of(text, **ENV)
         provider, target = snapshot.providers["bedrock"], Target("bedrock", "m")
-        permit = grant(rule(Declared(key=Class.PUBLIC), snapshot), provider, target, call=("call_x", 1), now_s=0)
-        transport = HttpTransport()
         body = b'{"messages": [{"content": [{"text": "x"}]}]}'
+        ruling = rule(Declared(key=Class.PUBLIC), snapshot)
+        permit = grant(ruling, provider, target, call=("call_x", 1), body=body, now_s=time.time())
+        transport = HttpTransport()
         response = await transport.send(permit, Request("POST", "model/m/converse", body))
         await response.whole()
         response.finish()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 import trustme
 
 from conftest import snapshot_of
-from freehold.kernel.errors import UpstreamError
+from freehold.kernel.classes import Class
+from freehold.kernel.errors import PolicyRefusal, UpstreamError
 from freehold.kernel.snapshot import Provider, Target
 from freehold.perimeter.ruling import Declared, Grant, grant, rule
 from freehold.testing.standin import Behaviour, Standin
@@ -25,10 +27,9 @@ STREAM = b'{"model": "m", "stream": true, "messages": [{"role": "user", "content
 TIMEOUTS = "timeouts = { connect = 1.0, first_byte = 0.3, silence = 0.3, total = 3.0 }\n"
 
 
-def permit(provider: Provider) -> Grant:
-    snapshot = snapshot_of("")
-    ruling = rule(Declared(), snapshot)
-    return grant(ruling, provider, Target(provider.name, "m"), call=("call_1", 1), now_s=0)
+def permit(provider: Provider, body: bytes | None = None, *, class_: Class | None = None) -> Grant:
+    ruling = rule(Declared(key=class_), snapshot_of(""))
+    return grant(ruling, provider, Target(provider.name, "m"), call=("call_1", 1), body=body, now_s=time.time())
 
 
 class Proxy:
@@ -136,26 +137,21 @@ def way(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         assert (proxy.passed > 0) is ("proxied" in kind), "inside traffic never passes a proxy"
 
 
-def outside_permit(provider: Provider) -> Grant:
-    from freehold.kernel.classes import Class
-
-    snapshot = snapshot_of("")
-    return grant(
-        rule(Declared(key=Class.PUBLIC), snapshot), provider, Target(provider.name, "m"), call=("call_1", 1), now_s=0
-    )
+def outside_permit(provider: Provider, body: bytes | None = None) -> Grant:
+    return permit(provider, body, class_=Class.PUBLIC)
 
 
 async def test_whole_and_in_parts(way: Way) -> None:
-    transport, leave = way.transport(), outside_permit(way.provider)
-    answer = await transport.send(leave, Request("POST", "chat/completions", BODY))
+    transport = way.transport()
+    answer = await transport.send(outside_permit(way.provider, BODY), Request("POST", "chat/completions", BODY))
     assert answer.status == 200
     assert b"Hello from" in await answer.whole()
     answer.finish()
-    stream = await transport.send(leave, Request("POST", "chat/completions", STREAM))
+    stream = await transport.send(outside_permit(way.provider, STREAM), Request("POST", "chat/completions", STREAM))
     text = b"".join([part async for part in stream.chunks()])
     assert text.endswith(b"data: [DONE]\n\n")
     stream.finish()
-    again = await transport.send(leave, Request("POST", "chat/completions", BODY, {"OpenAI-Beta": "a\r\nEvil: b"}))
+    again = await transport.send(outside_permit(way.provider, BODY), Request("POST", "chat/completions", BODY, {"OpenAI-Beta": "a\r\nEvil: b"}))
     again.close()
     assert way.server.connections == 1, "one connection serves them all"
     sent = way.server.requests[-1].headers
@@ -176,14 +172,14 @@ async def test_failures_have_one_name(way: Way, behaviour: Behaviour, code: str)
     transport = way.transport()
     way.server.behave(behaviour)
     with pytest.raises(UpstreamError) as caught:
-        answer = await transport.send(outside_permit(way.provider), Request("POST", "chat/completions", STREAM))
+        answer = await transport.send(outside_permit(way.provider, STREAM), Request("POST", "chat/completions", STREAM))
         try:
             await answer.whole()
         finally:
             answer.close()
     assert caught.value.code == code
     assert (
-        await (await transport.send(outside_permit(way.provider), Request("POST", "chat/completions", BODY))).whole()
+        await (await transport.send(outside_permit(way.provider, BODY), Request("POST", "chat/completions", BODY))).whole()
     ).startswith(b"{")
     await transport.close()
 
@@ -191,7 +187,7 @@ async def test_failures_have_one_name(way: Way, behaviour: Behaviour, code: str)
 async def test_a_redirect_is_an_answer_not_a_path(way: Way) -> None:
     transport = way.transport()
     way.server.behave(Behaviour(status=307, location="http://127.0.0.1:1/"))
-    answer = await transport.send(outside_permit(way.provider), Request("POST", "chat/completions", BODY))
+    answer = await transport.send(outside_permit(way.provider, BODY), Request("POST", "chat/completions", BODY))
     assert answer.status == 307
     answer.close()
     await transport.close()
@@ -200,7 +196,7 @@ async def test_a_redirect_is_an_answer_not_a_path(way: Way) -> None:
 async def test_no_bytes_without_a_grant(way: Way) -> None:
     transport = way.transport()
     for wrong in (None, "grant", object()):
-        with pytest.raises(TypeError):
+        with pytest.raises(PolicyRefusal):
             await transport.send(wrong, Request("GET", "models", None))  # type: ignore[arg-type]  # the point of the test
     assert way.server.connections == 0
     await (await transport.send(outside_permit(way.provider), Request("GET", "models", None))).whole()
@@ -254,5 +250,5 @@ async def test_the_fake_keeps_the_contract() -> None:
     for _ in range(2):
         with pytest.raises(UpstreamError):
             await fake.send(permit(provider), Request("GET", "models", None))
-    with pytest.raises(TypeError):
+    with pytest.raises(PolicyRefusal):
         await fake.send(None, Request("GET", "models", None))  # type: ignore[arg-type]  # the point of the test

@@ -40,7 +40,7 @@ def command(config: Path | None, as_json: bool, fidelity: bool, search: str) -> 
         rows.append(
             {
                 "name": target.name,
-                "zone": snapshot.providers[target.provider].zone_at(now).value,
+                "zone": snapshot.providers[target.provider].zone_at(now, target.model).value,
                 "input_usd_per_mtok": _rate(rates, 0),
                 "output_usd_per_mtok": _rate(rates, 3),
                 "context": abilities.context,

@@ -20,7 +20,7 @@ from freehold.gateway.logs import log
 from freehold.gateway.world import World, served_names
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import BUILTIN, Surroundings
-from freehold.kernel.snapshot import Provider
+from freehold.kernel.snapshot import Provider, Target
 from freehold.upstream.rows import ROWS
 
 ENGINE_WAIT_S = 60.0
@@ -137,8 +137,8 @@ def first_model(world: World, keys: Shown) -> tuple[str, str] | None:
     outside: list[str] = []
     for name, owner in served_names(world.fleet, world.snapshot).items():
         workload = world.snapshot.workloads.get(name)
-        providers = [target.provider for target in workload.targets] if workload is not None else [owner]
-        is_inside = any(world.zone_of(provider) is Zone.INSIDE for provider in providers)
+        targets = workload.targets if workload is not None else (Target(owner, name.removeprefix(f"{owner}/")),)
+        is_inside = any(world.zone_of(target) is Zone.INSIDE for target in targets)
         (inside if is_inside else outside).append(name)
     own = next((name for name in inside if name.startswith(f"{BUILTIN}/")), None)
     if own or inside:

@@ -50,7 +50,7 @@ def list_targets(world: World) -> list[dict[str, Any]]:
         rows.append(
             {
                 "target": target.name,
-                "zone": provider.zone_at(now).value,
+                "zone": provider.zone_at(now, target.model).value,
                 "why": provider.why,
                 "is_unwell": world.health.is_unwell(provider.name, now),
                 "is_priced": world.prices.of(target) is not None,

@@ -23,11 +23,15 @@ from freehold.gateway.metrics import Metrics
 from freehold.gateway.protocol import FreeholdProtocol
 from freehold.gateway.world import Clock, Prices, World, build_fleet
 from freehold.identity.keys import Keys
+from freehold.kernel.classes import Class
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.snapshot import Snapshot
 from freehold.ledger.budgets import Budgets, period_start_ms
-from freehold.ledger.ledger import Ledger, secret_file
+from freehold.ledger.ledger import Ledger, secret_file, write_private
 from freehold.ledger.store import SqliteStore, catch_up
+from freehold.perimeter.detection import DEFAULT_RAISES
+from freehold.perimeter.detectors.engines import HyperscanEngine
+from freehold.perimeter.detectors.scanner import Scanner, digest_of
 from freehold.perimeter.proof import prove
 from freehold.pricing.book import load as load_book
 from freehold.upstream.door import Health
@@ -76,6 +80,8 @@ def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None
         budgets=Budgets(_spent(state, snapshot, keys, clock)),
         transport=transport or HttpTransport(ca_bundle=_bundle(snapshot)),
         metrics=Metrics(),
+        scanner=load_scanner(snapshot, state),
+        raises=raises_of(snapshot),
         health=health,
         clock=clock,
     )
@@ -110,6 +116,25 @@ def _spent(state: Path, snapshot: Snapshot, keys: Keys, clock: Clock) -> dict[st
         return spent
     finally:
         store.close()
+
+
+def raises_of(snapshot: Snapshot) -> dict[str, Class]:
+    """The whole table of what findings raise to: the defaults, the configuration's own rules, and what it says of either."""
+    own = {f"custom.{one.name}": one.raises for one in snapshot.detection.custom}
+    return {**DEFAULT_RAISES, **own, **snapshot.detection.raises}
+
+
+def load_scanner(snapshot: Snapshot, state: Path) -> Scanner:
+    """The scanner of a snapshot. Its compiled rules are kept in the state directory, named by their digest."""
+    custom = snapshot.detection.custom
+    name = f"rules-{digest_of(custom)[:32]}.hsdb"
+    kept = state / name
+    scanner = Scanner(custom, stored=kept.read_bytes() if kept.is_file() else None)
+    if isinstance(scanner.engine, HyperscanEngine) and not scanner.engine.was_stored:
+        for old in state.glob("rules-*.hsdb"):
+            old.unlink(missing_ok=True)
+        write_private(kept, scanner.engine.stored())
+    return scanner
 
 
 def _bundle(snapshot: Snapshot) -> str | None:

@@ -75,9 +75,10 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     world, provider = run.world, run.snapshot.providers[target.provider]
     assert run.ruling is not None
     assert run.fitting is not None
-    permit = grant(run.ruling, provider, target, call=(run.call_id, len(run.attempts) + 1), now_s=world.clock.now_s())
     fitted = run.fitting.to(target, provider)
     body = strict.encode(fitted.body) if fitted.body is not None else None
+    number = (run.call_id, len(run.attempts) + 1)
+    permit = grant(run.ruling, provider, target, call=number, body=body, now_s=world.clock.now_s())
     run.reserve(target)
     fields = {
         "call": run.call_id,

@@ -285,7 +285,8 @@ def visible_models(world: World, caller: Caller) -> dict[str, str]:
         return {caller.key.workload: "workload"}
     zones = rule(caller.declared(None), snapshot).zones
     names = served_names(world.fleet, snapshot)
-    return {name: owner for name, owner in names.items() if owner == "workload" or world.zone_of(owner) in zones}
+    allowed = {target.name for target in world.fleet.abilities if world.zone_of(target) in zones}
+    return {name: owner for name, owner in names.items() if owner == "workload" or name in allowed}
 
 
 def _too_large(limit: int) -> CallerError:

@@ -20,6 +20,7 @@ import asyncio
 from freehold.gateway.admission import Caller
 from freehold.gateway.attempts import attempt, nothing_left
 from freehold.gateway.delivery import Headers, Reply, call_headers, deliver_stream, deliver_whole
+from freehold.gateway.detecting import rule_on
 from freehold.gateway.fitting import Fitting
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Asked, Run
@@ -72,7 +73,7 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
         choice = only_holder(call, choice) if call.unrecorded else choice
     run.workload, run.model = choice.workload, choice.name
     referred = issued.class_ if issued is not None else None
-    run.ruling = rule(caller.declared(choice.workload.name if choice.workload else None, referred), run.snapshot)
+    run.ruling = await rule_on(run, call, caller.declared(choice.workload.name if choice.workload else None, referred))
     run.life.to(State.RULED)
     is_lossless = choice.workload is not None and choice.workload.is_lossless
     fitting = run.fitting = Fitting(call, world.fleet.abilities.get, is_lossless=is_lossless)

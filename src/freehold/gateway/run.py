@@ -240,6 +240,7 @@ class Run:
             reasons=ruling.reasons if ruling else (),
             attempts=tuple(self.attempts),
             lost=tuple(sorted(self.lost)),
+            labels=ruling.labels if ruling else (),
             answer_id=self.answer_id,
             booked_ms=self.issued.at_ms if self.issued is not None and self.endpoint in STORED else None,
         )

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from freehold.gateway.metrics import Metrics
 from freehold.identity.keys import Keys
-from freehold.kernel.classes import Zone
+from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import BUILTIN
 from freehold.kernel.schema import Abilities
 from freehold.kernel.snapshot import Snapshot, Target
 from freehold.ledger.budgets import Budgets
 from freehold.ledger.ledger import Ledger
+from freehold.perimeter.detectors.scanner import Scanner
 from freehold.pricing.book import Book, Tariff, tariff
 from freehold.routing.plan import Fleet
 from freehold.upstream.door import Health
@@ -68,13 +69,15 @@ class World:
     budgets: Budgets
     transport: Transport
     metrics: Metrics
+    scanner: Scanner
+    raises: Mapping[str, Class]
     health: Health = field(default_factory=Health)
     clock: Clock = field(default_factory=Clock)
     is_draining: bool = False
     engine_ready: Callable[[], bool] = lambda: True
 
-    def zone_of(self, provider: str) -> Zone:
-        return self.snapshot.providers[provider].zone_at(self.clock.now_s())
+    def zone_of(self, target: Target) -> Zone:
+        return self.snapshot.providers[target.provider].zone_at(self.clock.now_s(), target.model)
 
 
 def build_fleet(snapshot: Snapshot, book: Book, is_unwell: Callable[[str], bool]) -> Fleet:

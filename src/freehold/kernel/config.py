@@ -8,7 +8,6 @@ What it does not know: which providers exist (it is handed their rows) and wheth
 from __future__ import annotations
 
 import datetime
-import difflib
 import hashlib
 import ipaddress
 import re
@@ -18,56 +17,33 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
 from freehold.kernel import schema
+from freehold.kernel.addresses import endpoint
 from freehold.kernel.classes import DEFAULT_ZONES, Class, Zone
-from freehold.kernel.errors import OperatorError
+from freehold.kernel.problems import ConfigError, Problem, Wrong, line_of, near
 from freehold.kernel.routes import ROUTES, Route
-from freehold.kernel.snapshot import Address, Budget, Provider, ProviderRow, Snapshot, Target, Workload
+from freehold.kernel.snapshot import (
+    Address,
+    Attested,
+    Budget,
+    Custom,
+    Detection,
+    Provider,
+    ProviderRow,
+    Snapshot,
+    Target,
+    Workload,
+)
 from freehold.kernel.units import Secret
 
 BUILTIN = "builtin"
+_TABLES = tuple(one.encode_name for one in msgspec.structs.fields(schema.Config))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?) USD/(day|week|month|total)\Z")
-_FORBIDDEN_NETWORKS = tuple(
-    ipaddress.ip_network(n)
-    for n in ("169.254.0.0/16", "fe80::/10", "0.0.0.0/32", "::/128", "100.100.100.200/32", "fd00:ec2::254/128")
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong: where it stands, why it is wrong, how to mend it."""
-
-    line: int | None
-    reason: str
-    mend: str
-
-    def __str__(self) -> str:
-        place = f"line {self.line}: " if self.line else ""
-        return f"{place}{self.reason}\n    mend: {self.mend}"
-
-
-class ConfigError(OperatorError):
-    """The file cannot be used; `problems` lists every reason."""
-
-    def __init__(self, source: str, problems: list[Problem]) -> None:
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(
-            f"{source} has {len(problems)} problem{'s' * (len(problems) != 1)}:\n{listed}", code="config.invalid"
-        )
-        self.problems = problems
-
-
-class Wrong(Exception):
-    """Raised inside the reader for one problem; the path says which key it stands at."""
-
-    def __init__(self, path: tuple[str, ...], reason: str, mend: str) -> None:
-        super().__init__(reason)
-        self.path, self.reason, self.mend = path, reason, mend
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +97,13 @@ class _Reader:
         self.problems: list[Problem] = []
 
     def read(self) -> Snapshot:
-        for key in set(self.tree) - {"classes", "providers", "workloads", "server", "network", "engine"}:
-            self.note(
-                Wrong(
-                    (key,),
-                    f"unknown table or key {key!r}",
-                    _near(key, ["classes", "providers", "workloads", "server", "network", "engine"]),
-                )
-            )
+        for key in set(self.tree) - set(_TABLES):
+            self.note(Wrong((key,), f"unknown table or key {key!r}", near(key, list(_TABLES))))
         zones = self.zones()
         server = self.typed(("server",), schema.Server)
         network = self.typed(("network",), schema.Network)
         engine = self.typed(("engine",), schema.Engine)
+        detection = self.attempt(self.detection)
         providers = {BUILTIN: self.builtin(engine)} if engine is not None and engine.enabled else {}
         for name in self.table("providers"):
             if (provider := self.attempt(self.provider, name)) is not None:
@@ -141,7 +112,7 @@ class _Reader:
         for name in self.table("workloads"):
             if (workload := self.attempt(self.workload, name, providers)) is not None:
                 workloads[name] = workload
-        if self.problems or server is None or network is None or engine is None:
+        if self.problems or server is None or network is None or engine is None or detection is None:
             raise ConfigError(self.source or "configuration", sorted(self.problems, key=lambda p: p.line or 0))
         if network.ca_bundle and not Path(self.around.folder, network.ca_bundle).is_file():
             problem = Problem(
@@ -160,6 +131,7 @@ class _Reader:
             engine=engine,
             digest=f"sha256:{digest}",
             source=self.source,
+            detection=detection,
         )
 
     def note(self, wrong: Wrong) -> None:
@@ -238,6 +210,79 @@ class _Reader:
             uses_proxy=False,
         )
 
+    def detection(self) -> Detection | None:
+        spec: schema.Detection | None = self.typed(("detection",), schema.Detection)
+        if spec is None:
+            return None
+        custom = []
+        for kind, tables in (("words", spec.words), ("patterns", spec.patterns)):
+            for name, table in tables.items():
+                path = ("detection", kind, name)
+                if not _NAME.match(name):
+                    raise Wrong(path, f"{name!r} cannot be a rule's name", "use letters, digits, '.', '_' and '-'")
+                custom.append(self.custom(path, name, table))
+        raises = {type_: Class.parse(label) for type_, label in spec.raises.items()}
+        return Detection(raises, frozenset(map(Class.parse, spec.opaque)), tuple(custom))
+
+    def custom(self, path: tuple[str, ...], name: str, table: schema.WordList | schema.Pattern) -> Custom:
+        raises = Class.parse(table.raises)
+        if isinstance(table, schema.Pattern):
+            try:
+                matches_nothing = re.compile(table.pattern).match("")
+            except (re.error, RecursionError) as error:
+                raise Wrong((*path, "pattern"), f"not a regular expression: {error}", "see Python's re") from None
+            if matches_nothing or not table.pattern.isascii():
+                raise Wrong((*path, "pattern"), "matches where nothing is, or is not ASCII", "say what must be there")
+            return Custom(name, raises, pattern=table.pattern)
+        words = list(table.words)
+        if table.file is not None:
+            try:
+                words += Path(self.around.folder, table.file).read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise Wrong(
+                    (*path, "file"),
+                    f"the file {table.file!r} cannot be read ({type(error).__name__})",
+                    "check the path",
+                ) from None
+        kept = tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
+        if not kept or min(map(len, kept)) < 2 or len(kept) > 10_000:
+            raise Wrong(
+                path,
+                f"{name!r} needs from 1 to 10,000 words of at least two characters",
+                "add words, or a file with one a line",
+            )
+        return Custom(name, raises, words=kept)
+
+    def attested(self, path: tuple[str, ...], spec: schema.Provider, row: ProviderRow | None) -> Attested | None:
+        """The agreement of a provider. One that was made for another address is void, and so is one that says nothing of the address that the file gives."""
+        found = spec.attestation
+        if found is None:
+            return None
+        where = (*path, "attestation")
+        if (
+            spec.base_url is not None
+            and (row is None or spec.base_url.rstrip("/") != row.base_url)
+            and found.endpoint != spec.base_url
+        ):
+            raise Wrong(
+                where,
+                "the agreement was not made for this base_url, so it is void",
+                f"have it reviewed, then add endpoint = {spec.base_url!r}",
+            )
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", found.evidence):
+            raise Wrong(where, "evidence is the SHA-256 of the signed document", 'evidence = "sha256:…"')
+        controls = (found.control,) if isinstance(found.control, str) else found.control
+        since = _end_of(found.since) - 86_400 if found.since else 0.0
+        return Attested(
+            since,
+            _end_of(found.expires),
+            controls,
+            found.evidence,
+            frozenset(found.models),
+            found.account or "",
+            found.reviewer or "",
+        )
+
     def provider(self, name: str) -> Provider:
         path = ("providers", name)
         if not _NAME.match(name) or name == BUILTIN:
@@ -257,14 +302,13 @@ class _Reader:
                 f"{name!r} is not a known provider and has no base_url",
                 f"add base_url, or use one of {', '.join(sorted(self.around.rows))}",
             )
-        host, is_tls, address = _endpoint(path, base_url)
+        host, is_tls, address = endpoint(path, base_url)
         zone, why = self.zone(path, spec, host, address)
         if zone is not Zone.INSIDE and not is_tls and not (address and (address.is_private or address.is_loopback)):
             raise Wrong((*path, "base_url"), f"{name!r} is {zone} and would be sent plain text", "use https://")
         models = (
             dict(spec.models) if isinstance(spec.models, dict) else {model: schema.Abilities() for model in spec.models}
         )
-        until = _end_of(spec.attestation.expires) if spec.attestation else None
         return Provider(
             name=name,
             base_url=base_url.rstrip("/"),
@@ -279,7 +323,7 @@ class _Reader:
             timeouts=spec.timeouts,
             retries=spec.retries,
             uses_proxy=spec.proxy and zone is not Zone.INSIDE,
-            attested_until_s=until,
+            attested=self.attested(path, spec, row),
             routes=tuple(
                 replace(route, traits=replace(route.traits, family=route.traits.family or name))
                 for route in _routes(spec, row)
@@ -293,7 +337,7 @@ class _Reader:
         """What is known of a provider: by its own name, or by the one it is like."""
         if spec.like is not None and spec.like not in self.around.rows:
             raise Wrong(
-                (*path, "like"), f"{spec.like!r} is not a known provider", _near(spec.like, list(self.around.rows))
+                (*path, "like"), f"{spec.like!r} is not a known provider", near(spec.like, list(self.around.rows))
             )
         return self.around.rows.get(spec.like or name)
 
@@ -353,7 +397,11 @@ class _Reader:
                 else f"declared; must resolve within {', '.join(spec.addresses)}",
             )
         if spec.attestation is not None and zone is Zone.ATTESTED:
-            return zone, f"{spec.attestation.control}, until {spec.attestation.expires}"
+            control = spec.attestation.control
+            return (
+                zone,
+                f"{control if isinstance(control, str) else ', '.join(control)}, until {spec.attestation.expires}",
+            )
         return zone, "declared"
 
     def addresses(self, path: tuple[str, ...], spec: schema.Provider) -> tuple[Address, ...]:
@@ -429,11 +477,11 @@ class _Reader:
             raise Wrong(
                 where,
                 f"{text!r} names the provider {provider!r}, which is not configured",
-                _near(provider, known) if known else f"add [providers.{provider}]",
+                near(provider, known) if known else f"add [providers.{provider}]",
             )
         listed = providers[provider].models
         if listed and model not in listed:
-            raise Wrong(where, f"{provider!r} does not list a model {model!r}", _near(model, list(listed)))
+            raise Wrong(where, f"{provider!r} does not list a model {model!r}", near(model, list(listed)))
         return Target(provider, model)
 
 
@@ -497,62 +545,8 @@ def _budget(path: tuple[str, ...], text: str | None) -> Budget | None:
         raise Wrong((*path, "budget"), str(error), 'budget = "200 USD/month"') from None
 
 
-def _endpoint(
-    path: tuple[str, ...], base_url: str
-) -> tuple[str, bool, ipaddress.IPv4Address | ipaddress.IPv6Address | None]:
-    """Take a base_url apart: host, TLS or not, and the literal address if the host is one."""
-    where = (*path, "base_url")
-    try:
-        parts = urlsplit(base_url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise Wrong(where, f"{base_url!r} is not an address", "write https://host[:port]/path") from None
-    if parts.scheme not in ("http", "https") or not host or parts.username is not None or parts.query or parts.fragment:
-        raise Wrong(
-            where,
-            "base_url must be http(s)://host[:port]/path, without user, query or fragment",
-            "write https://host[:port]/v1",
-        )
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        # Anything that is only digits, dots, x and hex is some C library's idea of an address: refuse every odd spelling.
-        if re.fullmatch(r"[0-9.]+|0x[0-9a-f.x]+", host):
-            raise Wrong(
-                where, f"{host!r} is an unusual spelling of an address", "write it as four plain numbers"
-            ) from None
-        if host == "localhost":
-            return host, parts.scheme == "https", ipaddress.ip_address("127.0.0.1")
-        return host, parts.scheme == "https", None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    if is_forbidden(address):
-        raise Wrong(
-            where,
-            f"{host} is a link-local, metadata or unspecified address",
-            "no provider lives there; use the server's own address",
-        )
-    return host, parts.scheme == "https", address
-
-
-def is_forbidden(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """True for addresses that no provider may have: link-local, cloud metadata, unspecified, multicast."""
-    return address.is_multicast or any(
-        address in network for network in _FORBIDDEN_NETWORKS if network.version == address.version
-    )
-
-
 def _end_of(day: datetime.date) -> float:
     return datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.UTC).timestamp() + 86_400
-
-
-def _near(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=3)
-    return (
-        f"did you mean {' or '.join(repr(c) for c in close)}?"
-        if close
-        else f"use one of {', '.join(sorted(known)) or 'none so far'}"
-    )
 
 
 def _explain(path: tuple[str, ...], value: Any, kind: type[Any], message: str) -> Wrong:
@@ -563,28 +557,8 @@ def _explain(path: tuple[str, ...], value: Any, kind: type[Any], message: str) -
     if unknown and isinstance(value, dict):
         key = unknown.group(1)
         fields = [f.encode_name for f in msgspec.structs.fields(kind)]
-        return Wrong((*path, *keys, key), f"unknown key {key!r} in [{'.'.join((*path, *keys))}]", _near(key, fields))
+        return Wrong((*path, *keys, key), f"unknown key {key!r} in [{'.'.join((*path, *keys))}]", near(key, fields))
     at = ".".join((*path, *keys))
     missing = re.search(r"missing required field `(.*)`", reason)
     mend = f"add {missing.group(1)} = …" if missing else "see the reference of freehold.toml"
     return Wrong((*path, *keys), f"{at}: {reason[0].lower()}{reason[1:]}", mend)
-
-
-def line_of(text: str, path: tuple[str, ...]) -> int | None:
-    """The 1-based line at which a key stands; its table's line if the key itself is not found."""
-    best: int | None = None
-    depth = 0
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if header := re.match(r"\[+\s*([^\]]+?)\s*\]+", stripped):
-            table = tuple(part.strip().strip("\"'") for part in header.group(1).split("."))
-            here = table
-        elif key := re.match(r"([A-Za-z0-9_.\"'-]+)\s*=", stripped):
-            here = table + tuple(part.strip("\"'") for part in key.group(1).split("."))
-        else:
-            continue
-        shared = min(len(here), len(path))
-        if here[:shared] == path[:shared] and shared > depth:
-            best, depth = number, shared
-    return best

@@ -31,11 +31,20 @@ class Price(File, frozen=True):
 
 
 class Attestation(File, frozen=True):
-    """A recorded agreement under which an outside provider counts as `attested` until it expires."""
+    """A recorded agreement under which an outside provider counts as `attested`, from `since` until it expires.
 
-    control: str
+    control: what was agreed (`zero-retention`, `baa`, `no-training`, `region`), one or several; evidence: the SHA-256 of the signed document;
+    endpoint: the address that it was made for, needed where base_url is given; models: the only ones that it covers; account, reviewer: for the record.
+    """
+
+    control: str | tuple[str, ...]
     evidence: str
     expires: datetime.date
+    since: datetime.date | None = None
+    endpoint: str | None = None
+    models: tuple[str, ...] = ()
+    account: str | None = None
+    reviewer: str | None = None
 
 
 class Timeouts(File, frozen=True):
@@ -111,6 +120,33 @@ class Workload(File, frozen=True):
     shares_state: bool = False
 
 
+class WordList(File, frozen=True):
+    """One `[detection.words.NAME]` table: words or phrases that are looked for as they stand, in any case; `file` holds one a line."""
+
+    words: tuple[str, ...] = ()
+    file: str | None = None
+    raises: ClassName = "confidential"
+
+
+class Pattern(File, frozen=True):
+    """One `[detection.patterns.NAME]` table: a regular expression (Python's, over the folded text) for what only this company has."""
+
+    pattern: str
+    raises: ClassName = "confidential"
+
+
+class Detection(File, frozen=True):
+    """The `[detection]` table: what a finding raises a call to, by family or type (`"contact.email" = "public"` raises to nothing).
+
+    opaque: the classes whose pictures, sounds, documents and token lists may leave the inside, where no detector can read them.
+    """
+
+    raises: dict[str, ClassName] = {}
+    opaque: tuple[ClassName, ...] = ("public", "internal")
+    words: dict[str, WordList] = {}
+    patterns: dict[str, Pattern] = {}
+
+
 class Server(File, frozen=True):
     """The `[server]` table: limits of the data plane."""
 
@@ -146,6 +182,7 @@ class Config(File, frozen=True):
     server: Server = Server()
     network: Network = Network()
     engine: Engine = Engine()
+    detection: Detection = Detection()
 
 
 def json_schema() -> dict[str, Any]:

@@ -41,6 +41,22 @@ class ProviderRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Attested:
+    """A recorded agreement, as it counts: when it holds (seconds since 1970), and for which models (all, if none is named)."""
+
+    since_s: float
+    until_s: float
+    controls: tuple[str, ...]
+    evidence: str
+    models: frozenset[str] = frozenset()
+    account: str = ""
+    reviewer: str = ""
+
+    def holds(self, model: str, now_s: float) -> bool:
+        return self.since_s <= now_s < self.until_s and (not self.models or not model or model in self.models)
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """Somebody that serves models at an address. `declared_zone` is what the file says; `zone_at` is what holds now."""
 
@@ -57,7 +73,7 @@ class Provider:
     timeouts: Timeouts = DEFAULT_TIMEOUTS
     retries: int = 1
     uses_proxy: bool = True
-    attested_until_s: float | None = None
+    attested: Attested | None = None
     routes: tuple[Route, ...] = (ROUTES["openai-chat"],)
     auth: Auth = "bearer"
     region: str = ""
@@ -67,9 +83,9 @@ class Provider:
         """The routes by which a model can be reached."""
         return tuple(route for route in self.routes if not route.serves or re.match(route.serves, model))
 
-    def zone_at(self, now_s: float) -> Zone:
-        """The zone at a moment (seconds since 1970): an agreement that has run out leaves the provider outside."""
-        if self.declared_zone is Zone.ATTESTED and (self.attested_until_s is None or now_s >= self.attested_until_s):
+    def zone_at(self, now_s: float, model: str = "") -> Zone:
+        """The zone of a model at a moment (seconds since 1970): an agreement that does not hold for it leaves it outside. No model: that of the provider."""
+        if self.declared_zone is Zone.ATTESTED and (self.attested is None or not self.attested.holds(model, now_s)):
             return Zone.OUTSIDE
         return self.declared_zone
 
@@ -113,6 +129,25 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class Custom:
+    """Something that only this company looks for. words: as they stand; pattern: a regular expression; exactly one of them is set."""
+
+    name: str
+    raises: Class
+    words: tuple[str, ...] = ()
+    pattern: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What findings raise to, beside the defaults; which classes' opaque content may leave; what else is looked for."""
+
+    raises: Mapping[str, Class] = field(default_factory=dict)
+    opaque: frozenset[Class] = frozenset({Class.PUBLIC, Class.INTERNAL})
+    custom: tuple[Custom, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that was configured, resolved. `digest` names the policy in every receipt."""
 
@@ -124,3 +159,4 @@ class Snapshot:
     engine: Engine
     digest: str
     source: str | None = None
+    detection: Detection = Detection()

@@ -31,7 +31,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
     outcome: ok, refused, failed, cancelled (the caller left), cut (the stream broke off), lost (Freehold was killed).
     cost_usd: exact decimal text, None when the price is unknown; attempts: what was tried, in order;
-    lost: what a translation could not carry; answer_id: under which the provider keeps the answer, or the one that was asked for;
+    lost: what a translation could not carry; labels: what kinds of sensitive content were found; answer_id: under which the provider keeps the answer, or the one that was asked for;
     booked_ms: when what this corrects was asked for, and when its cost is counted.
     """
 
@@ -57,6 +57,7 @@ class Receipt(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...]
     attempts: tuple[dict[str, Any], ...]
     lost: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     answer_id: str | None = None
     booked_ms: int | None = None
 
@@ -95,6 +96,7 @@ class Receipt(msgspec.Struct, frozen=True):
             "reasons": self.reasons,
             "attempts": self.attempts,
             "lost": self.lost,
+            "labels": self.labels,
             "answer_id": self.answer_id,
             "booked_ms": self.booked_ms,
         }
@@ -265,6 +267,15 @@ def _lost(intent: dict[str, Any], now_ms: int) -> dict[str, Any]:
         attempts=({"target": intent["target"], "zone": intent["zone"], "result": "lost"},),
     )
     return {**receipt.fields(), "at_ms": now_ms}
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that its owner alone may read, whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+    part.replace(path)
 
 
 def secret_file(path: Path) -> bytes:

@@ -7,12 +7,14 @@ highest class that may enter it, well defined because configuration is checked t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.snapshot import Snapshot, Target, Workload
 
 NO_CLASS = "no class"
+ZoneOf = Callable[[Target], Zone]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,10 @@ class Proof:
 def prove(snapshot: Snapshot, *, now_s: float) -> Proof:
     """Compute every key class × bound workload × called workload × target. now_s decides which agreements still hold."""
     ceiling = {zone: max((class_ for class_ in Class if zone in snapshot.zones[class_]), default=None) for zone in Zone}
-    zone_of = {name: provider.zone_at(now_s) for name, provider in snapshot.providers.items()}
+
+    def zone_of(target: Target) -> Zone:
+        return snapshot.providers[target.provider].zone_at(now_s, target.model)
+
     reaches = tuple(_reach(case, snapshot, zone_of, ceiling) for case in _cases(snapshot))
     findings = [
         finding
@@ -90,15 +95,21 @@ def _rank(snapshot: Snapshot, workload: str | None) -> int:
     return int(snapshot.workloads[workload].class_) if workload is not None else int(Class.PUBLIC)
 
 
-def _reach(case: Case, snapshot: Snapshot, zone_of: dict[str, Zone], ceiling: dict[Zone, Class | None]) -> Reach:
+def _reach(case: Case, snapshot: Snapshot, zone_of: ZoneOf, ceiling: dict[Zone, Class | None]) -> Reach:
     name = case.workload or case.bound
-    # A call by provider/model may name any model: one wildcard target stands for each provider.
-    targets = (
-        snapshot.workloads[name].targets if name else tuple(Target(provider, "*") for provider in snapshot.providers)
-    )
-    pairs = tuple((target, zone_of[target.provider]) for target in targets)
+    targets = snapshot.workloads[name].targets if name else _any_target(snapshot)
+    pairs = tuple((target, zone_of(target)) for target in targets)
     allowed = tuple(pair for pair in pairs if _admits(ceiling[pair[1]], case.class_))
     return Reach(case, allowed, tuple(pair for pair in pairs if pair not in allowed))
+
+
+def _any_target(snapshot: Snapshot) -> tuple[Target, ...]:
+    """What a call by provider/model may name: any model, for which `*` stands, and those that an agreement names."""
+    return tuple(
+        Target(provider.name, model)
+        for provider in snapshot.providers.values()
+        for model in ("*", *sorted(provider.attested.models if provider.attested is not None else ()))
+    )
 
 
 def _admits(ceiling: Class | None, class_: Class) -> bool:
@@ -106,11 +117,11 @@ def _admits(ceiling: Class | None, class_: Class) -> bool:
 
 
 def _contradictions(
-    workload: Workload, snapshot: Snapshot, zone_of: dict[str, Zone], ceiling: dict[Zone, Class | None]
+    workload: Workload, snapshot: Snapshot, zone_of: ZoneOf, ceiling: dict[Zone, Class | None]
 ) -> list[Finding]:
     findings = []
     for at, target in enumerate(workload.targets):
-        zone = zone_of[target.provider]
+        zone = zone_of(target)
         if _admits(ceiling[zone], workload.class_):
             continue
         role = "first choice" if at == 0 else f"fallback {at}"
@@ -127,17 +138,15 @@ def _contradictions(
     return findings
 
 
-def _warnings(
-    snapshot: Snapshot, zone_of: dict[str, Zone], ceiling: dict[Zone, Class | None], now_s: float
-) -> list[str]:
+def _warnings(snapshot: Snapshot, zone_of: ZoneOf, ceiling: dict[Zone, Class | None], now_s: float) -> list[str]:
     closed = [
         f"workload {workload.name} has no target for a restricted key: such calls get 403"
         for workload in snapshot.workloads.values()
-        if not any(_admits(ceiling[zone_of[t.provider]], Class.RESTRICTED) for t in workload.targets)
+        if not any(_admits(ceiling[zone_of(t)], Class.RESTRICTED) for t in workload.targets)
     ]
     ending = [
         f"the agreement of {provider.name} ends within 30 days; from then on it counts as outside"
         for provider in snapshot.providers.values()
-        if provider.attested_until_s is not None and 0 < provider.attested_until_s - now_s < 30 * 86_400
+        if provider.attested is not None and 0 < provider.attested.until_s - now_s < 30 * 86_400
     ]
     return closed + ending

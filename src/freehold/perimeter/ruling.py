@@ -6,19 +6,25 @@ a caller may only raise; what cannot be read counts as restricted.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import os
+
 import msgspec
 
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.snapshot import Provider, Snapshot, Target
+from freehold.perimeter.detection import NOTHING, Found
 
 
 class Ruling(msgspec.Struct, frozen=True):
-    """What the perimeter decided: effective class, zones that it allows, and why, in words without content."""
+    """What the perimeter decided: effective class, zones that it allows, labels, and why, in words without content."""
 
     class_: Class
     zones: frozenset[Zone]
     reasons: tuple[str, ...]
+    labels: tuple[str, ...] = ()
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -26,7 +32,8 @@ class Declared(msgspec.Struct, frozen=True):
 
     key: the class on the key, None if it has none; bound: the workload that the key is bound to;
     workload: the workload the call names; raised: the text of the caller's raise-only header;
-    referred: the class of the stored answer that the call refers to.
+    referred: the class of the stored answer that the call refers to; found: what detection adds;
+    is_opaque: the call carries what no detector can read; has_unknown: a field that Freehold does not know.
     """
 
     key: Class | None = None
@@ -34,6 +41,9 @@ class Declared(msgspec.Struct, frozen=True):
     workload: str | None = None
     raised: str | None = None
     referred: Class | None = None
+    found: Found = NOTHING
+    is_opaque: bool = False
+    has_unknown: bool = False
 
 
 def rule(declared: Declared, snapshot: Snapshot) -> Ruling:
@@ -63,52 +73,132 @@ def rule(declared: Declared, snapshot: Snapshot) -> Ruling:
     if declared.referred is not None:
         reasons.append(f"the stored answer is {declared.referred.label}")
         class_ = max(class_, declared.referred)
-    return Ruling(class_, snapshot.zones[class_], tuple(reasons))
+    if declared.found.class_ is not None:
+        reasons += declared.found.reasons
+        class_ = max(class_, declared.found.class_)
+    zones = snapshot.zones[class_]
+    if declared.is_opaque and class_ not in snapshot.detection.opaque:
+        reasons.append(f"it carries what no detector can read, which {class_.label} calls may not send out")
+        zones = zones & _INSIDE
+    if declared.has_unknown and class_ >= Class.CONFIDENTIAL:
+        reasons.append(f"it has a field that Freehold does not know, which {class_.label} calls may not send out")
+        zones = zones & _INSIDE
+    return Ruling(class_, zones, tuple(reasons), declared.found.labels)
+
+
+_INSIDE = frozenset({Zone.INSIDE})
 
 
 class Grant:
-    """Permission for one attempt of one call to one target, or for a bodyless probe. Only `grant` and `grant_probe` make one."""
+    """Permission for one attempt of one call to one target with one body, for a moment; or for a bodyless probe. Only `grant` and `grant_probe` make one.
 
-    __slots__ = ("attempt", "call_id", "class_", "provider", "target", "zone")
+    digest: SHA-256 of the body that may be sent; expires_s: seconds since 1970. What it says is sealed: changed in any part, it is void.
+    """
+
+    __slots__ = (
+        "_is_spent",
+        "_seal",
+        "attempt",
+        "call_id",
+        "class_",
+        "digest",
+        "expires_s",
+        "provider",
+        "target",
+        "zone",
+    )
 
     def __init__(
-        self, seal: object, *, provider: Provider, target: Target, zone: Zone, class_: Class, call: tuple[str, int]
+        self, key: object, *, provider: Provider, target: Target, zone: Zone, class_: Class, bound: Bound
     ) -> None:
-        if seal is not _SEAL:
+        if key is not _KEY:
             raise PolicyRefusal("A grant can only be minted by the perimeter.", code="perimeter.forged_grant")
         self.provider, self.target, self.zone, self.class_ = provider, target, zone, class_
-        self.call_id, self.attempt = call
+        self.call_id, self.attempt, self.digest, self.expires_s = (
+            bound.call_id,
+            bound.attempt,
+            bound.digest,
+            bound.expires_s,
+        )
+        self._is_spent = False
+        self._seal = _sealed(self)
 
     @property
     def is_probe(self) -> bool:
         return self.attempt == 0
 
 
-_SEAL = object()
+class Bound(msgspec.Struct, frozen=True):
+    """What a grant is bound to beside its target. attempt: from 1, 0 for a probe."""
+
+    call_id: str
+    attempt: int
+    digest: bytes
+    expires_s: float
 
 
-def grant(ruling: Ruling, provider: Provider, target: Target, *, call: tuple[str, int], now_s: float) -> Grant:
-    """Mint the permission for one attempt; call is (call id, attempt number from 1).
+_KEY = os.urandom(32)  # of this process: a grant means nothing anywhere else
+LIFETIME_S = 60.0
+_NO_BODY = hashlib.sha256(b"").digest()
+
+
+def _sealed(grant: Grant) -> bytes:
+    said = (
+        f"{grant.call_id}\0{grant.attempt}\0{grant.target.name}\0{grant.provider.base_url}\0{grant.zone}\0{grant.class_}\0{grant.expires_s}\0"
+    ).encode("utf-8", "surrogatepass")
+    return hmac.digest(_KEY, said + grant.digest, "sha256")
+
+
+def grant(
+    ruling: Ruling, provider: Provider, target: Target, *, call: tuple[str, int], body: bytes | None, now_s: float
+) -> Grant:
+    """Mint the permission for one attempt; call is (call id, attempt number from 1), body what may be sent.
 
     Raises PolicyRefusal when the target's zone, as it is now, is not allowed to this call's class.
     """
-    zone = provider.zone_at(now_s)
+    zone = provider.zone_at(now_s, target.model)
     if zone not in ruling.zones:
         raise PolicyRefusal(
-            f"{target.name} runs {zone} and a {ruling.class_.label} call may only go {' or '.join(sorted(ruling.zones))}.",
+            f"{target.name} runs {zone} and this {ruling.class_.label} call may only go {' or '.join(sorted(ruling.zones))}.",
             code="perimeter.zone_forbidden",
             hint="Use a target in an allowed zone, or a key or workload of a lower class.",
         )
-    return Grant(_SEAL, provider=provider, target=target, zone=zone, class_=ruling.class_, call=call)
+    digest = hashlib.sha256(body).digest() if body is not None else _NO_BODY
+    return Grant(
+        _KEY,
+        provider=provider,
+        target=target,
+        zone=zone,
+        class_=ruling.class_,
+        bound=Bound(*call, digest, now_s + LIFETIME_S),
+    )
 
 
 def grant_probe(provider: Provider, *, now_s: float) -> Grant:
     """Mint the permission for a bodyless probe of a provider's health or model list."""
-    return Grant(
-        _SEAL,
-        provider=provider,
-        target=Target(provider.name, ""),
-        zone=provider.zone_at(now_s),
-        class_=Class.PUBLIC,
-        call=("probe", 0),
-    )
+    bound = Bound("probe", 0, _NO_BODY, now_s + LIFETIME_S)
+    zone = provider.zone_at(now_s)
+    return Grant(_KEY, provider=provider, target=Target(provider.name, ""), zone=zone, class_=Class.PUBLIC, bound=bound)
+
+
+def honour(permit: Grant, body: bytes | None, *, now_s: float) -> None:
+    """Check a grant at the door, and spend it: it is good for this body, once, until it expires.
+
+    Raises PolicyRefusal `perimeter.grant_void`; nothing may be sent then.
+    """
+    if not isinstance(permit, Grant):
+        raise PolicyRefusal("Nothing is sent without a grant.", code="perimeter.grant_void")
+    why = ""
+    if not hmac.compare_digest(permit._seal, _sealed(permit)):
+        why = "it was changed after it was minted"
+    elif permit._is_spent:
+        why = "it was used before"
+    elif now_s > permit.expires_s:
+        why = "it has expired"
+    elif permit.is_probe and body is not None:
+        why = "a probe has no body"
+    elif hashlib.sha256(body or b"").digest() != permit.digest:
+        why = "it was minted for another body"
+    if why:
+        raise PolicyRefusal(f"The grant for {permit.target.name!r} is void: {why}.", code="perimeter.grant_void")
+    permit._is_spent = True

@@ -141,12 +141,12 @@ def plan(
     ruling: Ruling,
     fleet: Fleet,
     *,
-    zone_of: Callable[[str], Zone],
+    zone_of: Callable[[Target], Zone],
     why_unfit: Callable[[Target], str | None] = lambda _target: None,
 ) -> Plan:
     """Order the targets of a choice and drop what the ruling forbids or what cannot serve the call.
 
-    zone_of: a provider's zone at this moment; why_unfit: why a target cannot be given this call in its dialect.
+    zone_of: a target's zone at this moment; why_unfit: why a target cannot be given this call in its dialect.
     The plan may be empty; `skipped` then says why.
     """
     attempts: list[Target] = []
@@ -154,7 +154,7 @@ def plan(
     for group in choice.groups:
         turn = int(fleet.spread() * len(group))
         for target in group[turn:] + group[:turn]:
-            zone = zone_of(target.provider)
+            zone = zone_of(target)
             if zone not in ruling.zones:
                 skipped.append(
                     Skip(target, f"runs {zone}; {ruling.class_.label} calls may not go there", is_forbidden=True)

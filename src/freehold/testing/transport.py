@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from freehold.kernel.errors import UpstreamError
-from freehold.perimeter.ruling import Grant
+from freehold.perimeter.ruling import Grant, honour
 from freehold.upstream.transport import Request
 
 
@@ -39,15 +40,15 @@ class Scripted:
 
 
 class FakeTransport:
-    """Gives out scripted answers in order; `sent` keeps every (grant, request)."""
+    """Gives out scripted answers in order; `sent` keeps every (grant, request). now_s: the clock by which grants expire."""
 
-    def __init__(self, *answers: Scripted | UpstreamError) -> None:
+    def __init__(self, *answers: Scripted | UpstreamError, now_s: Callable[[], float] = time.time) -> None:
+        self._now_s = now_s
         self._answers = deque(answers)
         self.sent: list[tuple[Grant, Request]] = []
 
     async def send(self, grant: Grant, request: Request) -> Scripted:
-        if not isinstance(grant, Grant):
-            raise TypeError("a grant is needed to send")
+        honour(grant, request.body, now_s=self._now_s())
         self.sent.append((grant, request))
         if not self._answers:
             raise UpstreamError("The script has no answer left.", code="upstream.unreachable")

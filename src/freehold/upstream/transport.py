@@ -10,17 +10,18 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import time
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
-from freehold.kernel.config import is_forbidden
+from freehold.kernel.addresses import is_forbidden
 from freehold.kernel.errors import UpstreamError
 from freehold.kernel.snapshot import Provider
-from freehold.perimeter.ruling import Grant
+from freehold.perimeter.ruling import Grant, honour
 from freehold.upstream.direct import Pool
 from freehold.upstream.signing import Signer, key_headers
 
@@ -67,16 +68,16 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """The real transport: one connection pool for each provider. Close it when done."""
+    """The real transport: one connection pool for each provider. Close it when done. now_s: the clock by which grants expire."""
 
-    def __init__(self, *, ca_bundle: str | None = None) -> None:
+    def __init__(self, *, ca_bundle: str | None = None, now_s: Callable[[], float] = time.time) -> None:
         self._ca_bundle = ca_bundle
+        self._now_s = now_s
         self._pools: dict[str, Pool | ProxiedPool] = {}
         self._signers: dict[str, Signer] = {}
 
     async def send(self, grant: Grant, request: Request) -> Response:
-        if not isinstance(grant, Grant):
-            raise TypeError("a grant is needed to send")
+        honour(grant, request.body, now_s=self._now_s())
         provider = grant.provider
         pool = self._pools.get(provider.name)
         if pool is None or pool.provider is not provider:

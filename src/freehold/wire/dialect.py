@@ -69,7 +69,7 @@ class Stored:
 class Spoken:
     """The caller's half of a dialect: what applications send, and how they are answered.
 
-    fields: the fields that are checked, and their types; pass_on spells a body for a target of the same dialect; usage_is_optional: a stream tells its usage only to a caller that asked;
+    fields: the fields that are checked, and their types; pass_on spells a body for a target of the same dialect; knows: whether every field of a call is known here; usage_is_optional: a stream tells its usage only to a caller that asked;
     done: a stream's last mark, where it has one.
     """
 
@@ -81,6 +81,7 @@ class Spoken:
     write_models: Callable[[Sequence[Model]], bytes]
     write_model: Callable[[Model], bytes]
     fields: Mapping[str, tuple[type, ...]]
+    knows: Callable[[Call], bool]
     pass_on: Callable[[Call, dict[str, Any], Traits], None] = lambda _call, _body, _traits: None
     usage_is_optional: bool = False
     done: bytes = b""

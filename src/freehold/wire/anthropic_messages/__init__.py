@@ -1,6 +1,7 @@
 """The dialect anthropic-messages."""
 
 from freehold.wire.anthropic_messages import answers
+from freehold.wire.anthropic_messages.known import knows
 from freehold.wire.anthropic_messages.requests import NAME, TYPES, read_call, read_request, write_request
 from freehold.wire.dialect import Dialect, Spoken
 
@@ -21,5 +22,6 @@ DIALECT = Dialect(
         write_models=answers.write_models,
         write_model=answers.write_model,
         fields=TYPES,
+        knows=knows,
     ),
 )

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from freehold.wire.known import TYPES, leaves
+from freehold.wire.call import Call
+from freehold.wire.known import TYPES, is_read, leaves
 
 _CACHE = leaves("type ttl")
 _BLOCK: dict[str, Any] = {
@@ -25,3 +26,8 @@ KNOWN = {
     "output_config": {"effort": None, "format": leaves("type schema")},
     "output_format": leaves("type schema"),
 }
+
+
+def knows(call: Call) -> bool:
+    """Whether every field of a call is one that is known here."""
+    return is_read(call.body, KNOWN)

@@ -2,6 +2,7 @@
 
 from freehold.wire.dialect import Dialect, Spoken
 from freehold.wire.gemini import answers
+from freehold.wire.gemini.known import knows
 from freehold.wire.gemini.requests import NAME, TYPES, pass_on, read_call, read_request, write_request
 
 DIALECT = Dialect(
@@ -19,6 +20,7 @@ DIALECT = Dialect(
         write_models=answers.write_models,
         write_model=answers.write_model,
         fields=TYPES,
+        knows=knows,
         pass_on=pass_on,
     ),
 )

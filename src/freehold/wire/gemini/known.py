@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from freehold.wire.known import leaves
+from freehold.wire.call import COUNTS, Call
+from freehold.wire.gemini.spelling import camel
+from freehold.wire.known import is_read, leaves
 
 _MEDIA = leaves("mimeType data fileUri displayName")
 _PART: dict[str, Any] = {
@@ -31,3 +33,9 @@ KNOWN = {
         "thinkingConfig": leaves("thinkingLevel thinkingBudget includeThoughts"),
     },
 }
+
+
+def knows(call: Call) -> bool:
+    """Whether every field of a call is one that is known here."""
+    body = call.body
+    return is_read(body.get("generateContentRequest", body) if call.endpoint in COUNTS else body, KNOWN, camel)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from functools import cache
 from typing import Any
 
 from freehold.kernel.routes import Traits
@@ -32,6 +31,7 @@ from freehold.wire.dialect import (
     words,
 )
 from freehold.wire.gemini.known import KNOWN
+from freehold.wire.gemini.spelling import camel, snake
 from freehold.wire.known import is_read
 
 NAME = "gemini"
@@ -63,19 +63,9 @@ _FILES = re.compile(r"(https://generativelanguage\.googleapis\.com/[^/]+/)?files
 SKIP_SIGNATURE = "skip_thought_signature_validator"  # Google's own word for a call that another model made
 
 
-@cache
-def _snake(name: str) -> str:
-    return re.sub(r"[A-Z]", lambda found: "_" + found.group().lower(), name)
-
-
-@cache
-def _camel(name: str) -> str:
-    return re.sub(r"_([a-z])", lambda found: found.group(1).upper(), name)
-
-
 def get(fields: dict[str, Any], name: str) -> Any:
     """A field under either of its spellings."""
-    return fields[name] if name in fields else fields.get(_snake(name))
+    return fields[name] if name in fields else fields.get(snake(name))
 
 
 def read_call(endpoint: Endpoint, raw: bytes, address: Address = NOWHERE) -> Call:
@@ -134,7 +124,7 @@ def read_request(body: dict[str, Any]) -> Conversation:
     if set(get(wished, "responseModalities") or ()) - {"TEXT", "MODALITY_UNSPECIFIED"}:
         only.append(Feature.IMAGE_OUT)
     formats = (None, "text/plain", "application/json")
-    known = is_read(body, KNOWN, _camel) and get(wished, "responseMimeType") in formats
+    known = is_read(body, KNOWN, camel) and get(wished, "responseMimeType") in formats
     choice = offered_choice(_read_choice(get(body, "toolConfig"), only), offered, only)
     return Conversation(
         dialect=NAME,
@@ -211,7 +201,7 @@ def _read_tools(tools: Any) -> tuple[list[c.Tool], list[c.Opaque]]:
             if schema is None and one.get("parameters") is not None:
                 schema = _json_schema(one["parameters"])
             offered.append(c.Tool(words(one["name"]), words(one.get("description") or ""), schema))
-        rest = {name: one for name, one in tool.items() if _camel(name) != "functionDeclarations"}
+        rest = {name: one for name, one in tool.items() if camel(name) != "functionDeclarations"}
         if rest or declared is None:
             hosted.append(c.Opaque(NAME, rest, Feature.HOSTED_TOOLS))
     return offered, hosted
@@ -230,7 +220,7 @@ def _json_schema(schema: Any) -> Any:
         elif key == "properties":
             written["properties"] = {name: _json_schema(one) for name, one in value.items()}
         elif key not in ("nullable", "propertyOrdering", "property_ordering"):
-            written[_camel(key)] = _json_schema(value) if key in ("items", "anyOf", "any_of") else value
+            written[camel(key)] = _json_schema(value) if key in ("items", "anyOf", "any_of") else value
     if schema.get("nullable") and "type" in written:
         written["type"] = [written["type"], "null"]
     return written

@@ -3,6 +3,7 @@
 from freehold.wire.dialect import Dialect, Spoken
 from freehold.wire.openai_chat import answers, streams
 from freehold.wire.openai_chat.calls import TYPES, pass_on, read_call
+from freehold.wire.openai_chat.known import knows
 from freehold.wire.openai_chat.requests import NAME, read_request
 from freehold.wire.openai_chat.writing import write_request
 
@@ -21,6 +22,7 @@ DIALECT = Dialect(
         write_models=answers.write_models,
         write_model=answers.write_model,
         fields=TYPES,
+        knows=knows,
         pass_on=pass_on,
         usage_is_optional=True,
         done=b"data: [DONE]\n\n",

@@ -1,6 +1,7 @@
 """openai-chat: the fields that are read, at every depth."""
 
-from freehold.wire.known import TYPES, leaves
+from freehold.wire.call import Call, Endpoint
+from freehold.wire.known import TYPES, is_read, leaves
 
 _CACHE = leaves("type ttl")
 _FUNCTION = leaves("name description parameters strict")
@@ -48,3 +49,18 @@ KNOWN = {
     "reasoning": leaves("effort enabled exclude max_tokens"),
     "thinking": leaves("type budget_tokens"),
 }
+_EMBEDDING = leaves("model input encoding_format dimensions user input_type truncate")
+_OF = {
+    Endpoint.CHAT: KNOWN,
+    Endpoint.COMPLETIONS: leaves(
+        "model prompt suffix max_tokens temperature top_p n stream stream_options logprobs echo stop presence_penalty frequency_penalty best_of logit_bias user seed"
+    ),
+    Endpoint.EMBEDDINGS: _EMBEDDING,
+    Endpoint.RERANK: leaves("model query documents top_n top_k return_documents max_chunks_per_doc user"),
+    Endpoint.MODERATIONS: leaves("model input"),
+}
+
+
+def knows(call: Call) -> bool:
+    """Whether every field of a call is one that is known here."""
+    return is_read(call.body, _OF[call.endpoint])

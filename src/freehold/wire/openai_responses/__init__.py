@@ -3,6 +3,7 @@
 from freehold.wire.dialect import Dialect, Spoken
 from freehold.wire.openai_chat.answers import write_error, write_model, write_models
 from freehold.wire.openai_responses import answers, streams
+from freehold.wire.openai_responses.known import knows
 from freehold.wire.openai_responses.requests import NAME, TYPES, read_call, read_request, write_request
 
 DIALECT = Dialect(
@@ -22,5 +23,6 @@ DIALECT = Dialect(
         write_models=write_models,
         write_model=write_model,
         fields=TYPES,
+        knows=knows,
     ),
 )

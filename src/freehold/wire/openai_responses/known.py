@@ -1,6 +1,7 @@
 """openai-responses: the fields that are read, at every depth."""
 
-from freehold.wire.known import TYPES, leaves
+from freehold.wire.call import Call
+from freehold.wire.known import TYPES, is_read, leaves
 
 _PART = {
     TYPES: {
@@ -42,3 +43,8 @@ KNOWN = {
     "text": {"verbosity": None, "format": leaves("type name schema strict description")},
     "reasoning": leaves("effort summary"),
 }
+
+
+def knows(call: Call) -> bool:
+    """Whether every field of a call is one that is known here."""
+    return is_read(call.body, KNOWN)

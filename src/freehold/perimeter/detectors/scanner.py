@@ -1,0 +1,346 @@
+"""Read texts and say what is in them that is sensitive.
+
+Rules: one pass of the engine over everything finds candidates, checks decide on candidates only; encoded runs are opened one level and read the
+same way; of findings that overlap the surest stands. A finding says where and why, never what. Order and result do not depend on the engine.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+
+import msgspec
+
+from freehold.kernel.snapshot import Custom
+from freehold.perimeter.detectors.custom import rules_of
+from freehold.perimeter.detectors.engines import Engine, HyperscanEngine, PlainEngine, digest, has_hyperscan
+from freehold.perimeter.detectors.folding import Folded, fold
+from freehold.perimeter.detectors.identifiers import NUMBER, NUMBER_TRIGGER, NUMBERS
+from freehold.perimeter.detectors.names import NAME_TRIGGER, Names
+from freehold.perimeter.detectors.opening import TRIGGERS, open_run
+from freehold.perimeter.detectors.rulebook import RULES, WORDS
+from freehold.perimeter.detectors.rules import Number, Rule
+
+_AROUND = 72  # characters before a candidate in which a word counts as near; a third of it behind
+_SEAM = 96
+_CONTEXT = 48  # characters before an encoded run that are read with it, half as many behind
+_SEPARATORS = b" -./()"
+_OPENINGS = tuple(TRIGGERS)
+Words = dict[bytes, list[int]]  # a set of words → where one of them begins
+_KEPT = 64  # opened runs of one scan, the longest first
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something sensitive. text: which of the texts; start, end: characters in it; score: how sure, 0 to 1; why: in words, without the value."""
+
+    text: int
+    start: int
+    end: int
+    type: str
+    score: float
+    rule: str
+    why: str
+
+    @property
+    def family(self) -> str:
+        return self.type.partition(".")[0]
+
+
+class _Match(msgspec.Struct, frozen=True):
+    """A finding in folded bytes."""
+
+    start: int
+    end: int
+    type: str
+    score: float
+    rule: str
+    why: str
+
+
+class Scanner:
+    """Reads texts by a fixed set of rules. Safe to share; `scan` keeps nothing.
+
+    custom: further rules, from the configuration; stored: the engine's database from an earlier start; is_plain: without Hyperscan.
+    """
+
+    def __init__(
+        self,
+        custom: Iterable[Custom] = (),
+        *,
+        stored: bytes | None = None,
+        is_plain: bool = False,
+        names: Names | None = None,
+    ) -> None:
+        triggered, self._searched = rules_of(custom)
+        self.rules: tuple[Rule, ...] = (*RULES, *triggered)
+        self._number_at = len(self.rules)
+        self._name_at = self._number_at + 1
+        self._words_at = self._name_at + 1
+        self._openings_at = self._words_at + len(WORDS)
+        self.triggers = _triggers(self.rules)
+        self._names = names or Names()
+        is_plain = is_plain or not has_hyperscan()
+        self.engine: Engine = PlainEngine(self.triggers) if is_plain else HyperscanEngine(self.triggers, stored)
+
+    def scan(self, texts: Sequence[str], seams: Iterable[tuple[int, int]] = ()) -> list[Finding]:
+        """Read texts; seams: pairs of texts that follow one another, read across as well. Findings come in the order of their places."""
+        page = _Page(texts)
+        hits = sorted(self.engine.find(page.folded.data))
+        found = [page.finding(match) for match in self._read(page.folded.data, hits)]
+        inner = _Page.opened(page, list(self._opened(page.folded.data, hits)), _seams_of(texts, seams))
+        if inner is not None:
+            again = sorted(self.engine.find(inner.folded.data))
+            found += filter(None, (inner.inner_finding(match) for match in self._read(inner.folded.data, again)))
+        return _surest(found)
+
+    def _opened(self, data: bytes, hits: list[tuple[int, int, int]]) -> Iterable[tuple[bytes, int, int]]:
+        runs: dict[tuple[int, int], bytes] = {}
+        reach: dict[int, int] = {}
+        for number, start, _ in hits:
+            at = number - self._openings_at
+            if at < 0 or start < reach.get(at, 0):
+                continue
+            for opened in open_run(_OPENINGS[at], data, start):
+                reach[at] = max(reach.get(at, 0), opened.end - 1)
+                runs.setdefault((opened.start, opened.end), opened.text)
+        longest = sorted(runs.items(), key=lambda one: one[0][0] - one[0][1])[:_KEPT]
+        return [(text, start, end) for (start, end), text in longest]
+
+    def _read(self, data: bytes, hits: list[tuple[int, int, int]]) -> Iterable[_Match]:
+        """Decide on every candidate."""
+        words: dict[bytes, list[int]] = {}
+        has_names = False
+        for number, start, _ in hits:
+            if number == self._name_at:
+                has_names = True
+            elif self._words_at <= number < self._openings_at:
+                words.setdefault(WORDS[number - self._words_at], []).append(start)
+        done = 0  # where the last number that was found ends
+        for number, start, _ in hits:
+            if number < self._number_at:
+                match = _by_rule(self.rules[number], data, start, words)
+                if match is not None:
+                    yield match
+            elif number == self._number_at and start >= done:
+                for match in _numbers(data, start, words):
+                    done = match.end
+                    yield match
+        for start, end, score in self._names.find(data) if has_names else ():
+            yield _Match(start, end, "person.name", score, "name", "reads like a person's name")
+        for rule in self._searched:
+            for found in rule.pattern.finditer(data):
+                yield _Match(*found.span(), rule.type, rule.score, rule.id, "by a pattern of the configuration")
+
+
+def _triggers(rules: Sequence[Rule]) -> tuple[bytes, ...]:
+    """Every trigger, in the order in which a scanner numbers them."""
+    return (*(rule.trigger for rule in rules), NUMBER_TRIGGER, NAME_TRIGGER, *WORDS, *TRIGGERS.values())
+
+
+def digest_of(custom: Iterable[Custom]) -> str:
+    """Names the rules that a scanner with these further ones would look for."""
+    return digest(_triggers((*RULES, *rules_of(custom)[0])))
+
+
+def _by_rule(rule: Rule, data: bytes, start: int, words: Words) -> _Match | None:
+    if rule.near is not None and rule.near not in words:
+        return None
+    start += rule.skip
+    if rule.back is not None:
+        before = rule.back.search(data, max(0, start - 160), start + (0 if data[start] in b" .-:" else 1))
+        if before is None:
+            return None
+        start = before.start()
+    found = rule.pattern.match(data, start)
+    if found is None:
+        return None
+    start, end = found.span("v") if "v" in rule.pattern.groupindex else found.span()
+    if rule.near is not None and not _is_near(words.get(rule.near), start, end):
+        return None
+    if rule.check is not None and not rule.check(_bare(rule, data[start:end])):
+        return None
+    why = "by its form and its check digits" if rule.check is not None else "by its form"
+    return _Match(
+        start, end, rule.type, rule.score, rule.id, f"{why}, with a word near it" if rule.near is not None else why
+    )
+
+
+def _bare(rule: Rule, value: bytes) -> str:
+    """What a check decides on: an identifier without separators, in capitals; a credential as it is."""
+    if rule.type.startswith(("secret", "contact", "network", "custom")):
+        return value.decode("latin-1")
+    keep = b" ()" if rule.id == "fi_hetu" else _SEPARATORS
+    return value.translate(None, keep).decode("latin-1").upper()
+
+
+def _numbers(data: bytes, start: int, words: Words) -> Iterable[_Match]:
+    """Identifiers that are made of digits: by the shape of the groups that begin here, longest first."""
+    run = NUMBER.match(data, start)
+    if run is None or (not words and run.end() - start < _SHORTEST) or _goes_on(data, start):
+        return
+    text = run.group().decode()
+    known = _BY_SHAPE if words else _SURE
+    for shape, end in _shapes(text):
+        found = False
+        for kind, is_sure in known.get(shape, ()):
+            if not is_sure and not _is_near(words.get(kind.near or b""), start, start + end):
+                continue
+            if kind.check is None or kind.check(text[:end].translate(_NO_SEPARATORS)):
+                why = "by its digits and their check" if kind.check is not None else "by its digits"
+                score = (0.95 if is_sure else 0.9) if kind.check is not None else 0.8
+                yield _Match(
+                    start, start + end, kind.type, score, kind.id, why if is_sure else f"{why}, with a word near it"
+                )
+                found = True
+        if found:
+            return
+
+
+def _goes_on(data: bytes, start: int) -> bool:
+    """Whether digits stand before a number, which makes it the rest of another."""
+    return data[start - 1 : start] in (b".", b"-", b"/") and data[start - 2 : start - 1].isdigit()
+
+
+_GROUP = re.compile(r"([0-9]+)([ ./-]?)")
+_NO_SEPARATORS = {ord(char): None for char in " ./-"}
+
+
+def _shapes(text: str) -> list[tuple[str, int]]:
+    """(shape, end) of the first groups of a number, the most groups first."""
+    shapes: list[tuple[str, int]] = []
+    shape = ""
+    for group in _GROUP.finditer(text):
+        shape += str(len(group.group(1)))
+        shapes.append((shape, group.end(1)))
+        shape += group.group(2)
+    return shapes[::-1]
+
+
+_BY_SHAPE: dict[str, list[tuple[Number, bool]]] = {}
+_SURE: dict[str, list[tuple[Number, bool]]] = {}
+for _kind in NUMBERS:
+    for _shape in _kind.sure | _kind.weak:
+        _BY_SHAPE.setdefault(_shape, []).append((_kind, _shape in _kind.sure))
+    for _shape in _kind.sure:
+        _SURE.setdefault(_shape, []).append((_kind, True))
+_SHORTEST = 9  # digits and separators of the shortest number that needs no word near it
+
+
+def _is_near(places: list[int] | None, start: int, end: int) -> bool:
+    """Whether a word of a set begins close before a candidate, or closer behind it."""
+    return places is not None and any(
+        start - _AROUND <= at < start or end <= at + 1 <= end + _AROUND // 3 for at in places
+    )
+
+
+def _surest(found: list[Finding]) -> list[Finding]:
+    """Of findings that say the same of a place the surest, then the longest. What only overlaps in part, and is of another family, stands too."""
+    if len(found) < 2:
+        return found
+    chosen: dict[int, list[Finding]] = {}
+    reach = 0
+    for one in sorted(
+        found, key=lambda one: (-one.score, one.start - one.end, one.text, one.start, one.type, one.rule)
+    ):
+        kept = chosen.setdefault(one.text, [])
+        at = bisect.bisect_left(kept, one.start, key=lambda other: other.start)
+        reach = max(reach, one.end - one.start)
+        low = bisect.bisect_left(kept, one.start - reach, key=lambda other: other.start)
+        high = bisect.bisect_left(kept, one.end, key=lambda other: other.start)
+        if not any(_says_it(other, one) for other in kept[low:high]):
+            kept.insert(at, one)
+    return [one for text in sorted(chosen) for one in sorted(chosen[text], key=lambda one: (one.start, one.end))]
+
+
+def _says_it(other: Finding, one: Finding) -> bool:
+    """Whether a surer finding makes another needless."""
+    if one.end <= other.start or one.start >= other.end:
+        return False
+    return one.family == other.family or (other.start <= one.start and one.end <= other.end)
+
+
+class _Origin(msgspec.Struct, frozen=True):
+    """Where an opened text came from: its text and place there. needed: what of it a finding must touch (or cross, at a seam)."""
+
+    text: int
+    start: int
+    end: int
+    needed: tuple[int, int]
+    why: str
+    is_seam: bool = False
+
+
+class _Page:
+    """Several texts as one, and the way back. Each begins and ends at a line break, so that every rule sees a border."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._starts = [0, *accumulate(len(text) + 2 for text in texts)]
+        self._texts = texts
+        self.folded: Folded = fold("\n" + "\n\n".join(texts) + "\n")
+        self._origins: list[_Origin] = []
+
+    @classmethod
+    def opened(
+        cls, page: _Page, runs: list[tuple[bytes, int, int]], seams: list[tuple[str, int, int, int, int]]
+    ) -> _Page | None:
+        """A page of opened runs and of seams; its findings stand where those came from."""
+        if not runs and not seams:
+            return None
+        data = page.folded.data
+        around = [
+            (
+                data[max(0, start - _CONTEXT) : start].decode("latin-1"),
+                data[end : end + _CONTEXT // 2].decode("latin-1"),
+            )
+            for _, start, end in runs
+        ]
+        inner = [run[0].decode("utf-8", "replace") for run in runs]
+        texts = [f"{before} {text} {behind}" for (before, behind), text in zip(around, inner, strict=True)]
+        made = cls([*texts, *(seam[0] for seam in seams)])
+        for (_, start, end), (before, _), text in zip(runs, around, inner, strict=True):
+            which, begin = page.where(start)
+            needed = (len(before) + 1, len(before) + 1 + len(text))
+            made._origins.append(
+                _Origin(which, begin, page.where(max(start, end - 1))[1] + 1, needed, "in an encoded run")
+            )
+        for _, which, begin, end, join in seams:
+            made._origins.append(_Origin(which, begin, end, (join - 1, join + 1), "across two messages", is_seam=True))
+        return made
+
+    def where(self, at: int) -> tuple[int, int]:
+        """(text, character in it) of a place in the folded bytes."""
+        place = self.folded.place(at) - 1
+        text = min(bisect.bisect_right(self._starts, max(0, place)) - 1, len(self._texts) - 1)
+        return text, min(max(0, place - self._starts[text]), len(self._texts[text]))
+
+    def finding(self, match: _Match) -> Finding:
+        text, start = self.where(match.start)
+        other, end = self.where(match.end - 1)
+        end = end + 1 if other == text else len(self._texts[text])
+        return Finding(text, start, max(start, end), match.type, match.score, match.rule, match.why)
+
+    def inner_finding(self, match: _Match) -> Finding | None:
+        """Where an opened run's finding came from; None for one that lies in the words around it, or on one side of a seam."""
+        text, start = self.where(match.start)
+        _, last = self.where(match.end - 1)
+        origin = self._origins[text]
+        low, high = origin.needed
+        is_there = start <= low and last >= high - 1 if origin.is_seam else start < high and last >= low
+        if not is_there:
+            return None
+        return Finding(
+            origin.text, origin.start, origin.end, match.type, match.score, match.rule, f"{match.why}, {origin.why}"
+        )
+
+
+def _seams_of(texts: Sequence[str], seams: Iterable[tuple[int, int]]) -> list[tuple[str, int, int, int, int]]:
+    """(words on both sides, text, beginning, end, place of the join) for pairs that may hold something between them."""
+    found = []
+    for one, other in seams:
+        before, behind = texts[one][-_SEAM:], texts[other][:_SEAM]
+        if before and behind and not before[-1].isspace() and not behind[0].isspace():
+            size = len(texts[one])
+            found.append((before + behind, one, size - len(before), size, len(before)))
+    return found
