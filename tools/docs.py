@@ -52,6 +52,9 @@ def configuration() -> str:
         ("server", schema.Server),
         ("network", schema.Network),
         ("engine", schema.Engine),
+        ("detection", schema.Detection),
+        ("detection.words.NAME", schema.WordList),
+        ("detection.patterns.NAME", schema.Pattern),
     )
     inner = (
         ("a price", schema.Price),
@@ -120,6 +123,7 @@ _AREAS = (
     "perimeter",
     "request",
     "routing",
+    "scan",
     "server",
     "upstream",
     "usage",

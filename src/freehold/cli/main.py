@@ -22,6 +22,7 @@ COMMANDS = {
     "keys": "Create, list and revoke callers' keys",
     "models": "List targets with zone, price and abilities",
     "chat": "Ask a running Freehold, and see how it was ruled",
+    "scan": "Find secrets, identifiers and names in text",
     "usage": "Show calls, tokens and cost by group",
 }
 

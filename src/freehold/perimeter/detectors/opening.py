@@ -10,6 +10,7 @@ import base64
 import binascii
 import html
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
@@ -20,7 +21,7 @@ _APART_HEX = re.compile(rb"(?:(?:\\x|0x)?[0-9A-Fa-f]{2}[ :,]{0,2}){8,}")
 _WORD = re.compile(rb"[!-~]{1,65536}")
 _LINE = re.compile(rb"[^\n]{1,65536}")
 _APART = re.compile(rb"[!-~](?:[ _.*|-]{1,3}[!-~]){6,}")
-_ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([\"\\/]))")
+_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([\"\\/]))")
 _PLAIN_WORD = re.compile(rb"[A-Za-z]?[a-z]*|[A-Z]+")
 LONGEST = 1_000_000  # bytes of one run
 
@@ -59,8 +60,9 @@ def open_run(name: str, data: bytes, at: int) -> Iterator[Opened]:
         found = _APART.match(data, at + 1)
         if found:
             run = found.group()
-            apart = max(b" _.*|-", key=run.count)
-            yield Opened(run.translate(None, bytes([apart])), *found.span())
+            apart = re.escape(bytes([max(b" _.*|-", key=run.count)]))
+            # One between two characters goes; several were one before the text was spread.
+            yield Opened(re.sub(apart + rb"(" + apart + rb"?)" + apart + rb"*", rb"\1", run), *found.span())
     else:
         start = max(data.rfind(b"\n", 0, at + 1) + 1, at - 4096)
         found = _LINE.match(data, start)
@@ -71,17 +73,23 @@ def open_run(name: str, data: bytes, at: int) -> Iterator[Opened]:
 
 
 def _unescaped(run: bytes) -> bytes:
-    return _ESCAPE.sub(lambda m: _char(m.group(1) or m.group(2)) if m.group(3) is None else m.group(3), run)
+    text = _ESCAPE.sub(lambda m: chr(int(m[1] or m[2], 16)) if m[3] is None else m[3], run.decode("latin-1"))
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()  # pairs of surrogates become one character
 
 
-def _char(digits: bytes) -> bytes:
-    return chr(int(digits, 16)).encode("latin-1", "replace")
+def _unentitied(run: bytes) -> bytes:
+    return html.unescape(run.decode("latin-1")).encode("utf-8", "replace")
+
+
+def _unquoted(run: bytes) -> bytes:
+    """Percent signs decoded; what was beyond ASCII already stays what it was."""
+    return unquote_to_bytes(run.decode("latin-1"))
 
 
 _UNESCAPE: dict[str, Callable[[bytes], bytes]] = {
-    "percent": unquote_to_bytes,
+    "percent": _unquoted,
     "escape": _unescaped,
-    "entity": lambda run: html.unescape(run.decode("latin-1")).encode("latin-1", "replace"),
+    "entity": _unentitied,
 }
 
 
@@ -120,6 +128,12 @@ def _readable(raw: bytes, start: int, end: int) -> Iterator[Opened]:
     """Bytes that are text: ASCII, UTF-8 or UTF-16, nearly all of it printable."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or raw[1:8:2] == b"\0\0\0\0":
         raw = raw.decode("utf-16-le" if raw[:2] != b"\xfe\xff" else "utf-16-be", "replace").encode("latin-1", "replace")
-    odd = len(raw.translate(None, _PRINTED))
-    if len(raw) >= 6 and odd * 8 <= len(raw):
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        is_text = len(raw.translate(None, _PRINTED)) * 8 <= len(raw)
+    else:
+        odd = sum(unicodedata.category(char) in ("Cc", "Co", "Cn") for char in text[:4096]) if not raw.isascii() else 0
+        is_text = odd * 8 <= len(text) and (not raw.isascii() or len(raw.translate(None, _PRINTED)) * 8 <= len(raw))
+    if len(raw) >= 6 and is_text:
         yield Opened(raw, start, end)

@@ -29,6 +29,7 @@ _CONTEXT = 48  # characters before an encoded run that are read with it, half as
 _SEPARATORS = b" -./()"
 _OPENINGS = tuple(TRIGGERS)
 Words = dict[bytes, list[int]]  # a set of words → where one of them begins
+_LEVELS = 3  # the text, what is encoded in it, and what is encoded in that
 _KEPT = 64  # opened runs of one scan, the longest first
 
 
@@ -86,16 +87,21 @@ class Scanner:
 
     def scan(self, texts: Sequence[str], seams: Iterable[tuple[int, int]] = ()) -> list[Finding]:
         """Read texts; seams: pairs of texts that follow one another, read across as well. Findings come in the order of their places."""
-        page = _Page(texts)
-        hits = sorted(self.engine.find(page.folded.data))
-        found = [page.finding(match) for match in self._read(page.folded.data, hits)]
-        inner = _Page.opened(page, list(self._opened(page.folded.data, hits)), _seams_of(texts, seams))
-        if inner is not None:
-            again = sorted(self.engine.find(inner.folded.data))
-            found += filter(None, (inner.inner_finding(match) for match in self._read(inner.folded.data, again)))
+        page: _Page | None = _Page(texts)
+        found: list[Finding] = []
+        joined = _seams_of(texts, seams)
+        for _ in range(_LEVELS):
+            assert page is not None
+            data = page.folded.data
+            hits = sorted(self.engine.find(data))
+            found += filter(None, map(page.finding, self._read(data, hits)))
+            page = page.opened(self._opened(data, hits), joined)
+            if page is None:
+                break
+            joined = []
         return _surest(found)
 
-    def _opened(self, data: bytes, hits: list[tuple[int, int, int]]) -> Iterable[tuple[bytes, int, int]]:
+    def _opened(self, data: bytes, hits: list[tuple[int, int, int]]) -> list[tuple[bytes, int, int]]:
         runs: dict[tuple[int, int], bytes] = {}
         reach: dict[int, int] = {}
         for number, start, _ in hits:
@@ -275,39 +281,32 @@ class _Origin(msgspec.Struct, frozen=True):
 class _Page:
     """Several texts as one, and the way back. Each begins and ends at a line break, so that every rule sees a border."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], origins: Sequence[_Origin] = ()) -> None:
         self._starts = [0, *accumulate(len(text) + 2 for text in texts)]
-        self._texts = texts
-        self.folded: Folded = fold("\n" + "\n\n".join(texts) + "\n")
-        self._origins: list[_Origin] = []
+        self._texts, self._origins = texts, origins
+        self.folded: Folded = fold("\n" + "\n\n".join(texts) + "\n") if texts else fold("")
 
-    @classmethod
-    def opened(
-        cls, page: _Page, runs: list[tuple[bytes, int, int]], seams: list[tuple[str, int, int, int, int]]
-    ) -> _Page | None:
-        """A page of opened runs and of seams; its findings stand where those came from."""
+    def opened(self, runs: list[tuple[bytes, int, int]], seams: list[_Seam]) -> _Page | None:
+        """A page of opened runs and of seams; its findings stand where those came from. None if there are none."""
         if not runs and not seams:
             return None
-        data = page.folded.data
-        around = [
-            (
-                data[max(0, start - _CONTEXT) : start].decode("latin-1"),
-                data[end : end + _CONTEXT // 2].decode("latin-1"),
-            )
-            for _, start, end in runs
-        ]
-        inner = [run[0].decode("utf-8", "replace") for run in runs]
-        texts = [f"{before} {text} {behind}" for (before, behind), text in zip(around, inner, strict=True)]
-        made = cls([*texts, *(seam[0] for seam in seams)])
-        for (_, start, end), (before, _), text in zip(runs, around, inner, strict=True):
-            which, begin = page.where(start)
-            needed = (len(before) + 1, len(before) + 1 + len(text))
-            made._origins.append(
-                _Origin(which, begin, page.where(max(start, end - 1))[1] + 1, needed, "in an encoded run")
-            )
-        for _, which, begin, end, join in seams:
-            made._origins.append(_Origin(which, begin, end, (join - 1, join + 1), "across two messages", is_seam=True))
-        return made
+        data = self.folded.data
+        texts: list[str] = []
+        origins: list[_Origin] = []
+        for run, start, end in runs:
+            before = data[max(0, start - _CONTEXT) : start].decode("latin-1")
+            behind = data[end : end + _CONTEXT // 2].decode("latin-1")
+            text = run.decode("utf-8", "replace")
+            which, begin = self.where(start)
+            low = len(before) + 1
+            place = self._place(which, begin, self.where(max(start, end - 1))[1] + 1)
+            origins.append(_Origin(*place, (low, low + len(text)), "in an encoded run"))
+            texts.append(f"{before} {text} {behind}")
+        for seam in seams:
+            join = seam.join
+            origins.append(_Origin(seam.text, seam.start, seam.end, (join - 1, join + 1), "across two messages", is_seam=True))
+            texts.append(seam.words)
+        return _Page(texts, origins)
 
     def where(self, at: int) -> tuple[int, int]:
         """(text, character in it) of a place in the folded bytes."""
@@ -315,32 +314,49 @@ class _Page:
         text = min(bisect.bisect_right(self._starts, max(0, place)) - 1, len(self._texts) - 1)
         return text, min(max(0, place - self._starts[text]), len(self._texts[text]))
 
-    def finding(self, match: _Match) -> Finding:
-        text, start = self.where(match.start)
-        other, end = self.where(match.end - 1)
-        end = end + 1 if other == text else len(self._texts[text])
-        return Finding(text, start, max(start, end), match.type, match.score, match.rule, match.why)
-
-    def inner_finding(self, match: _Match) -> Finding | None:
-        """Where an opened run's finding came from; None for one that lies in the words around it, or on one side of a seam."""
-        text, start = self.where(match.start)
-        _, last = self.where(match.end - 1)
+    def _place(self, text: int, start: int, end: int) -> tuple[int, int, int]:
+        """Where in the caller's texts something stands."""
+        if not self._origins:
+            return text, start, end
         origin = self._origins[text]
-        low, high = origin.needed
-        is_there = start <= low and last >= high - 1 if origin.is_seam else start < high and last >= low
-        if not is_there:
-            return None
-        return Finding(
-            origin.text, origin.start, origin.end, match.type, match.score, match.rule, f"{match.why}, {origin.why}"
-        )
+        return origin.text, origin.start, origin.end
+
+    def finding(self, match: _Match) -> Finding | None:
+        """A match as a finding; None for one that lies in the words around an opened run, or on one side of a seam."""
+        text, start = self.where(match.start)
+        other, last = self.where(match.end - 1)
+        end = last + 1 if other == text else len(self._texts[text])
+        why = match.why
+        if self._origins:
+            origin = self._origins[text]
+            low, high = origin.needed
+            if not (start <= low and end >= high if origin.is_seam else start < high and end > low):
+                return None
+            why = f"{why}, {origin.why}"
+        where, start, end = self._place(text, start, max(start, end))
+        return Finding(where, start, end, match.type, match.score, match.rule, why)
 
 
-def _seams_of(texts: Sequence[str], seams: Iterable[tuple[int, int]]) -> list[tuple[str, int, int, int, int]]:
-    """(words on both sides, text, beginning, end, place of the join) for pairs that may hold something between them."""
+class _Seam(msgspec.Struct, frozen=True):
+    """The end of one text and the beginning of the next. text, start, end: the place that it stands for; join: where they meet in `words`."""
+
+    words: str
+    text: int
+    start: int
+    end: int
+    join: int
+
+
+_ENDS = frozenset(".!?;,\"')]}>…。”’")
+
+
+def _seams_of(texts: Sequence[str], seams: Iterable[tuple[int, int]]) -> list[_Seam]:
+    """The pairs that may hold something between them: nothing ends before, and nothing begins anew behind."""
     found = []
     for one, other in seams:
         before, behind = texts[one][-_SEAM:], texts[other][:_SEAM]
-        if before and behind and not before[-1].isspace() and not behind[0].isspace():
+        last = before.rstrip()[-1:]
+        if last and last not in _ENDS and behind.strip():
             size = len(texts[one])
-            found.append((before + behind, one, size - len(before), size, len(before)))
+            found.append(_Seam(before + behind, one, size - len(before), size, len(before)))
     return found
