@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Freehold
-from freehold.ledger import log as logs
+from ledger.audits import audit
 
 
 def exchange(freehold: Freehold, head: str, body: bytes = b"", *, timeout: float = 20.0) -> tuple[int, str]:
@@ -83,8 +83,8 @@ def test_each_has_a_clear_answer(freehold: Freehold) -> None:
         assert code in found[1]
     assert exchange(freehold, post(key, len(good), extra="\nX-A: b\rSet-Cookie: c"), good)[0] == 400
     freehold.stop()
-    check = logs.verify(freehold.state / "log")
-    assert check.problems == ()
+    report = audit(freehold.state)
+    assert report.holds, report.findings
     assert {r["outcome"] for r in freehold.settled()} == {"refused", "ok"}
     assert key not in freehold.output
 
@@ -136,5 +136,5 @@ def test_a_caller_that_leaves_before_the_end_of_its_body(freehold: Freehold) -> 
     good = json.dumps({"model": "closed", "messages": [{"role": "user", "content": "x"}]}).encode()
     assert exchange(freehold, post(key, len(good)), good)[0] == 200
     assert freehold.stop() == 0
-    assert logs.verify(freehold.state / "log").problems == ()
+    assert audit(freehold.state).holds
     assert '"bug"' not in freehold.output

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from conftest import Freehold
-from freehold.ledger import log as logs
 from freehold.testing.standin import Behaviour, Standin
+from ledger.audits import audit
 
 ROUNDS = 6
 
@@ -54,8 +54,8 @@ def test_killed_under_load(make_freehold: Callable[..., Freehold], two_zones: st
             thread.join()
     freehold.start()
     assert freehold.stop() == 0
-    check = logs.verify(freehold.state / "log")
-    assert check.problems == ()
+    report = audit(freehold.state)
+    assert report.holds, report.findings
     records = freehold.records()
     intended = {record["call"] for record in records if record["kind"] == "intent"}
     terminal = Counter(record["call"] for record in records if record["kind"] == "settled")

@@ -10,6 +10,7 @@ import pytest
 from conftest import snapshot_of
 from freehold.gateway.fitting import Fitting
 from freehold.gateway.run import bounds
+from freehold.kernel.classes import Zone
 from freehold.kernel.schema import Abilities
 from freehold.kernel.snapshot import Target
 from freehold.wire.call import Address
@@ -55,7 +56,7 @@ def test_a_hold_covers_the_limit_that_is_sent(source: str, to: str, is_limited: 
     ).providers["rack"]
     body = {**PLAINLY[source], **(LIMITS[source] if is_limited else {})}
     call = SPOKEN[source].read_call(ENDPOINT[source], json.dumps(body).encode(), Address("m"))
-    sent = most(Fitting(call, lambda _: known, is_lossless=False).to(Target("rack", "m"), provider).body)
+    sent = most(Fitting(call, lambda _: known, lambda _: Zone.INSIDE, is_lossless=False).to(Target("rack", "m"), provider).body)
     held = bounds(call, known)[1]
     assert sent is None or sent <= held
     if is_limited:

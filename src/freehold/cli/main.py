@@ -23,6 +23,7 @@ COMMANDS = {
     "models": "List targets with zone, price and abilities",
     "chat": "Ask a running Freehold, and see how it was ruled",
     "scan": "Find secrets, identifiers and names in text",
+    "audit": "Export, verify and explain what the log can prove",
     "usage": "Show calls, tokens and cost by group",
 }
 

@@ -32,7 +32,14 @@ def command(config: Path | None, files: tuple[Path, ...], lines: bool, plain: bo
         texts += 1
         for one in scanner.scan([text]):
             count += 1
-            found = {"id": name, "start": one.start, "end": one.end, "type": one.type, "score": one.score, "rule": one.rule}
+            found = {
+                "id": name,
+                "start": one.start,
+                "end": one.end,
+                "type": one.type,
+                "score": one.score,
+                "rule": one.rule,
+            }
             click.echo(json.dumps(found, ensure_ascii=False))
     click.echo(f"{count} finding{'s' * (count != 1)} in {texts} text{'s' * (texts != 1)}", err=True)
     return 1 if count else 0

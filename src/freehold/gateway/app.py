@@ -15,6 +15,8 @@ from typing import Any
 
 import uvicorn
 
+from freehold import __version__
+from freehold.content.keyring import Keyring
 from freehold.engines.embedded import Embedded, Place
 from freehold.gateway.admin_app import build_admin_app
 from freehold.gateway.data_app import DataApp
@@ -27,7 +29,8 @@ from freehold.kernel.classes import Class
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.snapshot import Snapshot
 from freehold.ledger.budgets import Budgets, period_start_ms
-from freehold.ledger.ledger import Ledger, secret_file, write_private
+from freehold.ledger.files import secret_file, write_private
+from freehold.ledger.ledger import Ledger
 from freehold.ledger.store import SqliteStore, catch_up
 from freehold.perimeter.detection import DEFAULT_RAISES
 from freehold.perimeter.detectors.engines import HyperscanEngine
@@ -45,6 +48,12 @@ def open_keys(state: Path) -> Keys:
     """The keys of a state directory; makes what is missing."""
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     return Keys(state / "store.db", secret_file(state / "pepper"))
+
+
+def open_keyring(state: Path) -> Keyring:
+    """The subjects' keys of a state directory; makes what is missing."""
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Keyring(state / "subjects.db", secret_file(state / "master.key"))
 
 
 def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None, clock: Clock | None = None) -> World:
@@ -65,10 +74,21 @@ def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None
         )
     book = load_book()
     keys = open_keys(state)
+    keyring = open_keyring(state)
     try:
-        ledger = Ledger.open(state, policy=snapshot.digest, prices=book.digest, now_ms=clock.now_ms)
+        scanner = load_scanner(snapshot, state)
+        facts = {**facts_of(snapshot), "build": __version__, "rules": scanner.digest}
+        ledger = Ledger.open(
+            state,
+            policy=snapshot.digest,
+            prices=book.digest,
+            now_ms=clock.now_ms,
+            facts=facts,
+            subject_key=lambda subject: keyring.key(subject, clock.now_ms()),
+        )
     except BaseException:
         keys.close()
+        keyring.close()
         raise
     health = Health()
     return World(
@@ -80,7 +100,8 @@ def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None
         budgets=Budgets(_spent(state, snapshot, keys, clock)),
         transport=transport or HttpTransport(ca_bundle=_bundle(snapshot)),
         metrics=Metrics(),
-        scanner=load_scanner(snapshot, state),
+        keyring=keyring,
+        scanner=scanner,
         raises=raises_of(snapshot),
         health=health,
         clock=clock,
@@ -92,6 +113,7 @@ async def close(world: World) -> None:
     if isinstance(world.transport, HttpTransport):
         await world.transport.close()
     world.ledger.close()
+    world.keyring.close()
     world.keys.close()
 
 
@@ -116,6 +138,28 @@ def _spent(state: Path, snapshot: Snapshot, keys: Keys, clock: Clock) -> dict[st
         return spent
     finally:
         store.close()
+
+
+def facts_of(snapshot: Snapshot) -> dict[str, Any]:
+    """What an auditor needs to know of a configuration: where each class may go, who runs where, and under which agreement."""
+    providers = {}
+    for provider in snapshot.providers.values():
+        held = provider.attested
+        agreed = None
+        if held is not None:
+            agreed = {
+                "evidence": held.evidence,
+                "controls": list(held.controls),
+                "since_ms": int(held.since_s * 1000),
+                "until_ms": int(held.until_s * 1000),
+                "models": sorted(held.models),
+            }
+        providers[provider.name] = {"zone": provider.declared_zone.value, "host": provider.host, "attestation": agreed}
+    return {
+        "classes": {class_.label: sorted(zones) for class_, zones in snapshot.zones.items()},
+        "providers": providers,
+        "workloads": {name: workload.class_.label for name, workload in snapshot.workloads.items()},
+    }
 
 
 def raises_of(snapshot: Snapshot) -> dict[str, Class]:
@@ -235,8 +279,18 @@ async def _keep_synced(world: World) -> None:
         try:
             world.ledger.check()
             await world.ledger.durable()
+            world.ledger.checkpoint()
+            note_erasures(world)
         except OperatorError:
             continue  # refused to callers while it lasts; shown by /readyz
+
+
+def note_erasures(world: World) -> None:
+    """Forget keys that another process destroyed, and write down that they were."""
+    world.keyring.refresh(world.clock.monotonic_s())
+    for number, subject, at_ms in world.keyring.unnoted():
+        world.ledger.note("erased", {"subject": subject, "erased_ms": at_ms})
+        world.keyring.noted(number)
 
 
 def make_engine(snapshot: Snapshot, place: Place) -> Embedded | None:

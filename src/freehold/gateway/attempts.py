@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -18,7 +19,7 @@ from freehold.kernel.classes import Zone
 from freehold.kernel.errors import CallerError, FreeholdError, OperatorError, PolicyRefusal, UpstreamError
 from freehold.kernel.snapshot import Target
 from freehold.kernel.units import Tokens
-from freehold.perimeter.ruling import grant
+from freehold.perimeter.ruling import Grant, grant
 from freehold.routing.plan import Plan
 from freehold.upstream import door
 from freehold.upstream.transport import Request, Response
@@ -91,7 +92,10 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
         "is_stream": call.is_stream,
         "target": target.name,
         "zone": permit.zone.value,
-        "request": world.ledger.commit(body or b""),
+        "decision": "allow",
+        "zones": sorted(run.ruling.zones),
+        "attestation": _attestation(permit),
+        "request": world.ledger.commit(body or b"", run.caller.key.id),
         "bytes": len(body or b""),
         "held_usd": run.held,
     }
@@ -121,6 +125,14 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     run.lost |= fitted.lost
     world.health.note(target.provider, is_ok=True, now_s=world.clock.now_s())
     return answering
+
+
+def _attestation(permit: Grant) -> dict[str, Any] | None:
+    """The agreement under which an attempt leaves for an attested target."""
+    held = permit.provider.attested
+    if permit.zone is not Zone.ATTESTED or held is None:
+        return None
+    return {"evidence": held.evidence, "controls": list(held.controls), "until_ms": int(held.until_s * 1000)}
 
 
 async def _whole(run: Run, fitted: Fitted, response: Response) -> Answering:

@@ -42,7 +42,7 @@ class Reply(Protocol):
 async def deliver_whole(run: Run, answering: Answering, reply: Reply) -> None:
     """Send a unary answer: settled first, so that its headers can say what it cost."""
     assert answering.body is not None
-    run.answer = run.world.ledger.commit(answering.body)
+    run.answer = run.world.ledger.commit(answering.body, run.caller.key.id)
     run.tokens = answering.tokens
     if run.tokens is None and run.call is not None and run.call.is_conversation:
         run.seen_tokens = -(-len(answering.body) // 4)  # not told: what was said is estimated by its size
@@ -73,7 +73,7 @@ async def deliver_stream(run: Run, call: Call, answering: Answering, reply: Repl
     if last := pour.end(progress):
         digest.update(last)
         await reply.part(last)
-    run.answer = run.world.ledger.commit(digest.digest())
+    run.answer = run.world.ledger.commit(digest.digest(), run.caller.key.id)
     run.tried("ok")
     run.settle("ok", status=200)
     await reply.end()
@@ -241,6 +241,7 @@ def call_headers(run: Run, *, cost: str | None = None) -> Headers:
         headers.append((b"x-freehold-zone", run.grant.zone.encode()))
         headers.append((b"x-freehold-attempts", str(len(run.attempts) + run.is_trying).encode()))
         headers.append((b"x-freehold-receipt", run.leaf.encode()))
+        headers.append((b"x-freehold-promise", run.world.ledger.promise(run.leaf).encode()))
     if run.lost:
         headers.append((b"x-freehold-lost", ", ".join(sorted(run.lost)).encode()))
     if cost is not None:

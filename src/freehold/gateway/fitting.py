@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from freehold.kernel.classes import Zone
 from freehold.kernel.errors import CallerError
 from freehold.kernel.routes import Route
 from freehold.kernel.schema import Abilities
@@ -20,6 +21,7 @@ from freehold.wire.call import COUNTS, STORED, Call, Endpoint
 from freehold.wire.canonical import Conversation, Unable
 from freehold.wire.dialect import MISSHAPEN, Dialect, guarded
 from freehold.wire.dialects import DIALECTS, SPOKEN
+from freehold.wire.quiet import hush
 
 DEFAULT_LIMIT = 8192  # output tokens, where a dialect wants a limit and neither the caller nor the price book says one
 _ENDPOINT = {
@@ -56,8 +58,15 @@ class Fitted(msgspec.Struct, frozen=True):
 class Fitting:
     """Fits one call to any of its targets, and remembers how."""
 
-    def __init__(self, call: Call, abilities: Callable[[Target], Abilities | None], *, is_lossless: bool) -> None:
-        self._call, self._abilities, self._is_lossless = call, abilities, is_lossless
+    def __init__(
+        self,
+        call: Call,
+        abilities: Callable[[Target], Abilities | None],
+        zone_of: Callable[[Target], Zone],
+        *,
+        is_lossless: bool,
+    ) -> None:
+        self._call, self._abilities, self._zone_of, self._is_lossless = call, abilities, zone_of, is_lossless
         self._talk: Conversation | None = None
         self._fits: dict[Target, Fitted | Unfit] = {}
 
@@ -67,6 +76,8 @@ class Fitting:
         if found is None:
             try:
                 found = self._fit(target, provider)
+                if self._zone_of(target) is Zone.ATTESTED and found.body is not None:
+                    _hush(found, found.body)
             except Unfit as unfit:
                 found = unfit
             self._fits[target] = found
@@ -153,3 +164,13 @@ class Fitting:
                 raise Unfit(error.text) from None
             self._talk.is_stream = self._call.is_stream
         return self._talk
+
+
+def _hush(fitted: Fitted, body: dict[str, Any]) -> None:
+    """Make a body honour the agreement of its target. Raises Unfit if what is asked for cannot be had without leaving something there."""
+    why = hush(fitted.dialect.name, body)
+    if why:
+        raise Unfit(f"is attested, and the call {why}")
+    for field, more in fitted.route.adds_attested.items():
+        own = body.get(field)
+        body[field] = {**(own if isinstance(own, dict) else {}), **more}

@@ -76,7 +76,7 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
     run.ruling = await rule_on(run, call, caller.declared(choice.workload.name if choice.workload else None, referred))
     run.life.to(State.RULED)
     is_lossless = choice.workload is not None and choice.workload.is_lossless
-    fitting = run.fitting = Fitting(call, world.fleet.abilities.get, is_lossless=is_lossless)
+    fitting = run.fitting = Fitting(call, world.fleet.abilities.get, world.zone_of, is_lossless=is_lossless)
     order = plan(
         choice,
         call,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from freehold.content.keyring import Keyring
 from freehold.gateway.metrics import Metrics
 from freehold.identity.keys import Keys
 from freehold.kernel.classes import Class, Zone
@@ -69,6 +70,7 @@ class World:
     budgets: Budgets
     transport: Transport
     metrics: Metrics
+    keyring: Keyring
     scanner: Scanner
     raises: Mapping[str, Class]
     health: Health = field(default_factory=Health)

@@ -41,7 +41,7 @@ class Route:
 
     path, stream_path: below the base URL, or from the host's root if they begin with a slash; `{endpoint}` and `{model}` are filled in.
     serves: an expression that the names of the models it serves match from their beginning ("" for all); names_model: whether the body
-    has a `model`; adds: fields that every body gets; headers: sent with every request; auth: "" for the provider's usual way.
+    has a `model`; adds: fields that every body gets; adds_attested: what goes into these objects of a body that is sent under an agreement; headers: sent with every request; auth: "" for the provider's usual way.
     """
 
     dialect: str
@@ -53,6 +53,7 @@ class Route:
     auth: Auth | Literal[""] = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     adds: Mapping[str, Any] = field(default_factory=dict)
+    adds_attested: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def path_for(self, endpoint: str, model: str, *, is_stream: bool) -> str:
         """The path of one request; a model's name is escaped, so that it stays one name."""

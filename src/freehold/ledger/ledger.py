@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from freehold.kernel.units import Tokens
 from freehold.ledger import log as logs
 from freehold.ledger import record as records
 from freehold.ledger.answers import Answers
+from freehold.ledger.epochs import Epochs
+from freehold.ledger.files import append_synced, secret_file
+from freehold.ledger.signing import Signer, load_signer
 
 NowMs = Callable[[], int]
 SYNC_EVERY_S = 1.0
@@ -102,36 +106,73 @@ class Receipt(msgspec.Struct, frozen=True):
         }
 
 
+SubjectKey = Callable[[str], bytes]
+
+
+class Seals(msgspec.Struct, frozen=True):
+    """What makes a log one that can be proven: its signature, its parent, and the keys of its commitments."""
+
+    folder: Path
+    signer: Signer
+    epochs: Epochs
+    subject_key: SubjectKey
+
+    def sign(self, epoch: int, size: int, root: bytes) -> None:
+        name = f"{epoch:08d}"
+        note = self.signer.checkpoint(name, size, root)
+        append_synced(self.folder / f"{name}.checkpoints", note.encode() + b"\n")
+
+
+def _derived(secret: bytes) -> SubjectKey:
+    """Keys of subjects out of one secret, where there is no keyring."""
+    return lambda subject: hmac.digest(secret, subject.encode(), "sha256")
+
+
 class Ledger:
     """Open with `Ledger.open`; close when done. Not for use from several threads."""
 
-    def __init__(self, log: logs.Log, lock_fd: int, commit_key: bytes, now_ms: NowMs, answers: Answers) -> None:
-        self._log, self._lock_fd, self._commit_key, self._now_ms = log, lock_fd, commit_key, now_ms
+    def __init__(self, log: logs.Log, lock_fd: int, seals: Seals, now_ms: NowMs, answers: Answers) -> None:
+        self._log, self._lock_fd, self._seals, self._now_ms = log, lock_fd, seals, now_ms
+        self._signed = 0
         self._open_calls: set[str] = set()
         self._flush_pending = False
         self.answers = answers
         self.recovered = 0
 
     @classmethod
-    def open(cls, state: Path, *, policy: str, prices: str, now_ms: NowMs) -> Ledger:
+    def open(
+        cls,
+        state: Path,
+        *,
+        policy: str,
+        prices: str,
+        now_ms: NowMs,
+        facts: Mapping[str, Any] | None = None,
+        subject_key: SubjectKey | None = None,
+    ) -> Ledger:
         """Take the lock, mend a torn end, begin a new epoch and settle what the last one left open.
 
-        Raises OperatorError `ledger.locked` if another process has it, `ledger.broken` if the chain does not hold.
+        facts: what the first record says of the configuration beside its digest, for whoever audits the log; subject_key: the keys under
+        which commitments are made. Raises OperatorError `ledger.locked` if another process has it, `ledger.broken` if a log cannot be read.
         """
         folder = state / "log"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock_fd = _lock(state)
         try:
-            unsettled, tip = _recover(folder)
-            ledger = cls(logs.Log(folder, tip), lock_fd, secret_file(state / "commitment.key"), now_ms, Answers(state))
+            unsettled = _recover(folder)
+            signer = load_signer(state)
+            epochs = Epochs(folder, signer)
+            log = logs.Log(folder, *epochs.begin(now_ms()))
+            seals = Seals(folder, signer, epochs, subject_key or _derived(secret_file(state / "commitment.key")))
+            ledger = cls(log, lock_fd, seals, now_ms, Answers(state))
         except BaseException:
             os.close(lock_fd)
             raise
-        ledger._log.append({"kind": "opened", "at_ms": now_ms(), "policy": policy, "prices": prices})
+        log.append({**(facts or {}), "kind": "opened", "at_ms": now_ms(), "policy": policy, "prices": prices})
         for intent in unsettled:
-            ledger._log.append(_lost(intent, now_ms()))
-        ledger._log.append({"kind": "recovered", "at_ms": now_ms(), "settled": len(unsettled)})
-        ledger._log.flush()
+            log.append(_lost(intent, now_ms()))
+        log.append({"kind": "recovered", "at_ms": now_ms(), "settled": len(unsettled)})
+        log.flush()
         ledger.recovered = len(unsettled)
         return ledger
 
@@ -139,9 +180,21 @@ class Ledger:
     def failure(self) -> str | None:
         return self._log.failure
 
-    def commit(self, content: bytes) -> str:
-        """A keyed commitment to content, for a record."""
-        return records.commitment(self._commit_key, content)
+    def commit(self, content: bytes, subject: str) -> str:
+        """A commitment to content under its subject's key, for a record: when that key is destroyed, nobody can tell what it was."""
+        return records.commitment(self._seals.subject_key(subject), content)
+
+    def promise(self, leaf: str) -> str:
+        """A signed promise that a record of this epoch will stand in the log: the log's name, and the signature."""
+        name = f"{self._log.epoch:08d}"
+        return f"{name} {self._seals.signer.promise(name, leaf)}"
+
+    def checkpoint(self) -> None:
+        """Sign what is on the disk, if it is more than was signed before."""
+        size, root = self._log.synced_tree
+        if size > self._signed:
+            self._seals.sign(self._log.epoch, size, root)
+            self._signed = size
 
     def intend(self, fields: dict[str, Any]) -> str:
         """Write an attempt's intent (its `call` names the call); returns its leaf. Raises OperatorError `ledger.unavailable`."""
@@ -188,6 +241,8 @@ class Ledger:
         if self._lock_fd >= 0:
             self._log.append({"kind": "closed", "at_ms": self._now_ms(), "open_calls": len(self._open_calls)})
             self._log.close()
+            with contextlib.suppress(OperatorError, OSError):  # else the next start seals it
+                self._seals.epochs.seal(self._log.epoch, self._now_ms())
             os.close(self._lock_fd)
             self._lock_fd = -1
 
@@ -206,17 +261,14 @@ def _lock(state: Path) -> int:
     return fd
 
 
-def _recover(folder: Path) -> tuple[list[dict[str, Any]], logs.Tip]:
+def _recover(folder: Path) -> list[dict[str, Any]]:
     """Find calls that were sent but not settled: last intent of each, from the last `recovered` record on."""
     paths = logs.segments(folder)
     if paths:
         logs.cut_torn_line(paths[-1])
-    tip = logs.Tip(int(paths[-1].stem) if paths else 0, 0, records.GENESIS)
     unsettled: dict[str, dict[str, Any]] = {}
     for path in _since_last_recovery(paths):
-        last: bytes | None = None
         for line, _ in logs.lines(path):
-            last = line
             try:
                 found = msgspec.json.decode(line, type=dict[str, Any])
             except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -229,9 +281,7 @@ def _recover(folder: Path) -> tuple[list[dict[str, Any]], logs.Tip]:
                 unsettled[found["call"]] = found
             elif found["kind"] == "settled":
                 unsettled.pop(found["call"], None)
-        if last is not None:
-            tip = logs.Tip(tip.epoch, int(found["seq"]), records.leaf_hash(last))
-    return list(unsettled.values()), tip
+    return list(unsettled.values())
 
 
 def _since_last_recovery(paths: list[Path]) -> list[Path]:
@@ -267,33 +317,3 @@ def _lost(intent: dict[str, Any], now_ms: int) -> dict[str, Any]:
         attempts=({"target": intent["target"], "zone": intent["zone"], "result": "lost"},),
     )
     return {**receipt.fields(), "at_ms": now_ms}
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that its owner alone may read, whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-    part.replace(path)
-
-
-def secret_file(path: Path) -> bytes:
-    """Read a secret of 32 bytes, or make it (readable by its owner only)."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        secret = path.read_bytes()
-        if len(secret) != 32:
-            raise OperatorError(
-                f"{path.name} in the state directory is damaged.",
-                code="ledger.broken",
-                hint="Restore it from a backup.",
-            ) from None
-        return secret
-    secret = os.urandom(32)
-    with os.fdopen(fd, "wb") as file:
-        file.write(secret)
-        file.flush()
-        os.fsync(fd)
-    return secret

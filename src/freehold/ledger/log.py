@@ -13,25 +13,14 @@ import asyncio
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from freehold.kernel.errors import OperatorError
 from freehold.ledger import record as records
+from freehold.ledger.merkle import Tree
 
 _SUFFIX = ".jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class Tip:
-    """The end of the chain: what the next record continues."""
-
-    epoch: int
-    seq: int
-    leaf: str
 
 
 def unavailable(reason: str) -> OperatorError:
@@ -43,18 +32,23 @@ def unavailable(reason: str) -> OperatorError:
 
 
 class Log:
-    """The open segment of one epoch."""
+    """The open segment of one epoch: a chain, and a tree over it.
 
-    def __init__(self, folder: Path, tip: Tip) -> None:
-        """Begin the epoch after tip. The file must not exist yet."""
-        self.epoch = tip.epoch + 1
-        self._seq, self._leaf = tip.seq, tip.leaf
+    link: what its first record continues, the entry of the parent log that opened the epoch.
+    """
+
+    def __init__(self, folder: Path, epoch: int, link: str) -> None:
+        """Begin the epoch. The file must not exist yet."""
+        self.epoch = epoch
+        self.tree = Tree()
+        self._seq, self._leaf = 0, link
         self._buffer: list[bytes] = []
         self._fd = os.open(
             folder / f"{self.epoch:08d}{_SUFFIX}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600
         )
         _sync_folder(folder)
         self._written = self._synced = 0
+        self.synced_tree = self.tree.size, self.tree.root()  # what was on the disk when it was last waited for
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="freehold-ledger")
         self._syncing: asyncio.Future[None] | None = None
         self.failure: str | None = None
@@ -66,18 +60,19 @@ class Log:
         fields["v"], fields["epoch"], fields["seq"], fields["prev"] = records.VERSION, self.epoch, self._seq, self._leaf
         line = records.encode(fields)
         self._leaf = records.leaf_hash(line)
+        self.tree.append(bytes.fromhex(self._leaf))
         self._buffer.append(line)
         return self._leaf
 
     def append_now(self, fields: dict[str, Any]) -> str:
         """Append and flush; if that fails the record is taken back. Raises OperatorError `ledger.unavailable`."""
-        before = (self._seq, self._leaf)
+        before = (self._seq, self._leaf, self.tree.size, self.tree.peaks)
         leaf = self.append(fields)
         try:
             self.flush()
         except OperatorError:
             self._buffer.pop()
-            self._seq, self._leaf = before
+            self._seq, self._leaf, self.tree.size, self.tree.peaks = before
             raise
         return leaf
 
@@ -114,10 +109,14 @@ class Log:
             await asyncio.shield(self._syncing)
 
     async def _sync_once(self) -> None:
-        reach = self._written
+        reach, size, root = self._written, self.tree.size - len(self._buffer), None
+        if not self._buffer:
+            root = self.tree.root()
         try:
             await asyncio.get_running_loop().run_in_executor(self._disk, os.fdatasync, self._fd)
             self._synced = max(self._synced, reach)
+            if root is not None:
+                self.synced_tree = size, root
         except OSError as error:
             self.failure, self._is_dead = f"fdatasync: {os.strerror(error.errno or 0)}", True
         finally:
@@ -150,39 +149,6 @@ def lines(path: Path, offset: int = 0) -> Iterator[tuple[bytes, int]]:
                 return
             offset += len(line)
             yield line[:-1], offset
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What `verify` found: records read, the end of the chain, and what is wrong."""
-
-    count: int
-    tip: Tip
-    problems: tuple[str, ...]
-
-
-def verify(folder: Path) -> Check:
-    """Read the whole log and check frame, order and chain. A torn last line is no fault: recovery removes it."""
-    tip, count, problems = Tip(0, 0, records.GENESIS), 0, []
-    for path in segments(folder):
-        for line, _ in lines(path):
-            count += 1
-            try:
-                record = msgspec.json.decode(line, type=dict[str, Any])
-                fault = records.check(record)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                problems.append(f"{path.name}: record {count} is not JSON ({type(error).__name__})")
-                continue
-            if fault is None and records.encode(record) != line:
-                fault = "not in canonical form"
-            if fault is None and (record["seq"] != tip.seq + 1 or record["epoch"] < tip.epoch):
-                fault = f"out of order (seq {record['seq']} after {tip.seq})"
-            if fault is None and record["prev"] != tip.leaf:
-                fault = "does not continue the record before it"
-            if fault is not None:
-                problems.append(f"{path.name}: record {count}: {fault}")
-            tip = Tip(int(record.get("epoch") or 0), int(record.get("seq") or 0), records.leaf_hash(line))
-    return Check(count, tip, tuple(problems))
 
 
 def cut_torn_line(path: Path) -> int:

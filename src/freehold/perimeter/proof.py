@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from freehold.kernel.classes import Class, Zone
-from freehold.kernel.snapshot import Snapshot, Target, Workload
+from freehold.kernel.snapshot import Provider, Snapshot, Target, Workload
 
 NO_CLASS = "no class"
 ZoneOf = Callable[[Target], Zone]
@@ -125,9 +125,7 @@ def _contradictions(
         if _admits(ceiling[zone], workload.class_):
             continue
         role = "first choice" if at == 0 else f"fallback {at}"
-        expired = (
-            " (its agreement has expired)" if snapshot.providers[target.provider].declared_zone is not zone else ""
-        )
+        expired = _why_void(snapshot.providers[target.provider], target, zone)
         findings.append(
             Finding(
                 chain=f"workload {workload.name} ({workload.class_.label}) → {role} {target.name} → zone {zone}{expired}",
@@ -136,6 +134,14 @@ def _contradictions(
             )
         )
     return findings
+
+
+def _why_void(provider: Provider, target: Target, zone: Zone) -> str:
+    """Why a target that is declared attested is not, in brackets; nothing for any other."""
+    if provider.declared_zone is zone:
+        return ""
+    is_named = provider.attested is None or not provider.attested.models or target.model in provider.attested.models
+    return " (its agreement has expired)" if is_named else " (its agreement does not name this model)"
 
 
 def _warnings(snapshot: Snapshot, zone_of: ZoneOf, ceiling: dict[Zone, Class | None], now_s: float) -> list[str]:
@@ -150,3 +156,76 @@ def _warnings(snapshot: Snapshot, zone_of: ZoneOf, ceiling: dict[Zone, Class | N
         if provider.attested is not None and 0 < provider.attested.until_s - now_s < 30 * 86_400
     ]
     return closed + ending
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one configuration allows and another does not. who: whose calls; where: the target and its zone."""
+
+    who: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a change of the configuration newly allows, newly forbids, and changes besides."""
+
+    allowed: tuple[Change, ...]
+    forbidden: tuple[Change, ...]
+    besides: tuple[str, ...]
+
+
+def compare(old: Snapshot, new: Snapshot, *, now_s: float) -> Comparison:
+    """Compute what every class of calls can reach before and after."""
+    before, after = (_reachable(prove(one, now_s=now_s)) for one in (old, new))
+    besides = [
+        f"{provider} is at {new.providers[provider].host} and was at {old.providers[provider].host}"
+        for provider in sorted(old.providers.keys() & new.providers.keys())
+        if old.providers[provider].host != new.providers[provider].host
+    ]
+    besides += [
+        f"{name} is {new.workloads[name].class_.label} and was {old.workloads[name].class_.label}"
+        for name in sorted(old.workloads.keys() & new.workloads.keys())
+        if old.workloads[name].class_ is not new.workloads[name].class_
+    ]
+    besides += [
+        f"what is found as {type_} raises to {_label(new.detection.raises.get(type_))} and raised to {_label(old.detection.raises.get(type_))}"
+        for type_ in sorted(old.detection.raises.keys() | new.detection.raises.keys())
+        if old.detection.raises.get(type_) != new.detection.raises.get(type_)
+    ]
+    if old.detection.opaque != new.detection.opaque:
+        besides.append(
+            f"content that no detector can read may leave for {_classes(new.detection.opaque)}, and could for {_classes(old.detection.opaque)}"
+        )
+    return Comparison(_changes(after - before), _changes(before - after), tuple(besides))
+
+
+def _reachable(proof: Proof) -> frozenset[tuple[str, str, str]]:
+    return frozenset(
+        (
+            reach.case.class_.label,
+            reach.case.workload or reach.case.bound or "a call by provider/model",
+            f"{target.name} ({zone})",
+        )
+        for reach in proof.reaches
+        for target, zone in reach.allowed
+    )
+
+
+def _changes(rows: frozenset[tuple[str, str, str]]) -> tuple[Change, ...]:
+    grouped: dict[tuple[str, str], set[str]] = {}
+    for class_, who, where in rows:
+        grouped.setdefault((who, where), set()).add(class_)
+    order = [class_.label for class_ in Class]
+    return tuple(
+        Change(f"{who}, {' and '.join(sorted(classes, key=order.index))}", where)
+        for (who, where), classes in sorted(grouped.items())
+    )
+
+
+def _label(class_: Class | None) -> str:
+    return class_.label if class_ is not None else "its default"
+
+
+def _classes(classes: frozenset[Class]) -> str:
+    return " and ".join(class_.label for class_ in sorted(classes)) or "no class"

@@ -21,6 +21,7 @@ _RESPONSES = ROUTES["openai-responses"]
 _MESSAGES = ROUTES["anthropic-messages"]
 
 
+_NO_RETENTION = {"provider": {"data_collection": "deny", "zdr": True}}  # OpenRouter's own words for it
 _MOST = Traits(takes_developer=False, renames=_MAX_TOKENS)  # most take `system` and `max_tokens`
 
 
@@ -172,9 +173,13 @@ _ROWS = (
         "OPENROUTER_API_KEY",
         title="OpenRouter",
         routes=(
-            Route("openai-chat", traits=Traits(renames=_MAX_TOKENS, effort="reasoning", thinking="reasoning_details")),
-            _RESPONSES,
-            replace(_MESSAGES, auth=""),
+            Route(
+                "openai-chat",
+                traits=Traits(renames=_MAX_TOKENS, effort="reasoning", thinking="reasoning_details"),
+                adds_attested=_NO_RETENTION,
+            ),
+            replace(_RESPONSES, adds_attested=_NO_RETENTION),
+            replace(_MESSAGES, auth="", adds_attested=_NO_RETENTION),
         ),
     ),
     ProviderRow(

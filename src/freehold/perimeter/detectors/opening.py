@@ -74,7 +74,9 @@ def open_run(name: str, data: bytes, at: int) -> Iterator[Opened]:
 
 def _unescaped(run: bytes) -> bytes:
     text = _ESCAPE.sub(lambda m: chr(int(m[1] or m[2], 16)) if m[3] is None else m[3], run.decode("latin-1"))
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()  # pairs of surrogates become one character
+    return (
+        text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+    )  # pairs of surrogates become one character
 
 
 def _unentitied(run: bytes) -> bytes:

@@ -81,6 +81,7 @@ class Scanner:
         self._words_at = self._name_at + 1
         self._openings_at = self._words_at + len(WORDS)
         self.triggers = _triggers(self.rules)
+        self.digest = digest(self.triggers)
         self._names = names or Names()
         is_plain = is_plain or not has_hyperscan()
         self.engine: Engine = PlainEngine(self.triggers) if is_plain else HyperscanEngine(self.triggers, stored)
@@ -304,7 +305,9 @@ class _Page:
             texts.append(f"{before} {text} {behind}")
         for seam in seams:
             join = seam.join
-            origins.append(_Origin(seam.text, seam.start, seam.end, (join - 1, join + 1), "across two messages", is_seam=True))
+            origins.append(
+                _Origin(seam.text, seam.start, seam.end, (join - 1, join + 1), "across two messages", is_seam=True)
+            )
             texts.append(seam.words)
         return _Page(texts, origins)
 

@@ -1,0 +1,105 @@
+"""The parent log: which epochs there were, and what each came to. An epoch is one run of one process, with a log of its own.
+
+Rules: an epoch's log begins with a link to the entry that opened it, and ends with an entry that says how many records it has and under which
+root; an epoch whose process was killed is sealed by the next start. So several processes never write into one tree, and none can be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from freehold.kernel.errors import OperatorError
+from freehold.ledger import log as logs
+from freehold.ledger import record as records
+from freehold.ledger.files import append_synced
+from freehold.ledger.merkle import Tree
+from freehold.ledger.signing import Signer
+
+FILE = "parent.log"
+
+
+class Epochs:
+    """The parent log of a state directory. Whoever has the directory's lock may write."""
+
+    def __init__(self, folder: Path, signer: Signer) -> None:
+        self._folder, self._signer = folder, signer
+        self._path = folder / FILE
+        if self._path.is_file():
+            logs.cut_torn_line(self._path)
+        self._tree, self._prev = Tree(), records.GENESIS
+        self._open: set[int] = set()
+        self.last = 0
+        for entry, line in entries(self._path):
+            self._take(entry, line)
+
+    def begin(self, now_ms: int) -> tuple[int, str]:
+        """Seal what a killed process left open, open the next epoch; returns its number and the link that its log begins with."""
+        for epoch in sorted(self._open):
+            self.seal(epoch, now_ms)
+        epoch = max(self.last, _highest(self._folder)) + 1
+        self._append({"kind": "epoch_opened", "epoch": epoch, "at_ms": now_ms})
+        self._sign()
+        return epoch, self._prev
+
+    def seal(self, epoch: int, now_ms: int) -> None:
+        """Say what an epoch came to."""
+        path = self._folder / f"{epoch:08d}.jsonl"
+        tree = tree_of(path) if path.is_file() else Tree()
+        entry = {"kind": "epoch_sealed", "epoch": epoch, "at_ms": now_ms, "size": tree.size, "root": tree.root().hex()}
+        self._append(entry)
+        self._sign()
+        if path.is_file():
+            sign(self._folder, self._signer, epoch, tree)
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        entry |= {"v": records.VERSION, "n": self._tree.size + 1, "prev": self._prev}
+        line = records.encode(entry)
+        try:
+            append_synced(self._path, line + b"\n")
+        except OSError as error:
+            raise logs.unavailable(str(error.strerror)) from None
+        self._take(entry, line)
+
+    def _take(self, entry: dict[str, Any], line: bytes) -> None:
+        self._prev = records.leaf_hash(line)
+        self._tree.append(bytes.fromhex(self._prev))
+        epoch = entry["epoch"]
+        self.last = max(self.last, epoch)
+        (self._open.add if entry["kind"] == "epoch_opened" else self._open.discard)(epoch)
+
+    def _sign(self) -> None:
+        note = self._signer.checkpoint("parent", self._tree.size, self._tree.root())
+        append_synced(self._folder / "parent.checkpoints", note.encode() + b"\n")
+
+
+def entries(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """The entries of a parent log, each with its bytes. Raises OperatorError for a line that is none."""
+    if not path.is_file():
+        return
+    for line, _ in logs.lines(path):
+        try:
+            yield msgspec.json.decode(line, type=dict[str, Any]), line
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise OperatorError(
+                f"{path.name} holds a line that is no entry.", code="ledger.broken", hint="Restore it from a backup."
+            ) from None
+
+
+def tree_of(path: Path) -> Tree:
+    """The tree over a segment's records."""
+    return Tree(bytes.fromhex(records.leaf_hash(line)) for line, _ in logs.lines(path))
+
+
+def sign(folder: Path, signer: Signer, epoch: int, tree: Tree) -> None:
+    """Write a checkpoint of an epoch's log."""
+    name = f"{epoch:08d}"
+    append_synced(folder / f"{name}.checkpoints", signer.checkpoint(name, tree.size, tree.root()).encode() + b"\n")
+
+
+def _highest(folder: Path) -> int:
+    paths = logs.segments(folder)
+    return int(paths[-1].stem) if paths else 0

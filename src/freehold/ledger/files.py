@@ -1,0 +1,52 @@
+"""Small files of the state directory: secrets, and what must be written whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from freehold.kernel.errors import OperatorError
+
+
+def secret_file(path: Path) -> bytes:
+    """Read a secret of 32 bytes, or make it (readable by its owner only)."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        secret = path.read_bytes()
+        if len(secret) != 32:
+            raise OperatorError(
+                f"{path.name} in the state directory is damaged.",
+                code="ledger.broken",
+                hint="Restore it from a backup.",
+            ) from None
+        return secret
+    secret = os.urandom(32)
+    with os.fdopen(fd, "wb") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(fd)
+    return secret
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that its owner alone may read, whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(fd)
+    part.replace(path)
+
+
+def append_synced(path: Path, data: bytes) -> None:
+    """Append to a file and wait until it is on the disk."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        done = os.write(fd, data)
+        if done != len(data):
+            raise OSError(28, "short write")
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,108 @@
+"""What the records say of one another. Every rule here is a promise of Freehold's that a record could break."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from freehold_audit.report import Report
+
+Record = dict[str, Any]
+
+
+class Claims:
+    """Feed it every visible record, in order; then say how the log ended."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._policy: Record = {}
+        self._intents: dict[str, list[Record]] = {}
+        self._settled: set[str] = set()
+
+    def take(self, record: Record, where: str) -> None:
+        kind = record.get("kind")
+        self._report.count(f"records: {kind}")
+        if kind == "opened":
+            self._policy = record
+            if not isinstance(record.get("classes"), dict) or not isinstance(record.get("providers"), dict):
+                self._report.find(where, "the epoch does not say which policy it ran under")
+        elif kind == "intent":
+            self._intend(record, where)
+        elif kind == "settled":
+            self._settle(record, where)
+
+    def end(self, last_epoch: int) -> None:
+        """A call without an end: in the last epoch it is under way, or settled by the next start; before that it is a finding."""
+        for call, intents in self._intents.items():
+            if call in self._settled:
+                continue
+            if intents[-1].get("epoch") == last_epoch:
+                self._report.notes.append(f"call {call} has no end yet: it was under way, or the next start settles it")
+            else:
+                self._report.find(f"call {call}", "was sent and never settled")
+
+    def _intend(self, record: Record, where: str) -> None:
+        class_, zone = record.get("class"), record.get("zone")
+        allowed = self._policy.get("classes", {}).get(class_)
+        if allowed is None:
+            self._report.find(where, f"class {class_!r} is not in the policy")
+        elif zone not in allowed:
+            self._report.find(where, f"a {class_} call was to go {zone}, which its class forbids")
+        if record.get("decision") != "allow" or zone not in (record.get("zones") or ()):
+            self._report.find(where, f"an attempt {zone} without a decision to allow it")
+        if allowed is not None and not set(record.get("zones") or ()) <= set(allowed):
+            self._report.find(where, "the decision allows zones that the class forbids")
+        before = self._intents.setdefault(record.get("call", ""), [])
+        if record.get("call") in self._settled:
+            self._report.find(where, f"call {record['call']} goes on after it was settled")
+        if record.get("attempt") != len(before) + 1:
+            self._report.find(where, f"attempt {record.get('attempt')} follows attempt {len(before)}")
+        before.append(record)
+        self._agreement(record, where)
+
+    def _agreement(self, record: Record, where: str) -> None:
+        """The target runs where the policy says, under an agreement that held at that moment."""
+        provider = self._policy.get("providers", {}).get(str(record.get("target")).partition("/")[0])
+        zone = record.get("zone")
+        if provider is None:
+            self._report.find(where, f"target {record.get('target')!r} has a provider that the policy does not have")
+            return
+        if zone not in (provider["zone"], "outside"):
+            self._report.find(
+                where, f"{record.get('target')} is said to run {zone}, and by the policy runs {provider['zone']}"
+            )
+        if zone != "attested":
+            return
+        agreed, used = provider.get("attestation"), record.get("attestation")
+        if not agreed or not used or used.get("evidence") != agreed["evidence"]:
+            self._report.find(where, "an attested attempt without the agreement of the policy")
+            return
+        model = str(record.get("target")).partition("/")[2]
+        if not agreed["since_ms"] <= record["at_ms"] < agreed["until_ms"] or (
+            agreed["models"] and model not in agreed["models"]
+        ):
+            self._report.find(where, "the agreement did not hold for this attempt")
+
+    def _settle(self, record: Record, where: str) -> None:
+        call = record.get("call", "")
+        if call in self._settled:
+            self._report.find(where, f"call {call} is settled twice")
+        self._settled.add(call)
+        intents = self._intents.get(call, [])
+        attempts = record.get("attempts") or []
+        if len(attempts) > len(intents):
+            self._report.find(
+                where, f"call {call} was tried {len(attempts)} times with {len(intents)} decisions to allow it"
+            )
+        tried = intents[-1:] if record.get("outcome") == "lost" else intents
+        for attempt, intent in zip(attempts, tried, strict=False):
+            if (attempt.get("target"), attempt.get("zone")) != (intent.get("target"), intent.get("zone")):
+                self._report.find(
+                    where,
+                    f"call {call} went to {attempt.get('target')}, and the decision was for {intent.get('target')}",
+                )
+        if intents and record.get("class") != intents[-1].get("class"):
+            self._report.find(where, f"call {call} is settled under another class than it was sent under")
+        if record.get("outcome") == "refused":
+            self._report.count("calls refused")
+        elif attempts:
+            self._report.count(f"calls sent {attempts[-1].get('zone')}")

@@ -1,0 +1,288 @@
+"""Verify a bundle: every byte of it, every signature, every chain and root, and then what the records claim."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from freehold_audit.claims import Claims
+from freehold_audit.proof import (
+    GENESIS,
+    Checkpoint,
+    Key,
+    Tree,
+    is_promise,
+    leaf_hash,
+    open_note,
+    read_canonical,
+    read_checkpoints,
+)
+from freehold_audit.report import Report, Unreadable
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What somebody kept elsewhere and this bundle must agree with.
+
+    promises: (log, leaf in hexadecimal, signature) from the headers of answers; checkpoints: signed notes of an earlier day.
+    """
+
+    promises: tuple[tuple[str, str, str], ...] = ()
+    checkpoints: str = ""
+
+
+@dataclass(slots=True)
+class _Epoch:
+    number: int
+    link: str
+    sealed: tuple[int, str] | None = None
+    span_ms: list[int] = field(default_factory=list)
+
+
+def verify(bundle: Path, *, trust: str | None = None, expected: Expected | None = None) -> Report:
+    """Verify a bundle. trust: the verifier key that must have signed it; without one, the bundle's own is used, and the report says so.
+
+    Raises Unreadable if this is no bundle at all.
+    """
+    report, expected = Report(), expected or Expected()
+    key = _key(bundle, trust, report)
+    meta, files = _manifest(bundle, key, report)
+    epochs = _parent(files, key, report)
+    claims, leaves = Claims(report), dict[str, set[str]]()
+    kept = _kept_elsewhere(expected, key)
+    for epoch in epochs:
+        name = f"{epoch.number:08d}"
+        if f"{name}.log" not in files:
+            if meta.get("from", "-") == meta.get("to", "-") == "-":
+                report.find(name, "the epoch is in the parent log, and its own log is missing")
+            continue
+        leaves[name] = _epoch(epoch, files, key, claims, report, kept.get(name, {}))
+    for name in sorted(files):
+        if name.endswith(".log") and name != "parent.log" and name.removesuffix(".log") not in leaves:
+            report.find(name, "no entry of the parent log opened this epoch")
+    claims.end(epochs[-1].number if epochs else 0)
+    _compare(expected, key, leaves, report)
+    report.counts["epochs"] = len(epochs)
+    return report
+
+
+def _key(bundle: Path, trust: str | None, report: Report) -> Key:
+    found = sorted(bundle.glob("*.pub"))
+    if not bundle.is_dir() or len(found) != 1:
+        raise Unreadable(f"{bundle} is no bundle: it must hold exactly one *.pub")
+    try:
+        own = Key.parse(found[0].read_text(encoding="utf-8"))
+        key = Key.parse(trust) if trust is not None else own
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"a key cannot be read: {error}") from None
+    report.key, report.is_trusted = key.text, trust is not None
+    if own.text != key.text:
+        report.find(found[0].name, "the bundle was signed with another key than the one that is trusted")
+    if trust is None:
+        report.notes.append("the key is the bundle's own: give --trust KEY to know whose log this is")
+    return key
+
+
+def _manifest(bundle: Path, key: Key, report: Report) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Every file must be listed, and be what the signed list says."""
+    try:
+        note = (bundle / "manifest").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise Unreadable(f"{bundle} has no manifest") from None
+    try:
+        text = open_note(note, key)
+        signature = note.split("\n\n", 1)[1]
+        if signature.count("\n") != 1 or not signature.endswith("\n"):
+            raise ValueError("more or less than one line behind its text")
+    except (ValueError, IndexError) as error:
+        report.find("manifest", f"is not signed as it must be: {error}")
+        text = note.partition("\n\n")[0] + "\n"
+    meta: dict[str, str] = {}
+    listed: dict[str, tuple[str, int]] = {}
+    lines = text.rstrip("\n").split("\n")
+    if lines[0] != "freehold-bundle/1":
+        raise Unreadable("the manifest is of another format than freehold-bundle/1")
+    for line in lines[1:]:
+        word, _, rest = line.partition(" ")
+        digest, _, named = rest.partition(" ")
+        size, _, name = named.partition(" ")
+        if word == "file" and size.isdigit() and name:
+            listed[name] = (digest, int(size))
+        elif word == "file" or word in meta:
+            report.find("manifest", "has a line that cannot be read")
+        else:
+            meta[word] = rest
+    files: dict[str, bytes] = {}
+    for path in sorted(bundle.rglob("*")):
+        name = path.relative_to(bundle).as_posix()
+        if name == "manifest" and path.is_file() and not path.is_symlink():
+            continue
+        if path.is_symlink() or not path.is_file() or name not in listed:
+            report.find(name, "is not in the manifest: it was added")
+            continue
+        files[name] = path.read_bytes()
+        if (hashlib.sha256(files[name]).hexdigest(), len(files[name])) != listed[name]:
+            report.find(name, "is not what the manifest says: it was altered")
+    for name in listed.keys() - files.keys():
+        report.find(name, "is in the manifest and not here: it is missing")
+    report.counts["files"] = len(files)
+    return meta, files
+
+
+def _checkpoints(name: str, files: dict[str, bytes], key: Key, report: Report) -> list[Checkpoint]:
+    data = files.get(f"{name}.checkpoints")
+    if data is None:
+        report.find(f"{name}.checkpoints", "is missing, so nothing signs this log")
+        return []
+    try:
+        found = read_checkpoints(data.decode("utf-8", "replace"), key)
+    except ValueError as error:
+        report.find(f"{name}.checkpoints", str(error))
+        return []
+    for before, after in itertools.pairwise(found):
+        if after.size < before.size:
+            report.find(
+                f"{name}.checkpoints", f"the log shrank from {before.size} to {after.size} records: it was rolled back"
+            )
+    for one in found:
+        if one.log != name:
+            report.find(f"{name}.checkpoints", f"holds a checkpoint of {one.log!r}")
+    report.count("checkpoints", len(found))
+    return found
+
+
+def _follow(
+    name: str, lines: list[bytes], checkpoints: list[Checkpoint], report: Report
+) -> Iterator[tuple[int, bytes, bytes]]:
+    """(number, line, leaf) of each line; compares every checkpoint with the tree as it was at that size."""
+    wanted: dict[int, set[bytes]] = {}
+    for one in checkpoints:
+        wanted.setdefault(one.size, set()).add(one.root)
+    tree = Tree()
+    for number, line in enumerate(lines, 1):
+        leaf = bytes.fromhex(line[1:].decode()) if line.startswith(b"#") and len(line) == 65 else leaf_hash(line)
+        yield number, line, leaf
+        tree.add(leaf)
+        roots = wanted.pop(tree.size, set())
+        if roots - {tree.root()}:
+            report.find(
+                f"{name}, record {number}",
+                "the records up to here are not those that were signed: one was changed, added, left out or moved",
+            )
+    for size in wanted:
+        if size > tree.size:
+            report.find(
+                f"{name}, record {tree.size}",
+                f"a checkpoint says {size} records, and there are {tree.size}: the end was cut off",
+            )
+    signed = max((one.size for one in checkpoints), default=0)
+    if signed < tree.size:
+        report.notes.append(f"{name}: {tree.size - signed} records at the end are not yet under a checkpoint")
+
+
+def _lines(name: str, files: dict[str, bytes], report: Report) -> list[bytes]:
+    data = files.get(name, b"")
+    if data and not data.endswith(b"\n"):
+        report.find(name, "its last line is cut short")
+    return data.removesuffix(b"\n").split(b"\n") if data else []
+
+
+def _parent(files: dict[str, bytes], key: Key, report: Report) -> list[_Epoch]:
+    """The epochs that there were."""
+    if "parent.log" not in files:
+        report.find("parent.log", "is missing")
+        return []
+    epochs: dict[int, _Epoch] = {}
+    prev = GENESIS
+    lines = _lines("parent.log", files, report)
+    for number, line, leaf in _follow("parent", lines, _checkpoints("parent", files, key, report), report):
+        where = f"parent.log, entry {number}"
+        try:
+            entry = read_canonical(line)
+            if entry["prev"] != prev or entry["n"] != number:
+                report.find(where, "does not continue the entry before it")
+            epoch = int(entry["epoch"])
+            if entry["kind"] == "epoch_opened":
+                if epoch != max(epochs, default=0) + 1:
+                    report.find(where, f"epoch {epoch} follows epoch {max(epochs, default=0)}: there is a gap")
+                epochs[epoch] = _Epoch(epoch, leaf.hex())
+            elif epoch not in epochs or epochs[epoch].sealed is not None:
+                report.find(where, f"seals epoch {epoch}, which is not open")
+            else:
+                epochs[epoch].sealed = (entry["size"], entry["root"])
+        except (ValueError, KeyError, TypeError) as error:
+            report.find(where, f"is no entry ({error})")
+        prev = leaf.hex()
+    for epoch in list(epochs)[:-1]:
+        if epochs[epoch].sealed is None:
+            report.find("parent.log", f"epoch {epoch} was never sealed, and others follow it")
+    return list(epochs.values())
+
+
+def _epoch(
+    epoch: _Epoch, files: dict[str, bytes], key: Key, claims: Claims, report: Report, kept: dict[int, bytes]
+) -> set[str]:
+    name = f"{epoch.number:08d}"
+    prev, leaves, tree, kept = epoch.link, set[str](), Tree(), dict(kept)
+    for number, line, leaf in _follow(
+        name, _lines(f"{name}.log", files, report), _checkpoints(name, files, key, report), report
+    ):
+        where = f"{name}.log, record {number}"
+        if line.startswith(b"#"):
+            report.count("records withheld")
+        else:
+            try:
+                record = read_canonical(line)
+                _frame(record, epoch.number, number, prev, where, report)
+                claims.take(record, where)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                report.find(where, f"is no record ({error})")
+        prev = leaf.hex()
+        leaves.add(prev)
+        tree.add(leaf)
+        if tree.size in kept and kept.pop(tree.size) != tree.root():
+            report.find(
+                where, "the log does not extend a checkpoint that was kept elsewhere: it was rolled back or forked"
+            )
+    if epoch.sealed is not None and epoch.sealed != (tree.size, tree.root().hex()):
+        report.find(
+            f"{name}.log", f"was sealed with {epoch.sealed[0]} records under another root than these {tree.size} have"
+        )
+    for size in kept:
+        report.find(f"{name}.log", f"a checkpoint that was kept elsewhere says {size} records: it was rolled back")
+    report.count("records", tree.size)
+    return leaves
+
+
+def _frame(record: Record, epoch: int, number: int, prev: str, where: str, report: Report) -> None:
+    if record["v"] != 1 or record["epoch"] != epoch:
+        report.find(where, "belongs to another epoch or version")
+    if record["seq"] != number:
+        report.find(where, f"has number {record['seq']}: a record is missing, added or moved")
+    if record["prev"] != prev:
+        report.find(where, "does not continue the record before it")
+
+
+def _kept_elsewhere(expected: Expected, key: Key) -> dict[str, dict[int, bytes]]:
+    """Roots by log and size, from checkpoints of an earlier day."""
+    found: dict[str, dict[int, bytes]] = {}
+    for one in read_checkpoints(expected.checkpoints, key) if expected.checkpoints else ():
+        found.setdefault(one.log, {})[one.size] = one.root
+    return found
+
+
+def _compare(expected: Expected, key: Key, leaves: dict[str, set[str]], report: Report) -> None:
+    """Promises that were given to callers: each record must be here."""
+    for log, leaf, signature in expected.promises:
+        if not is_promise(key, log, leaf, signature):
+            report.find(f"promise of {leaf[:16]}", "was not given by this key")
+        elif leaf not in leaves.get(log, set()):
+            report.find(f"{log}.log", f"the record {leaf} was promised to be here, and is not: it was left out")
+        else:
+            report.count("promises kept")

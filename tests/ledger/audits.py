@@ -1,0 +1,26 @@
+"""Export what a state directory holds and have it verified, as an auditor would."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from freehold.ledger.export import Wanted, export
+from freehold.ledger.signing import load_signer
+from freehold_audit import Expected, Report, verify
+
+FACTS: dict[str, Any] = {
+    "classes": {"public": ["attested", "inside", "outside"], "internal": ["attested", "inside", "outside"], "confidential": ["attested", "inside"], "restricted": ["inside"]},
+    "providers": {"a": {"zone": "inside", "host": "10.0.0.1", "attestation": None}, "cloud": {"zone": "outside", "host": "cloud.example", "attestation": None}},
+    "workloads": {},
+}  # fmt: skip
+
+
+def audit(state: Path, *, expected: Expected | None = None) -> Report:
+    """The report on a fresh bundle."""
+    signer = load_signer(state)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "bundle"
+        export(state / "log", out, signer, Wanted(), 1)
+        return verify(out, trust=signer.public, expected=expected or Expected())

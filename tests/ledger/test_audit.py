@@ -1,0 +1,422 @@
+"""An auditor with nothing but a bundle and a key: every attack on the log is seen, and named."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import ROOT
+from freehold.kernel.units import Tokens
+from freehold.ledger import merkle
+from freehold.ledger import record as records
+from freehold.ledger.export import Wanted, export
+from freehold.ledger.ledger import Ledger, Receipt
+from freehold.ledger.signing import Signer, load_signer
+from freehold_audit import Expected, Report, verify
+from freehold_audit.proof import Key, Tree, open_note
+from ledger.audits import FACTS, audit
+
+
+def open_ledger(state: Path, now: int = 1_700_000_000_000, **facts: Any) -> Ledger:
+    clock = itertools.count(now)
+    return Ledger.open(
+        state, policy="sha256:p", prices="sha256:b", now_ms=lambda: next(clock), facts={**FACTS, **facts}
+    )
+
+
+def run_call(
+    ledger: Ledger,
+    call: str,
+    *,
+    zone: str = "inside",
+    class_: str = "public",
+    workload: str | None = None,
+    attempts: int = 1,
+    **more: Any,
+) -> str:
+    """One call: its intents and its receipt. Returns the leaf of the last intent."""
+    target, leaf = ("a/m" if zone == "inside" else "cloud/m"), ""
+    for attempt in range(1, attempts + 1):
+        leaf = ledger.intend(
+            {
+                "call": call, "attempt": attempt, "key": "key_1", "workload": workload, "class": class_, "model": "m", "endpoint": "chat/completions", "is_stream": False,
+                "target": target, "zone": zone, "zones": FACTS["classes"][class_], "decision": "allow", "attestation": None, "held_usd": None,
+            } | more
+        )  # fmt: skip
+    tried = tuple({"target": target, "zone": zone, "result": "ok"} for _ in range(attempts))
+    ledger.settle(
+        Receipt(
+            call=call, key="key_1", workload=workload, class_=class_, model="m", endpoint="chat/completions", outcome="ok", code=None, status=200, target=target, zone=zone,
+            tokens=Tokens(input=1), cost_usd="0", price="p", is_estimate=False, is_stream=False, duration_ms=1, first_byte_ms=1, answer=None, reasons=(), attempts=tried,
+        )
+    )  # fmt: skip
+    return leaf
+
+
+async def fill(state: Path, epochs: int = 2, calls: int = 6) -> list[str]:
+    """A history of several runs; returns the promises that were given."""
+    promises = []
+    for epoch in range(epochs):
+        ledger = open_ledger(state, 1_700_000_000_000 + epoch * 1_000_000)
+        for at in range(calls):
+            leaf = run_call(ledger, f"call_{epoch}{at}", workload=("left", "right")[at % 2], attempts=1 + (at == 3))
+            promises.append(f"{epoch + 1:08d} {leaf} {ledger.promise(leaf).split()[1]}")
+            await ledger.durable()
+            ledger.checkpoint()
+        ledger.close()
+    return promises
+
+
+def bundle_of(state: Path, out: Path, wanted: Wanted | None = None) -> Path:
+    export(state / "log", out, load_signer(state), wanted or Wanted(), 1)
+    return out
+
+
+async def test_an_honest_log_holds(tmp_path: Path) -> None:
+    promises = await fill(tmp_path)
+    kept = (tmp_path / "log/00000001.checkpoints").read_text().split("\n\n")
+    expected = Expected(tuple(tuple(one.split()) for one in promises), "\n\n".join(kept[:4]) + "\n\n")  # type: ignore[arg-type]  # three words each
+    report = audit(tmp_path, expected=expected)
+    assert report.findings == []
+    assert report.counts["promises kept"] == len(promises)
+    assert report.counts["calls sent inside"] == 12
+
+
+async def test_what_is_not_asked_for_is_there_as_hashes(tmp_path: Path) -> None:
+    await fill(tmp_path)
+    bundle = bundle_of(tmp_path, tmp_path / "out", Wanted(workload="left"))
+    text = (bundle / "00000001.log").read_text()
+    assert '"workload":"right"' not in text
+    report = verify(bundle, trust=load_signer(tmp_path).public)
+    assert report.findings == []
+    assert report.counts["records withheld"] == 14
+    later = bundle_of(tmp_path, tmp_path / "later", Wanted(from_ms=1_700_000_900_000))
+    assert not (later / "00000001.log").exists()
+    assert verify(later).findings == []
+
+
+# --- attacks on a bundle: every byte of it is covered -----------------------------------------------------------------
+
+
+async def test_any_byte_that_changes_is_seen(tmp_path: Path) -> None:
+    await fill(tmp_path, epochs=1, calls=2)
+    bundle = bundle_of(tmp_path, tmp_path / "out")
+    trust = load_signer(tmp_path).public
+    assert verify(bundle, trust=trust).holds
+    for path in sorted(bundle.iterdir()):
+        good = path.read_bytes()
+        for at in range(0, len(good), max(1, len(good) // 40)):
+            path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+            assert _fails(bundle, trust), f"{path.name}, byte {at}"
+        for changed in (good + b"\n", good + b"x", good[:-1], b""):
+            path.write_bytes(changed)
+            assert _fails(bundle, trust), f"{path.name}, {len(changed)} bytes instead of {len(good)}"
+        path.unlink()
+        assert _fails(bundle, trust), f"{path.name} is missing"
+        path.write_bytes(good)
+    for added in ("more.txt", "00000009.log", ".hidden"):
+        (bundle / added).write_text("x")
+        assert _fails(bundle, trust), added
+        (bundle / added).unlink()
+    (bundle / "link").symlink_to("manifest")
+    assert _fails(bundle, trust)
+    (bundle / "link").unlink()
+    (bundle / "folder").mkdir()
+    assert _fails(bundle, trust)
+    (bundle / "folder").rmdir()
+    assert verify(bundle, trust=trust).holds
+
+
+def _fails(bundle: Path, trust: str) -> bool:
+    try:
+        return not verify(bundle, trust=trust).holds
+    except Exception as error:
+        return type(error).__name__ == "Unreadable"
+
+
+# --- attacks on the log itself, before it is exported by an honest program --------------------------------------------
+
+
+def lines_of(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+def write(path: Path, lines: list[bytes]) -> None:
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+
+
+def rechained(lines: list[bytes]) -> list[bytes]:
+    """What a careful attacker does: every link and number is made right again."""
+    made, prev = [], json.loads(lines[0])["prev"]
+    for number, line in enumerate(lines, 1):
+        record = json.loads(line) | {"prev": prev, "seq": number}
+        made.append(records.encode(record))
+        prev = records.leaf_hash(made[-1])
+    return made
+
+
+def flip(lines: list[bytes]) -> list[bytes]:
+    return [
+        line.replace(b'"class":"public"', b'"class":"internal"') if at == 4 else line for at, line in enumerate(lines)
+    ]
+
+
+ATTACKS: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "flip": flip,
+    "flip, links mended": lambda lines: rechained(flip(lines)),
+    "delete": lambda lines: lines[:4] + lines[5:],
+    "delete, links mended": lambda lines: rechained(lines[:4] + lines[5:]),
+    "insert": lambda lines: [*lines[:4], lines[2], *lines[4:]],
+    "insert, links mended": lambda lines: rechained([*lines[:4], lines[2], *lines[4:]]),
+    "reorder": lambda lines: [*lines[:3], lines[4], lines[3], *lines[5:]],
+    "reorder, links mended": lambda lines: rechained([*lines[:3], lines[4], lines[3], *lines[5:]]),
+    "truncate": lambda lines: lines[:6],
+    "another policy": lambda lines: rechained(
+        [lines[0].replace(b'"restricted":["inside"]', b'"restricted":["inside","outside"]'), *lines[1:]]
+    ),
+    "nothing left": lambda lines: [],
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_an_attack_on_the_log_is_seen_and_named(tmp_path: Path, name: str) -> None:
+    await fill(tmp_path)
+    path = tmp_path / "log/00000001.jsonl"
+    write(path, ATTACKS[name](lines_of(path)))
+    report = audit(tmp_path)
+    assert not report.holds
+    assert any("00000001" in one.where for one in report.findings), report.findings
+
+
+async def test_a_log_that_is_cut_with_its_checkpoints_is_seen(tmp_path: Path) -> None:
+    """Truncated at a signed point: the parent log remembers what the epoch came to."""
+    await fill(tmp_path)
+    path = tmp_path / "log/00000002.jsonl"
+    notes = (tmp_path / "log/00000002.checkpoints").read_text().split("\n\n")
+    size = int(notes[4].split("\n")[1])
+    write(path, lines_of(path)[:size])
+    (tmp_path / "log/00000002.checkpoints").write_text("\n\n".join(notes[:6]) + "\n\n")
+    assert [one.what for one in audit(tmp_path).findings if "sealed" in one.what]
+
+
+async def test_an_epoch_that_is_left_out_is_seen(tmp_path: Path) -> None:
+    await fill(tmp_path, epochs=3)
+    (tmp_path / "log/00000002.jsonl").unlink()
+    assert any("its own log is missing" in one.what for one in audit(tmp_path).findings)
+    parent = tmp_path / "log/parent.log"
+    write(parent, [line for line in lines_of(parent) if b'"epoch":2' not in line])
+    found = [one.what for one in audit(tmp_path).findings]
+    assert any("there is a gap" in what for what in found)
+    assert any("is not those that were signed" in what or "not those that were signed" in what for what in found)
+
+
+async def test_a_rollback_of_everything_is_seen_by_who_kept_something(tmp_path: Path) -> None:
+    """The whole directory as it was yesterday, key and all: only what others hold can show it, a promise or a checkpoint."""
+    await fill(tmp_path, epochs=1)
+    saved = {path.name: path.read_bytes() for path in (tmp_path / "log").iterdir()}
+    ledger = open_ledger(tmp_path, 1_700_009_000_000)
+    leaf = run_call(ledger, "call_x")
+    log, signature = ledger.promise(leaf).split()
+    await ledger.durable()
+    ledger.checkpoint()
+    kept = (tmp_path / "log/00000002.checkpoints").read_text()
+    ledger.close()
+    assert audit(tmp_path, expected=Expected(((log, leaf, signature),), kept)).holds
+    for path in list((tmp_path / "log").iterdir()):
+        path.unlink()
+    for name, data in saved.items():
+        (tmp_path / "log" / name).write_bytes(data)
+    assert audit(tmp_path).holds, "by itself it cannot be told"
+    assert any(
+        "was promised to be here" in one.what
+        for one in audit(tmp_path, expected=Expected(((log, leaf, signature),))).findings
+    )
+    again = open_ledger(tmp_path, 1_700_009_500_000)  # and a fork goes on from there
+    run_call(again, "call_y")
+    again.close()
+    assert any("kept elsewhere" in one.what for one in audit(tmp_path, expected=Expected(checkpoints=kept)).findings)
+
+
+async def test_another_key_is_not_trusted(tmp_path: Path) -> None:
+    await fill(tmp_path, epochs=1)
+    genuine = load_signer(tmp_path).public
+    (tmp_path / "signing.key").write_bytes(os.urandom(32))
+    out = bundle_of(tmp_path, tmp_path / "out")
+    report = verify(out, trust=genuine)
+    assert any("another key" in one.what for one in report.findings)
+    assert not verify(out).holds, "its own checkpoints were signed by the one before"
+
+
+# --- claims ------------------------------------------------------------------------------------------------------
+
+
+def claimed(tmp_path: Path, make: Callable[[Ledger], Any], **facts: Any) -> list[str]:
+    ledger = open_ledger(tmp_path, **facts)
+    make(ledger)
+    ledger.close()
+    return [one.what for one in audit(tmp_path).findings]
+
+
+ATTESTED = {
+    "evidence": "sha256:1",
+    "controls": ["zero-retention"],
+    "since_ms": 0,
+    "until_ms": 1_700_000_500_000,
+    "models": ["m"],
+}
+AGREED = {"providers": {**FACTS["providers"], "a": {"zone": "attested", "host": "a.example", "attestation": ATTESTED}}}
+USED = {"evidence": "sha256:1", "controls": ["zero-retention"], "until_ms": 1_700_000_500_000}
+
+
+@pytest.mark.parametrize(
+    ("make", "facts", "expected"),
+    [
+        pytest.param(lambda one: run_call(one, "call_a"), {}, None, id="honest"),
+        pytest.param(lambda one: run_call(one, "call_a", zone="outside"), {}, None, id="a public call outside"),
+        pytest.param(lambda one: run_call(one, "call_a", zone="outside", class_="restricted"), {}, "its class forbids", id="a restricted call outside"),
+        pytest.param(lambda one: run_call(one, "call_a", decision="deny"), {}, "without a decision", id="no decision"),
+        pytest.param(lambda one: run_call(one, "call_a", zones=[]), {}, "without a decision", id="a decision for other zones"),
+        pytest.param(lambda one: run_call(one, "call_a", zones=["inside", "outside"], class_="restricted"), {}, "zones that the class forbids", id="a decision too wide"),
+        pytest.param(lambda one: run_call(one, "call_a", target="cloud/m"), {}, "by the policy runs outside", id="an outside target that is called inside"),
+        pytest.param(lambda one: run_call(one, "call_a", target="nowhere/m"), {}, "the policy does not have", id="a target from nowhere"),
+        pytest.param(lambda one: run_call(one, "call_a", attempt=2), {}, "follows attempt 0", id="an attempt that was not ruled on"),
+        pytest.param(lambda one: run_call(one, "call_a", zone="inside", attestation=USED) and None, AGREED, "by the policy runs attested", id="attested called inside"),
+        pytest.param(lambda one: run_call(one, "call_a", zone="attested", attestation=USED), {}, "runs", id="an agreement that the policy lacks"),
+        pytest.param(lambda one: [run_call(one, "call_a"), run_call(one, "call_a")], {}, "settled twice", id="settled twice"),
+        pytest.param(lambda one: run_call(one, "call_a", **{"class": "secret"}), {}, "not in the policy", id="a class that is none"),
+    ],
+)  # fmt: skip
+async def test_claims(
+    tmp_path: Path, make: Callable[[Ledger], Any], facts: dict[str, Any], expected: str | None
+) -> None:
+    found = claimed(tmp_path, make, **facts)
+    if expected is None:
+        assert found == []
+    else:
+        assert any(expected in what for what in found), found
+
+
+@pytest.mark.parametrize(("now", "models", "holds"), [(1_700_000_000_000, ["m"], True), (1_700_000_600_000, ["m"], False), (1_700_000_000_000, ["other"], False)])  # fmt: skip
+async def test_an_agreement_must_hold_when_it_is_used(tmp_path: Path, now: int, models: list[str], holds: bool) -> None:
+    agreed = {
+        "providers": {"a": {"zone": "attested", "host": "a.example", "attestation": {**ATTESTED, "models": models}}}
+    }
+    ledger = open_ledger(tmp_path, now, **agreed)
+    ledger.intend({"call": "call_a", "attempt": 1, "key": "k", "workload": None, "class": "public", "model": "m", "endpoint": "chat/completions", "is_stream": False, "target": "a/m", "zone": "attested", "zones": ["attested"], "decision": "allow", "attestation": USED, "held_usd": None})  # fmt: skip
+    ledger.close()
+    assert audit(tmp_path).holds is holds
+
+
+# --- formats -----------------------------------------------------------------------------------------------------
+
+# The trees of the Certificate Transparency reference tests (RFC 6962): leaves, and the root over the first n of them.
+CT_LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
+CT_ROOTS = [
+    "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d", "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+    "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77", "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4", "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+    "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c", "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+]  # fmt: skip
+
+
+def test_trees_are_those_of_rfc_6962() -> None:
+    ours, theirs = merkle.Tree(), Tree()
+    for text, root in zip(CT_LEAVES, CT_ROOTS, strict=True):
+        leaf = bytes.fromhex(records.leaf_hash(bytes.fromhex(text)))
+        ours.append(leaf)
+        theirs.add(leaf)
+        assert (ours.root().hex(), theirs.root().hex()) == (root, root)
+
+
+@given(st.integers(1, 40), st.data())
+def test_a_proof_of_inclusion_leads_to_the_root(size: int, data: st.DataObject) -> None:
+    leaves = [bytes.fromhex(records.leaf_hash(bytes([at]))) for at in range(size)]
+    at = data.draw(st.integers(0, size - 1))
+    value, fn, sn = leaves[at], at, size - 1
+    for step in merkle.inclusion(leaves, at):  # RFC 9162 §2.1.3.2
+        if fn % 2 or fn == sn:
+            value = merkle.node(step, value)
+            while fn and not fn % 2:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            value = merkle.node(value, step)
+        fn, sn = fn >> 1, sn >> 1
+    assert value == merkle.Tree(leaves).root()
+
+
+def test_a_note_is_that_of_c2sp() -> None:
+    """The example of the Go package note: a verifier key and a note that it opens."""
+    key = Key.parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
+    text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
+    note = f"{text}\n— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
+    assert open_note(note, key) == text
+    with pytest.raises(ValueError, match="no valid signature"):
+        open_note(note.replace("answer", "Answer"), key)
+
+
+def test_our_notes_open_with_their_key_only() -> None:
+    one, other = Signer(b"1" * 32), Signer(b"2" * 32)
+    note = one.note("x\n")
+    assert open_note(note, Key.parse(one.public)) == "x\n"
+    with pytest.raises(ValueError, match="no valid signature"):
+        open_note(note, Key.parse(other.public))
+
+
+def test_the_verifier_needs_nothing_of_freehold() -> None:
+    """Its imports are the standard library, itself and `cryptography`; run from a copy elsewhere, it works."""
+    for path in (ROOT / "src/freehold_audit").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            for name in names:
+                top = name.partition(".")[0]
+                assert top in sys.stdlib_module_names | {"freehold_audit", "cryptography"}, f"{path.name}: {name}"
+
+
+def test_it_runs_from_a_copy_alone(tmp_path: Path) -> None:
+    asyncio.run(fill(tmp_path / "state", epochs=1))
+    bundle = bundle_of(tmp_path / "state", tmp_path / "bundle")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(ROOT / "src/freehold_audit", elsewhere / "freehold_audit")
+    code = "import sys; sys.modules['freehold'] = None; sys.path.insert(0, sys.argv[1]); from freehold_audit.__main__ import run; sys.exit(run(sys.argv[2:]))"
+    command = [sys.executable, "-c", code, str(elsewhere)]
+    done = subprocess.run([*command, str(bundle), "--json"], capture_output=True, text=True, cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["holds"]
+    assert subprocess.run([*command, str(elsewhere)], capture_output=True).returncode == 2
+
+
+def test_what_is_no_bundle(tmp_path: Path) -> None:
+    from freehold_audit.report import Unreadable
+
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(Unreadable):
+            verify(folder)
+    (tmp_path / "a.pub").write_text("rubbish")
+    with pytest.raises(Unreadable):
+        verify(tmp_path)
+
+
+def test_a_report_counts() -> None:
+    report = Report()
+    report.count("x", 2)
+    report.find("here", "that")
+    assert (report.counts, report.holds) == ({"x": 2}, False)
