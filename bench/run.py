@@ -95,11 +95,11 @@ def start(stack: ExitStack, command: list[str], **options: object) -> subprocess
 
 
 def start_freehold(stack: ExitStack, folder: Path) -> tuple[Side, float]:
-    """Freehold with every control on: key, ruling, plan, intent, receipt, charge, metrics."""
+    """Freehold with every control on: key, scan, ruling, plan, intent, receipt, charge, promise, metrics."""
     (folder / "freehold.toml").write_text(
         "[engine]\nenabled = false\n"
         f'[providers.rack]\nbase_url = "http://127.0.0.1:{UPSTREAM}/v1"\nzone = "inside"\nprices = {{ bench = {{ input = 0.1, output = 0.2 }} }}\n'
-        '[workloads.bench]\nclass = "restricted"\ntargets = ["rack/bench"]\nbudget = "1000000 USD/month"\n'
+        '[workloads.bench]\nclass = "public"\ntargets = ["rack/bench"]\nbudget = "1000000 USD/month"\n'
     )
     program = str(Path(sys.executable).parent / "freehold")
     made = subprocess.check_output(

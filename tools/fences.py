@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def breaches(path: Path) -> Iterator[tuple[str, str]]:
-    name = path.relative_to(ROOT / "src/freehold").as_posix()
+    name = path.relative_to(ROOT / "src").as_posix().removeprefix("freehold/")
     text = path.read_text()
     tree = ast.parse(text)
     lines = text.count("\n")

@@ -100,7 +100,9 @@ class Claims:
                     where,
                     f"call {call} went to {attempt.get('target')}, and the decision was for {intent.get('target')}",
                 )
-        if intents and record.get("class") != intents[-1].get("class"):
+        if intents and record.get("class") != (
+            (intents[-1].get("transform") or {}).get("from") or intents[-1].get("class")
+        ):
             self._report.find(where, f"call {call} is settled under another class than it was sent under")
         if record.get("outcome") == "refused":
             self._report.count("calls refused")

@@ -26,12 +26,13 @@ from freehold.upstream.transport import Request, Response
 from freehold.wire import canonical, sse, strict
 from freehold.wire.call import STORED, Call, Endpoint
 from freehold.wire.dialect import MISSHAPEN, Frames, StreamReader
+from freehold.wire.restoring import Restorer
 
 
 class Answering(msgspec.Struct, frozen=True):
     """A target that has begun to answer: a whole body, or a stream whose first events are here.
 
-    id: under which its provider keeps the answer; events: the canonical form of `first`.
+    id: under which its provider keeps the answer; events: the canonical form of `first`; restorer: puts back what was replaced.
     """
 
     response: Response
@@ -43,6 +44,7 @@ class Answering(msgspec.Struct, frozen=True):
     events: tuple[Sequence[canonical.Event], ...] = ()
     chunks: AsyncIterator[bytes] | None = None
     frames: Frames | None = None
+    restorer: Restorer | None = None
     reader: StreamReader | None = None
 
 
@@ -75,8 +77,8 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     """One attempt: ruled, reserved, intended, sent."""
     world, provider = run.world, run.snapshot.providers[target.provider]
     assert run.ruling is not None
-    assert run.fitting is not None
-    fitted = run.fitting.to(target, provider)
+    assert run.fits is not None
+    fitted = run.fits.to(target)
     body = strict.encode(fitted.body) if fitted.body is not None else None
     number = (run.call_id, len(run.attempts) + 1)
     permit = grant(run.ruling, provider, target, call=number, body=body, now_s=world.clock.now_s())
@@ -93,8 +95,9 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
         "target": target.name,
         "zone": permit.zone.value,
         "decision": "allow",
-        "zones": sorted(run.ruling.zones),
+        "zones": sorted(run.ruling.zones | (run.ruling.through if fitted.transformed is not None else frozenset())),
         "attestation": _attestation(permit),
+        "transform": _transform(run, fitted),
         "request": world.ledger.commit(body or b"", run.caller.key.id),
         "bytes": len(body or b""),
         "held_usd": run.held,
@@ -123,6 +126,7 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
         response.close()
         raise
     run.lost |= fitted.lost
+    answering = _restored(answering)
     world.health.note(target.provider, is_ok=True, now_s=world.clock.now_s())
     return answering
 
@@ -133,6 +137,13 @@ def _attestation(permit: Grant) -> dict[str, Any] | None:
     if permit.zone is not Zone.ATTESTED or held is None:
         return None
     return {"evidence": held.evidence, "controls": list(held.controls), "until_ms": int(held.until_s * 1000)}
+
+
+def _transform(run: Run, fitted: Fitted) -> dict[str, Any] | None:
+    """What was taken out before an attempt, and from which class that brought the call down."""
+    if fitted.transformed is None or run.ruling is None:
+        return None
+    return {"kind": fitted.transformed.kind, "counts": fitted.transformed.counts, "from": run.ruling.class_.label}
 
 
 async def _whole(run: Run, fitted: Fitted, response: Response) -> Answering:
@@ -156,6 +167,17 @@ async def _whole(run: Run, fitted: Fitted, response: Response) -> Answering:
         raise _invalid(run) from None
     run.lost = lost
     return Answering(response, fitted, body=written, tokens=answer.tokens)
+
+
+def _restored(answering: Answering) -> Answering:
+    """The answer with what was replaced put back, or ready to be put back as it comes."""
+    made = answering.fitted.transformed
+    if made is None or not made.originals:
+        return answering
+    restorer = Restorer(made.originals)
+    if answering.body is None:
+        return msgspec.structs.replace(answering, restorer=restorer)
+    return msgspec.structs.replace(answering, body=restorer.whole(answering.body))
 
 
 def _passed(run: Run, response: Response, fitted: Fitted, body: bytes, clean: bytes) -> Answering:

@@ -20,6 +20,7 @@ from freehold.wire import canonical, failures, sse
 from freehold.wire.call import Call
 from freehold.wire.dialects import SPOKEN
 from freehold.wire.progress import Progress
+from freehold.wire.restoring import Restorer
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -58,7 +59,7 @@ async def deliver_stream(run: Run, call: Call, answering: Answering, reply: Repl
     """Pass a stream on until it ends, then settle."""
     progress = Progress(call.choices, needs_done=answering.fitted.dialect.needs_done)
     digest = hashlib.sha256()
-    pour = Passing(call) if answering.fitted.is_same else Translating(run, call)
+    pour = _pour(run, call, answering)
     run.life.to(State.STREAMING)
     run.first_byte_ms = run.elapsed_ms()
     await reply.begin(answer_headers(run, answering, cost=None))
@@ -77,6 +78,12 @@ async def deliver_stream(run: Run, call: Call, answering: Answering, reply: Repl
     run.tried("ok")
     run.settle("ok", status=200)
     await reply.end()
+
+
+def _pour(run: Run, call: Call, answering: Answering) -> Pour:
+    if answering.restorer is not None:
+        return Restoring(Translating(run, call), answering.restorer)
+    return Passing(call) if answering.fitted.is_same else Translating(run, call)
 
 
 class Pour(Protocol):
@@ -155,6 +162,24 @@ class Translating:
 
     def fail(self, error: FreeholdError) -> bytes:
         return self._writer.fail(error)
+
+
+class Restoring:
+    """What was replaced is put back, so the words are written anew whatever the dialect."""
+
+    __slots__ = ("_inner", "_restorer")
+
+    def __init__(self, inner: Translating, restorer: Restorer) -> None:
+        self._inner, self._restorer = inner, restorer
+
+    def take(self, event: sse.Event, events: Sequence[canonical.Event]) -> bytes:
+        return self._inner.take(event, self._restorer.take(events))
+
+    def end(self, progress: Progress) -> bytes:
+        return self._inner.end(progress)
+
+    def fail(self, error: FreeholdError) -> bytes:
+        return self._inner.fail(error)
 
 
 class Sink:

@@ -13,8 +13,10 @@ import msgspec
 from freehold.gateway.logs import log_bug
 from freehold.gateway.run import Run
 from freehold.kernel.classes import Class, Zone
-from freehold.perimeter.detection import BLIND, Found, weigh
+from freehold.perimeter.detection import BLIND, NOTHING, weigh
+from freehold.perimeter.detectors.scanner import Finding
 from freehold.perimeter.ruling import Declared, Ruling, rule
+from freehold.perimeter.transforms import Reading
 from freehold.wire.call import Call
 from freehold.wire.strings import Strings, strings_of
 
@@ -23,28 +25,43 @@ DEADLINE_S = 20.0
 _INSIDE = frozenset({Zone.INSIDE})
 
 
-async def rule_on(run: Run, call: Call, declared: Declared) -> Ruling:
+async def rule_on(run: Run, call: Call, declared: Declared) -> tuple[Ruling, Reading | None]:
     """Rule on a decoded call: by what was declared, then by what is in it."""
-    ruling = rule(declared, run.snapshot)
-    if ruling.zones == _INSIDE:
-        return ruling
+    base = rule(declared, run.snapshot)
+    if base.zones == _INSIDE:
+        return base, None
     strings = strings_of(call.body)
-    declared = msgspec.structs.replace(declared, found=await _detect(run, call, strings), is_opaque=strings.is_opaque)
+    try:
+        findings = await _scan(run, call, strings)
+        reading, found = Reading(strings, tuple(findings)), weigh(findings, run.world.raises)
+    except Exception as error:  # the border: whatever went wrong, the call is held inside
+        log_bug(error)
+        reading, found = None, BLIND
+    declared = msgspec.structs.replace(declared, found=found, is_opaque=strings.is_opaque)
+    ruling = _known(run, call, declared)
+    return (ruling if reading is None else _through(run, call, declared, base.class_, ruling)), reading
+
+
+async def _scan(run: Run, call: Call, strings: Strings) -> list[Finding]:
+    scanner = run.world.scanner
+    if call.size < LONG:
+        return scanner.scan(strings.texts, strings.seams)
+    async with asyncio.timeout(DEADLINE_S):
+        return await asyncio.to_thread(scanner.scan, strings.texts, strings.seams)
+
+
+def _known(run: Run, call: Call, declared: Declared) -> Ruling:
+    """Rule; from confidential up also by whether every field is known, which costs a walk."""
     ruling = rule(declared, run.snapshot)
     if ruling.class_ >= Class.CONFIDENTIAL and ruling.zones != _INSIDE and not run.spoken.knows(call):
-        ruling = rule(msgspec.structs.replace(declared, has_unknown=True), run.snapshot)
+        return rule(msgspec.structs.replace(declared, has_unknown=True), run.snapshot)
     return ruling
 
 
-async def _detect(run: Run, call: Call, strings: Strings) -> Found:
-    scanner, raises = run.world.scanner, run.world.raises
-    try:
-        if call.size < LONG:
-            findings = scanner.scan(strings.texts, strings.seams)
-        else:
-            async with asyncio.timeout(DEADLINE_S):
-                findings = await asyncio.to_thread(scanner.scan, strings.texts, strings.seams)
-        return weigh(findings, raises)
-    except Exception as error:  # the border: whatever went wrong, the call is held inside
-        log_bug(error)
-        return BLIND
+def _through(run: Run, call: Call, declared: Declared, floor: Class, ruling: Ruling) -> Ruling:
+    """Where a workload that transforms lets the call go as what was declared; pictures and the like cannot be transformed."""
+    workload = run.workload
+    if workload is None or workload.transform is None or ruling.class_ <= floor or declared.is_opaque:
+        return ruling
+    as_declared = _known(run, call, msgspec.structs.replace(declared, found=NOTHING))
+    return msgspec.structs.replace(ruling, floor=floor, through=as_declared.zones - ruling.zones)

@@ -7,7 +7,7 @@ another dialect are taken out on the way, because only their maker can read them
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -17,6 +17,7 @@ from freehold.kernel.errors import CallerError
 from freehold.kernel.routes import Route
 from freehold.kernel.schema import Abilities
 from freehold.kernel.snapshot import Provider, Target
+from freehold.perimeter.transforms import Transformed
 from freehold.wire.call import COUNTS, STORED, Call, Endpoint
 from freehold.wire.canonical import Conversation, Unable
 from freehold.wire.dialect import MISSHAPEN, Dialect, guarded
@@ -44,7 +45,9 @@ class Unfit(Exception):
 
 
 class Fitted(msgspec.Struct, frozen=True):
-    """How one target is asked. is_same: answers pass on as they are; lost: what the request could not carry; body: None for none."""
+    """How one target is asked. is_same: answers pass on as they are; lost: what the request could not carry; body: None for none;
+    transformed: what was taken out of it, if anything was.
+    """
 
     dialect: Dialect
     route: Route
@@ -53,6 +56,13 @@ class Fitted(msgspec.Struct, frozen=True):
     is_same: bool
     lost: frozenset[str] = frozenset()
     method: str = "POST"
+    transformed: Transformed | None = None
+
+
+class Fitter(Protocol):
+    """Fits a call to a target; `disguise.Fits` is the one there is."""
+
+    def to(self, target: Target) -> Fitted: ...
 
 
 class Fitting:
@@ -84,14 +94,6 @@ class Fitting:
         if isinstance(found, Unfit):
             raise found
         return found
-
-    def why_not(self, target: Target, provider: Provider) -> str | None:
-        """The reason why a target is unfit, None if it is fit."""
-        try:
-            self.to(target, provider)
-        except Unfit as unfit:
-            return str(unfit)
-        return None
 
     def _fit(self, target: Target, provider: Provider) -> Fitted:
         call, routes = self._call, provider.routes_to(target.model)

@@ -21,7 +21,7 @@ from freehold.gateway.admission import Caller
 from freehold.gateway.attempts import attempt, nothing_left
 from freehold.gateway.delivery import Headers, Reply, call_headers, deliver_stream, deliver_whole
 from freehold.gateway.detecting import rule_on
-from freehold.gateway.fitting import Fitting
+from freehold.gateway.disguise import Fits
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Asked, Run
 from freehold.gateway.stored import choice_of, find_issued, held_by, only_holder
@@ -73,17 +73,17 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
         choice = only_holder(call, choice) if call.unrecorded else choice
     run.workload, run.model = choice.workload, choice.name
     referred = issued.class_ if issued is not None else None
-    run.ruling = await rule_on(run, call, caller.declared(choice.workload.name if choice.workload else None, referred))
+    declared = caller.declared(choice.workload.name if choice.workload else None, referred)
+    run.ruling, reading = await rule_on(run, call, declared)
     run.life.to(State.RULED)
-    is_lossless = choice.workload is not None and choice.workload.is_lossless
-    fitting = run.fitting = Fitting(call, world.fleet.abilities.get, world.zone_of, is_lossless=is_lossless)
+    fits = run.fits = Fits(run, call, reading)
     order = plan(
         choice,
         call,
         run.ruling,
         world.fleet,
         zone_of=world.zone_of,
-        why_unfit=lambda target: fitting.why_not(target, run.snapshot.providers[target.provider]),
+        why_unfit=fits.why_not,
     )
     run.life.to(State.PLANNED)
     if not order.attempts and call.endpoint in COUNTS and not all(skip.is_forbidden for skip in order.skipped):

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from freehold.gateway.admission import Caller
-from freehold.gateway.fitting import Fitting
+from freehold.gateway.fitting import Fitter
 from freehold.gateway.lifecycle import Life, State
 from freehold.gateway.world import World
 from freehold.kernel.classes import Class
@@ -61,7 +61,7 @@ class Run:
         "caller",
         "endpoint",
         "first_byte_ms",
-        "fitting",
+        "fits",
         "grant",
         "held",
         "hold",
@@ -84,7 +84,7 @@ class Run:
         self.world, self.caller, self.asked = world, caller, asked
         self.endpoint = asked.endpoint
         self.spoken = SPOKEN[asked.dialect]
-        self.fitting: Fitting | None = None
+        self.fits: Fitter | None = None
         self.lost: set[str] = set()
         self.snapshot: Snapshot = world.snapshot
         self.call_id = make_id("call", world.clock.now_ms())

@@ -463,6 +463,7 @@ class _Reader:
             department=spec.department,
             is_lossless=spec.lossless,
             shares_state=spec.shares_state,
+            transform=spec.transform,
         )
 
     def target(self, path: tuple[str, ...], text: str, providers: Mapping[str, Provider]) -> Target:

@@ -109,7 +109,9 @@ class Workload(File, frozen=True):
     """One `[workloads.NAME]` table. `targets` are tried in order; an inner list shares load between equals.
 
     lossless: a target is left out if a translation for it would lose anything that the call asks for;
-    shares_state: callers may refer to what a provider keeps and Freehold has no record of (conversations, templates, items, caches), whoever made it.
+    shares_state: callers may refer to what a provider keeps and Freehold has no record of (conversations, templates, items, caches), whoever made it;
+    transform: what is found may be taken out (`redact`) or replaced and put back in the answer (`pseudonymise`), so that a call which only the
+    detectors raised may leave as its declared class.
     """
 
     targets: tuple[str | tuple[str, ...], ...]
@@ -118,6 +120,7 @@ class Workload(File, frozen=True):
     department: str | None = None
     lossless: bool = False
     shares_state: bool = False
+    transform: Literal["redact", "pseudonymise"] | None = None
 
 
 class WordList(File, frozen=True):

@@ -113,7 +113,8 @@ class Budget:
 @dataclass(frozen=True, slots=True)
 class Workload:
     """A named use case. `groups` are tried in order; the targets of one group share the load; is_lossless: translation may lose nothing;
-    shares_state: its callers may refer to what a provider keeps and no receipt names."""
+    shares_state: its callers may refer to what a provider keeps and no receipt names;
+    transform: how what is found is taken out, so that a call may leave as its declared class."""
 
     name: str
     class_: Class
@@ -122,6 +123,7 @@ class Workload:
     department: str | None = None
     is_lossless: bool = False
     shares_state: bool = False
+    transform: Literal["redact", "pseudonymise"] | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:

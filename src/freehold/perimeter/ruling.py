@@ -19,12 +19,18 @@ from freehold.perimeter.detection import NOTHING, Found
 
 
 class Ruling(msgspec.Struct, frozen=True):
-    """What the perimeter decided: effective class, zones that it allows, labels, and why, in words without content."""
+    """What the perimeter decided: effective class, zones that it allows, labels, and why, in words without content.
+
+    floor: the class that was declared, before detection raised it; through: the zones that a call may enter as that class, once what was
+    found in it has been taken out.
+    """
 
     class_: Class
     zones: frozenset[Zone]
     reasons: tuple[str, ...]
     labels: tuple[str, ...] = ()
+    floor: Class = Class.RESTRICTED
+    through: frozenset[Zone] = frozenset()
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -154,22 +160,25 @@ def grant(
 ) -> Grant:
     """Mint the permission for one attempt; call is (call id, attempt number from 1), body what may be sent.
 
+    A zone that is allowed only through a transform is entered as the declared class: whoever asks has transformed the body.
+
     Raises PolicyRefusal when the target's zone, as it is now, is not allowed to this call's class.
     """
     zone = provider.zone_at(now_s, target.model)
-    if zone not in ruling.zones:
+    if zone not in ruling.zones | ruling.through:
         raise PolicyRefusal(
             f"{target.name} runs {zone} and this {ruling.class_.label} call may only go {' or '.join(sorted(ruling.zones))}.",
             code="perimeter.zone_forbidden",
             hint="Use a target in an allowed zone, or a key or workload of a lower class.",
         )
+    class_ = ruling.class_ if zone in ruling.zones else ruling.floor
     digest = hashlib.sha256(body).digest() if body is not None else _NO_BODY
     return Grant(
         _KEY,
         provider=provider,
         target=target,
         zone=zone,
-        class_=ruling.class_,
+        class_=class_,
         bound=Bound(*call, digest, now_s + LIFETIME_S),
     )
 

@@ -155,7 +155,7 @@ def plan(
         turn = int(fleet.spread() * len(group))
         for target in group[turn:] + group[:turn]:
             zone = zone_of(target)
-            if zone not in ruling.zones:
+            if zone not in ruling.zones and zone not in ruling.through:
                 skipped.append(
                     Skip(target, f"runs {zone}; {ruling.class_.label} calls may not go there", is_forbidden=True)
                 )

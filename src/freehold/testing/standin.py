@@ -33,6 +33,7 @@ class Behaviour:
     status: an error status to refuse with; retry_after: seconds for its header; hang: never answer; delay_s: wait first;
     cut_after: break the connection off after this many events; silent_after: say nothing more after this many;
     rubbish: send bytes that are no answer; without_done: end a stream without `[DONE]`; body: answer with exactly this;
+    echo: say what in the request matches this expression, three characters at a time;
     raw_stream: stream exactly these pieces; raw_repeat: and then one piece so many times.
     """
 
@@ -51,6 +52,7 @@ class Behaviour:
     echo_key: bool = False
     words: tuple[str, ...] = ("Hello", " from", " the", " stand-in", ".")
     event_delay_s: float = 0.0
+    echo: str = ""
 
 
 @dataclass(slots=True)
@@ -72,6 +74,7 @@ class Standin:
     """Run the stand-in in a thread of its own. `behave` queues behaviours, one for each coming request; then `usual` holds."""
 
     port: int = 0
+    host: str = "127.0.0.1"
     tls: ssl.SSLContext | None = None
     usual: Behaviour = Behaviour()
     requests: list[Received] = field(default_factory=list)
@@ -94,7 +97,7 @@ class Standin:
 
     @property
     def base_url(self) -> str:
-        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/v1"
+        return f"http{'s' if self.tls else ''}://{self.host}:{self.port}/v1"
 
     def behave(self, *behaviours: Behaviour) -> None:
         self._queue.extend(behaviours)
@@ -112,7 +115,7 @@ class Standin:
         asyncio.set_event_loop(self._loop)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server = self._loop.run_until_complete(
-            asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
+            asyncio.start_server(self._serve, self.host, self.port, ssl=self.tls)
         )
         self.port = self._server.sockets[0].getsockname()[1]
         started.set()
@@ -248,9 +251,17 @@ def is_stream(request: Received) -> bool:
     return speech.streams(request.path, request.json) if speech is not None else bool(request.json.get("stream"))
 
 
+def words_of(request: Received, behaviour: Behaviour) -> tuple[str, ...]:
+    """What to say."""
+    if not behaviour.echo:
+        return behaviour.words
+    text = "You wrote: " + " and ".join(re.findall(behaviour.echo, request.body.decode()))
+    return tuple(text[at : at + 3] for at in range(0, len(text), 3))
+
+
 def unary_answer(request: Received, behaviour: Behaviour, keeping: Keeping) -> dict[str, Any]:
     """The body of a good unary answer."""
-    asked, words = request.json, behaviour.words
+    asked, words = request.json, words_of(request, behaviour)
     if behaviour.echo_key:
         words = (*words, " " + request.headers.get("authorization", ""))
     speech = speech_of(request.path)
@@ -291,15 +302,17 @@ def stream_events(request: Received, behaviour: Behaviour, keeping: Keeping) -> 
         return itertools.islice(SPEECHES[0].events(told), int(after[1]) + 1 if after else 0, None)
     asked, speech = request.json, speech_of(path)
     if speech is not None and not path.endswith("/chat/completions"):
-        said = keeping.make(speech.hear(path, asked, behaviour.words))
+        said = keeping.make(speech.hear(path, asked, words_of(request, behaviour)))
         if speech.keeps:
             keeping.keep(asked, said, speech.whole(said))
         return speech.events(said)
     tells = bool((asked.get("stream_options") or {}).get("include_usage"))
     if speech is None:
-        said = Said(asked["model"], (), behaviour.words, ())
+        said = Said(asked["model"], (), words_of(request, behaviour), ())
         return chat_events(said, tells_usage=tells, is_legacy=True, done=not behaviour.without_done)
-    return chat_events(speech.hear(path, asked, behaviour.words), tells_usage=tells, done=not behaviour.without_done)
+    return chat_events(
+        speech.hear(path, asked, words_of(request, behaviour)), tells_usage=tells, done=not behaviour.without_done
+    )
 
 
 _REASONS = {

@@ -6,6 +6,7 @@ Neighbouring messages are also paired, because what is sensitive may be spread o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -63,12 +64,20 @@ def _walk(value: Any, found: Strings) -> None:
             _walk(below, found)
     elif kind is list:
         _walk_list(value, found)
-    elif (kind is int and abs(value) > _SMALLEST) or (kind is float and abs(value) > _SMALLEST):
+    elif _is_long(value):
         found.texts.append(str(value))
 
 
+def _is_long(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) > _SMALLEST
+
+
+def _is_tokens(values: list[Any]) -> bool:
+    return len(values) >= _TOKENS and all(type(one) is int for one in values[:_TOKENS])
+
+
 def _walk_list(values: list[Any], found: Strings) -> None:
-    if len(values) >= _TOKENS and all(type(one) is int for one in values[:_TOKENS]):
+    if _is_tokens(values):
         found.is_opaque = True
         return
     last = -1
@@ -121,3 +130,51 @@ def _words(value: Any, order: range, found: Strings) -> int:
     if type(value) is not dict:
         return -1
     return next((at for at in order if found.texts[at] not in _KEYS), -1)
+
+
+def beginning_of(body: Mapping[str, Any]) -> list[Any]:
+    """What every turn of a conversation begins with, whatever its dialect: its instructions, and all up to the first words of the user."""
+    found = [body.get(field) for field in ("system", "instructions", "systemInstruction", "system_instruction")]
+    items = next((body[field] for field in ("messages", "contents", "input", "prompt") if field in body), None)
+    if not isinstance(items, list):
+        return [*found, items]
+    for item in items:
+        found.append(item)
+        if not isinstance(item, dict) or item.get("role", "user") == "user":
+            break
+    return found
+
+
+def rewrite(body: Any, texts: Mapping[int, str]) -> Any:
+    """A body with some of its strings replaced, by their places in `strings_of`; a number that is replaced becomes text."""
+    return _Rewriting(texts).value(body)
+
+
+class _Rewriting:
+    """The walk of `strings_of` once more, making a copy."""
+
+    def __init__(self, texts: Mapping[int, str]) -> None:
+        self._texts, self._at = texts, 0
+
+    def value(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is str:
+            return self._next(value) if value else value
+        if kind is dict:
+            made = {}
+            for key, below in value.items():
+                named = self._next(key)
+                made[named] = self.value(below)
+            return made
+        if kind is list:
+            if _is_tokens(value):
+                return value
+            return [self.value(one) for one in value]
+        if _is_long(value):
+            found = self._next(None)
+            return value if found is None else found
+        return value
+
+    def _next(self, text: Any) -> Any:
+        at, self._at = self._at, self._at + 1
+        return self._texts.get(at, text)

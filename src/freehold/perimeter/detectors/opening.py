@@ -38,7 +38,7 @@ class Opened:
 # name → the trigger that both engines look for (of fixed length), and how the run that begins there is opened
 TRIGGERS: dict[str, bytes] = {
     "base64": rb"[^A-Za-z0-9+/_-][A-Za-z0-9+/_-]{12}",
-    "hex": rb"[^0-9A-Za-z](?:\\x|0x)?[0-9A-Fa-f]{2}[ :,]{0,2}(?:\\x|0x)?[0-9A-Fa-f]{2}[ :,]{1,2}(?:\\x|0x)?[0-9A-Fa-f]{2}",
+    "hex": rb"[^0-9A-Za-z](?:\\x|0x)?[0-9A-Fa-f]{2}[ :,]{1,2}(?:\\x|0x)?[0-9A-Fa-f]{2}[ :,]{1,2}(?:\\x|0x)?[0-9A-Fa-f]{2}[ :,]",
     "hexescape": rb"\\x[0-9A-Fa-f]{2}\\x[0-9A-Fa-f]{2}\\x",
     "percent": rb"%[0-9A-Fa-f]{2}",
     "escape": rb"\\(?:u[0-9A-Fa-f]{4}|[\"/])",

@@ -34,7 +34,9 @@ _KEPT = 64  # opened runs of one scan, the longest first
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something sensitive. text: which of the texts; start, end: characters in it; score: how sure, 0 to 1; why: in words, without the value."""
+    """Something sensitive. text: which of the texts; start, end: characters in it; score: how sure, 0 to 1; why: in words, without the value;
+    is_spread: it goes on in the next text.
+    """
 
     text: int
     start: int
@@ -43,6 +45,7 @@ class Finding(msgspec.Struct, frozen=True):
     score: float
     rule: str
     why: str
+    is_spread: bool = False
 
     @property
     def family(self) -> str:
@@ -337,7 +340,8 @@ class _Page:
                 return None
             why = f"{why}, {origin.why}"
         where, start, end = self._place(text, start, max(start, end))
-        return Finding(where, start, end, match.type, match.score, match.rule, why)
+        is_spread = bool(self._origins) and self._origins[text].is_seam
+        return Finding(where, start, end, match.type, match.score, match.rule, why, is_spread)
 
 
 class _Seam(msgspec.Struct, frozen=True):

@@ -1,0 +1,79 @@
+"""How each target is asked: as the caller said it, or, where a call may only go so, with what was found in it taken out.
+
+Rules: the call is transformed once, when the first such target is looked at; what is fitted to a target is read once more, as it will be sent,
+and a remaining finding makes that target unfit.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from freehold.gateway.fitting import Fitted, Fitting, Unfit
+from freehold.gateway.run import Run
+from freehold.kernel.classes import Class
+from freehold.kernel.snapshot import Target
+from freehold.perimeter.detection import weigh
+from freehold.perimeter.transforms import Reading, Transformed, conversation_key, transform
+from freehold.wire.call import Call
+from freehold.wire.strings import strings_of
+
+
+class Fits:
+    """Fits one call to any target of its plan."""
+
+    def __init__(self, run: Run, call: Call, reading: Reading | None) -> None:
+        self._run, self._call, self._reading = run, call, reading
+        self._plain = self._fitting(call)
+        self._disguised: Fitting | None = None
+        self._made: Transformed | None = None
+        self._checked: set[Target] = set()
+
+    def to(self, target: Target) -> Fitted:
+        """Raises Unfit when the target cannot serve the call, or may not get it as it would have to be sent."""
+        run = self._run
+        assert run.ruling is not None
+        provider, zone = run.snapshot.providers[target.provider], run.world.zone_of(target)
+        if zone in run.ruling.zones or zone not in run.ruling.through:
+            return self._plain.to(target, provider)
+        fitted = self._transformed().to(target, provider)
+        if target not in self._checked:
+            self._check(fitted, run.ruling.floor)
+            self._checked.add(target)
+        return msgspec.structs.replace(fitted, transformed=self._made)
+
+    def why_not(self, target: Target) -> str | None:
+        """The reason why a target is unfit, None if it is fit."""
+        try:
+            self.to(target)
+        except Unfit as unfit:
+            return str(unfit)
+        return None
+
+    def _fitting(self, call: Call) -> Fitting:
+        run = self._run
+        is_lossless = run.workload is not None and run.workload.is_lossless
+        return Fitting(call, run.world.fleet.abilities.get, run.world.zone_of, is_lossless=is_lossless)
+
+    def _transformed(self) -> Fitting:
+        if self._disguised is None:
+            run, reading = self._run, self._reading
+            assert run.ruling is not None
+            assert run.workload is not None
+            assert run.workload.transform is not None
+            assert reading is not None
+            secret = run.world.keyring.key(run.caller.key.id, run.world.clock.now_ms())
+            key, floor = conversation_key(secret, self._call.body), run.ruling.floor
+            self._made = transform(
+                run.workload.transform, self._call.body, reading, key=key, raises=run.world.raises, floor=floor
+            )
+            if self._made is None:
+                raise Unfit("may only get what was found taken out, and it is spread over two messages")
+            self._disguised = self._fitting(msgspec.structs.replace(self._call, body=self._made.body))
+        return self._disguised
+
+    def _check(self, fitted: Fitted, floor: Class) -> None:
+        """Read what would leave, as it would leave."""
+        strings = strings_of(fitted.body)
+        left = weigh(self._run.world.scanner.scan(strings.texts, strings.seams), self._run.world.raises)
+        if left.class_ is not None and left.class_ > floor:
+            raise Unfit("would still be sent something that may not leave")

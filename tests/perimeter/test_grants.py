@@ -1,0 +1,97 @@
+"""A grant is good for what it was minted for, once, for a moment. Anything else about it makes it void."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+from conftest import snapshot_of
+from freehold.kernel.classes import Class, Zone
+from freehold.kernel.errors import PolicyRefusal
+from freehold.kernel.snapshot import Target
+from freehold.perimeter.ruling import LIFETIME_S, Declared, Grant, grant, grant_probe, honour, rule
+
+SNAPSHOT = snapshot_of(
+    '[providers.rack]\nbase_url = "http://10.0.0.5/v1"\nzone = "inside"\n[providers.cloud]\nbase_url = "https://cloud.example/v1"\n'
+)
+NOW, BODY = 1_800_000_000.0, b'{"x": 1}'
+
+
+def permit(class_: Class = Class.PUBLIC, provider: str = "cloud") -> Grant:
+    ruling = rule(Declared(key=class_), SNAPSHOT)
+    return grant(ruling, SNAPSHOT.providers[provider], Target(provider, "m"), call=("call_1", 1), body=BODY, now_s=NOW)
+
+
+def void(one: Any, body: bytes | None = BODY, now_s: float = NOW) -> str:
+    with pytest.raises(PolicyRefusal) as caught:
+        honour(one, body, now_s=now_s)
+    assert caught.value.code == "perimeter.grant_void"
+    return caught.value.message
+
+
+def test_it_serves_once() -> None:
+    one = permit()
+    honour(one, BODY, now_s=NOW + LIFETIME_S)
+    assert "used before" in void(one)
+
+
+def test_it_expires() -> None:
+    assert "expired" in void(permit(), now_s=NOW + LIFETIME_S + 1)
+
+
+@pytest.mark.parametrize("body", [b'{"x": 2}', b"", None, BODY + b" "])
+def test_it_serves_its_own_body(body: bytes | None) -> None:
+    assert "another body" in void(permit(), body)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("zone", Zone.INSIDE), ("class_", Class.RESTRICTED), ("target", Target("cloud", "other")), ("call_id", "call_2"), ("attempt", 2), ("digest", b"0" * 32),
+        ("expires_s", NOW * 2), ("provider", SNAPSHOT.providers["rack"]),
+    ],
+)  # fmt: skip
+def test_changed_in_any_part_it_is_void(field: str, value: object) -> None:
+    one = permit()
+    setattr(one, field, value)
+    assert "changed" in void(one)
+
+
+def test_it_cannot_be_made_by_hand_or_copied_into_another() -> None:
+    with pytest.raises(PolicyRefusal, match="minted"):
+        Grant(
+            object(),
+            provider=SNAPSHOT.providers["cloud"],
+            target=Target("cloud", "m"),
+            zone=Zone.OUTSIDE,
+            class_=Class.PUBLIC,
+            bound=None,
+        )  # type: ignore[arg-type]  # the point of the test
+    forged = object.__new__(Grant)
+    for name in Grant.__slots__:
+        setattr(forged, name, getattr(permit(provider="rack", class_=Class.RESTRICTED), name))
+    forged.target = Target("cloud", "m")
+    assert "changed" in void(forged)
+    used = permit()
+    again = copy.copy(used)
+    honour(used, BODY, now_s=NOW)
+    assert again is not used
+
+
+def test_what_is_no_grant_is_none() -> None:
+    for wrong in (None, object(), "grant", True, pickle):
+        assert "without a grant" in void(wrong)
+
+
+def test_a_probe_carries_nothing() -> None:
+    honour(grant_probe(SNAPSHOT.providers["cloud"], now_s=NOW), None, now_s=NOW)
+    assert "no body" in void(grant_probe(SNAPSHOT.providers["cloud"], now_s=NOW), b"x")
+
+
+def test_a_forbidden_zone_mints_nothing() -> None:
+    with pytest.raises(PolicyRefusal) as caught:
+        permit(Class.RESTRICTED)
+    assert caught.value.code == "perimeter.zone_forbidden"
