@@ -80,9 +80,10 @@ def examples(row: dict[str, Any]) -> Iterator[tuple[Features, bool]]:
     """Every word that the classifier would be asked about, with whether it belongs to a name."""
     folded = fold(f"\n{row['text']}\n")
     people = [(s["start"] + 1, s["end"] + 1) for s in row["spans"] if s["type"] in PEOPLE]
-    for words, features in names.candidates(folded.data):
-        for (at, _), found in zip(words, features, strict=True):
-            yield found, any(start <= folded.place(at) < end for start, end in people)
+    for words in names.runs(folded.data):
+        for (at, word), around in zip(words, names.place_features(folded.data, words), strict=True):
+            features = names.own_features(word) + around
+            yield features, any(start <= folded.place(at) < end for start, end in people)
 
 
 def train(rows: list[tuple[Features, bool]]) -> names.Weights:

@@ -18,7 +18,9 @@ from freehold.perimeter.detectors.given import GIVEN
 NAME_TRIGGER = rb"[a-z\xdf-\xff0-9,:;)\"(] [A-Z\xc0-\xde][a-z\xdf-\xff']"
 THRESHOLD = -0.5  # log-odds from which a word counts as part of a name
 KINDS = ("word", "begins", "ends", "ending", "letters", "shape", "before", "before2", "behind", "place")
+_OWN = 6  # so many kinds are of the word itself
 _SCALE = 1 / 16  # of a weight
+_HOPELESS = -32  # sixteenths: of the names that are found one in two hundred is by itself so unlikely (presidio, WNUT, MEDDOCAN)
 _WORD = rb"[A-Z\xc0-\xde][A-Za-z\xc0-\xff'-]{0,30}\.?"
 _RUN = re.compile(
     _WORD
@@ -36,14 +38,19 @@ class Names:
     """Finds names. weights: None for the ones that ship."""
 
     def __init__(self, weights: Weights | None = None) -> None:
-        self._weights = [dict((weights or load())[kind]) for kind in KINDS]
+        found = weights or load()
+        self._own = [dict(found[kind]) for kind in KINDS[:_OWN]]
+        self._place = [dict(found[kind]) for kind in KINDS[_OWN:]]
 
     def find(self, data: bytes) -> Iterator[tuple[int, int, float]]:
         """(beginning, end, score) of names."""
-        for words, features in candidates(data):
+        for words in runs(data):
+            own = [self._by_itself(word) for _, word in words]
+            if max(own) < _HOPELESS:
+                continue  # whatever stands around it
             start, end, best = -1, -1, 0.0
-            for (at, word), found in zip(words, features, strict=True):
-                odds = sum([weight.get(one, 0) for weight, one in zip(self._weights, found, strict=True)]) * _SCALE
+            for (at, word), mine, around in zip(words, own, place_features(data, words), strict=True):
+                odds = (mine + self._in_place(around)) * _SCALE
                 if odds > THRESHOLD:
                     start, best = (at, odds) if start < 0 else (start, max(best, odds))
                     end = at + len(word)
@@ -54,6 +61,17 @@ class Names:
                 yield start, end - (data[end - 1] == 46), _score(best)
 
 
+    def _by_itself(self, word: bytes) -> int:
+        whole, begins, ends, ending, letters, shape = own_features(word)
+        a, b, c, d, e, f = self._own
+        return a.get(whole, 0) + b.get(begins, 0) + c.get(ends, 0) + d.get(ending, 0) + e.get(letters, 0) + f.get(shape, 0)
+
+    def _in_place(self, features: tuple[bytes, ...]) -> int:
+        before, before2, behind, place = features
+        a, b, c, d = self._place
+        return a.get(before, 0) + b.get(before2, 0) + c.get(behind, 0) + d.get(place, 0)
+
+
 def load() -> Weights:
     """The weights that ship."""
     text = files("freehold.perimeter.detectors").joinpath("names.json").read_text(encoding="utf-8")
@@ -62,58 +80,52 @@ def load() -> Weights:
     }
 
 
-def candidates(data: bytes) -> Iterator[tuple[list[Word], list[tuple[bytes, ...]]]]:
-    """Runs of capitalised words, with the features of each word; a single one that begins a sentence or a line could be any."""
+def runs(data: bytes) -> Iterator[list[Word]]:
+    """Runs of capitalised words; a single one that begins a sentence or a line could be any, and is left out."""
     for found in _RUN.finditer(data):
-        start, end = found.span()
-        run = found.group()
-        is_first = data[start - 1 : start] == b"\n" or data[start - 2 : start] in _BEGINS_SENTENCE
+        start, run = found.start(), found.group()
         if b" " not in run:
-            if not is_first and not data[start - 1 : start].isalnum():
-                yield [(start, run)], [_features(data, start, end, [run])[0]]
+            before = data[start - 2 : start]
+            if before[-1:] != b"\n" and before not in _BEGINS_SENTENCE and not before[-1:].isalnum():
+                yield [(start, run)]
             continue
         words, at = [], start
         for word in run.split(b" "):
             if word not in _PARTICLES:
                 words.append((at, word))
             at += len(word) + 1
-        yield words, _features(data, start, end, [word for _, word in words])
+        yield words
 
 
-def _features(data: bytes, start: int, end: int, words: list[bytes]) -> list[tuple[bytes, ...]]:
-    """Of each word: itself, how it begins and ends, its shape; its neighbours, and where in its run it stands."""
+def own_features(word: bytes) -> tuple[bytes, ...]:
+    """Of a word by itself: whole, how it begins and ends, its shape."""
+    bare = word.lower().rstrip(b".")
+    shape = b"C" if word.isupper() else b"D" if word.endswith(b".") else b"P"
+    form = b"%b%d%d" % (shape, min(len(bare), 12), bare in GIVEN)
+    return bare, bare[:3], bare[-3:], bare[-4:], bare[:1] + bare[-2:], form
+
+
+def place_features(data: bytes, words: list[Word]) -> list[tuple[bytes, ...]]:
+    """Of where each word of a run stands: its neighbours, and its place in the run."""
+    start, end = words[0][0], words[-1][0] + len(words[-1][1])
     before = data[max(0, start - 40) : start].rpartition(b"\n")[2].lower().split()
     behind = data[end : end + 24].partition(b"\n")[0].lower().split(None, 1)
-    low = [before[-1] if before else b"", *[word.lower().rstrip(b".") for word in words], behind[0] if behind else b""]
+    first = before[-1] if before else b""
+    low = [first, *[word.lower().rstrip(b".") for _, word in words], behind[0] if behind else b""]
     earlier = before[-2] if len(before) > 1 else b""
     last = len(words) - 1
     found: list[tuple[bytes, ...]] = []
-    for at, word in enumerate(words):
-        bare, previous, after = low[at + 1], low[at], low[at + 2]
-        is_given = bare in GIVEN
-        shape = b"C" if word.isupper() else b"D" if word.endswith(b".") else b"P"
-        found.append(
-            (
-                bare,
-                bare[:3],
-                bare[-3:],
-                bare[-4:],
-                bare[:1] + bare[-2:],
-                b"%b%d%d" % (shape, min(len(bare), 12), is_given),
-                previous,
-                earlier + b" " + previous if not at else low[0] + b"+",
-                after,
-                b"%d%d%d%d%d%d"
-                % (
-                    min(last, 3),
-                    at == 0,
-                    at == last,
-                    is_given,
-                    at > 0 and previous in GIVEN,
-                    at < last and after in GIVEN,
-                ),
-            )
+    for at in range(last + 1):
+        previous, bare, after = low[at : at + 3]
+        place = b"%d%d%d%d%d%d" % (
+            min(last, 3),
+            at == 0,
+            at == last,
+            bare in GIVEN,
+            at > 0 and previous in GIVEN,
+            at < last and after in GIVEN,
         )
+        found.append((previous, earlier + b" " + previous if not at else first + b"+", after, place))
     return found
 
 
