@@ -27,7 +27,7 @@ _INSIDE = frozenset({Zone.INSIDE})
 
 async def rule_on(run: Run, call: Call, declared: Declared) -> tuple[Ruling, Reading | None]:
     """Rule on a decoded call: by what was declared, then by what is in it."""
-    base = rule(declared, run.snapshot)
+    base = run.world.base_ruling(declared, run.snapshot)
     if base.zones == _INSIDE:
         return base, None
     strings = strings_of(call.body)
@@ -37,6 +37,8 @@ async def rule_on(run: Run, call: Call, declared: Declared) -> tuple[Ruling, Rea
     except Exception as error:  # the border: whatever went wrong, the call is held inside
         log_bug(error)
         reading, found = None, BLIND
+    if found is NOTHING and not strings.is_opaque and base.class_ < Class.CONFIDENTIAL:
+        return base, reading
     declared = msgspec.structs.replace(declared, found=found, is_opaque=strings.is_opaque)
     ruling = _known(run, call, declared)
     return (ruling if reading is None else _through(run, call, declared, base.class_, ruling)), reading

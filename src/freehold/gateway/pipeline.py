@@ -27,7 +27,6 @@ from freehold.gateway.run import Asked, Run
 from freehold.gateway.stored import choice_of, find_issued, held_by, only_holder
 from freehold.gateway.world import World
 from freehold.kernel.errors import Bug, CallerError, FreeholdError
-from freehold.perimeter.ruling import rule
 from freehold.routing.plan import plan, resolve
 from freehold.upstream.door import Rejected
 from freehold.wire import strict
@@ -60,9 +59,8 @@ async def serve(world: World, caller: Caller, asked: Asked, raw: bytes, reply: R
 async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
     world, caller = run.world, run.caller
     bound, named = caller.key.workload, caller.named_workload
-    run.ruling = rule(
-        caller.declared(named), run.snapshot
-    )  # what is known before the body is read, in case it cannot be
+    # What is known before the body is read, in case it cannot be.
+    run.ruling = world.base_ruling(caller.declared(named), run.snapshot)
     call = run.call = run.spoken.read_call(run.endpoint, raw, run.asked.address)
     issued = run.issued = await find_issued(run, call) if call.refers else None
     if issued is not None and call.endpoint in STORED:

@@ -17,6 +17,7 @@ from freehold.kernel.snapshot import Snapshot, Target
 from freehold.ledger.budgets import Budgets
 from freehold.ledger.ledger import Ledger
 from freehold.perimeter.detectors.scanner import Scanner
+from freehold.perimeter.ruling import Declared, Ruling, rule
 from freehold.pricing.book import Book, Tariff, tariff
 from freehold.routing.plan import Fleet
 from freehold.upstream.door import Health
@@ -58,6 +59,9 @@ class Prices:
         return self._known[target]
 
 
+_MOST_RULINGS = 1024
+
+
 @dataclass(slots=True)
 class World:
     """Everything that the pipeline is handed. `snapshot`, `prices` and `fleet` belong together and change together."""
@@ -77,6 +81,18 @@ class World:
     clock: Clock = field(default_factory=Clock)
     is_draining: bool = False
     engine_ready: Callable[[], bool] = lambda: True
+    _rulings: dict[Declared, tuple[Snapshot, Ruling]] = field(default_factory=dict)
+
+    def base_ruling(self, declared: Declared, snapshot: Snapshot) -> Ruling:
+        """The ruling on what was declared, before anything was read; callers declare the same again and again, so it is remembered."""
+        known = self._rulings.get(declared)
+        if known is not None and known[0] is snapshot:
+            return known[1]
+        ruling = rule(declared, snapshot)
+        if len(self._rulings) >= _MOST_RULINGS:  # a header's words are the caller's: they must not choose our memory
+            self._rulings.clear()
+        self._rulings[declared] = (snapshot, ruling)
+        return ruling
 
     def zone_of(self, target: Target) -> Zone:
         return self.snapshot.providers[target.provider].zone_at(self.clock.now_s(), target.model)

@@ -29,6 +29,8 @@ DEFAULT_RAISES: dict[str, Class] = {
     "device": Class.INTERNAL,
     "network": Class.INTERNAL,
 }
+NAME_AND_BIRTH = "person.name+person.birth_date"
+DEFAULT_RAISES[NAME_AND_BIRTH] = Class.RESTRICTED
 _LABELS = {
     "secret": "secret",
     "health": "phi",
@@ -39,7 +41,6 @@ _LABELS = {
     "person": "pii",
     "contact": "pii",
 }
-NAME_AND_BIRTH = "person.name+person.birth_date"
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -66,7 +67,7 @@ def weigh(findings: Iterable[Finding], raises: Mapping[str, Class]) -> Found:
         for (type_, rule), count in sorted(kinds.items())
     ]
     if {"person.name", "person.birth_date"} <= types:
-        together = raised_to(NAME_AND_BIRTH, raises, Class.RESTRICTED)
+        together = raised_to(NAME_AND_BIRTH, raises)
         class_ = max(class_, together)
         reasons.append(f"a name with a birth date, so at least {together.label}")
     labels = {_LABELS[family] for type_ in types if (family := type_.partition(".")[0]) in _LABELS}

@@ -149,10 +149,10 @@ _NO_BODY = hashlib.sha256(b"").digest()
 
 
 def _sealed(grant: Grant) -> bytes:
-    said = (
-        f"{grant.call_id}\0{grant.attempt}\0{grant.target.name}\0{grant.provider.base_url}\0{grant.zone}\0{grant.class_}\0{grant.expires_s}\0"
-    ).encode("utf-8", "surrogatepass")
-    return hmac.digest(_KEY, said + grant.digest, "sha256")
+    said = f"{grant.call_id}\0{grant.attempt}\0{grant.target.name}\0{grant.provider.base_url}\0{grant.zone}\0{grant.class_}\0{grant.expires_s}\0"
+    sealing = hashlib.blake2b(said.encode("utf-8", "surrogatepass"), key=_KEY, digest_size=32)
+    sealing.update(grant.digest)
+    return sealing.digest()
 
 
 def grant(

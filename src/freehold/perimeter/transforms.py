@@ -66,7 +66,7 @@ def transform(
     strings, findings = reading.strings, reading.findings
     types = {one.type for one in findings}
     together = {"person.name", "person.birth_date"} if {"person.name", "person.birth_date"} <= types else set()
-    if together and raised_to(NAME_AND_BIRTH, raises, Class.RESTRICTED) <= floor:
+    if together and raised_to(NAME_AND_BIRTH, raises) <= floor:
         together = set()
     wanted = [one for one in findings if raised_to(one.type, raises) > floor or one.type in together]
     if any(one.is_spread for one in wanted):

@@ -20,7 +20,9 @@ THRESHOLD = -0.5  # log-odds from which a word counts as part of a name
 KINDS = ("word", "begins", "ends", "ending", "letters", "shape", "before", "before2", "behind", "place")
 _OWN = 6  # so many kinds are of the word itself
 _SCALE = 1 / 16  # of a weight
-_HOPELESS = -32  # sixteenths: of the names that are found one in two hundred is by itself so unlikely (presidio, WNUT, MEDDOCAN)
+_HOPELESS = (
+    -32
+)  # sixteenths: of the names that are found one in two hundred is by itself so unlikely (presidio, WNUT, MEDDOCAN)
 _WORD = rb"[A-Z\xc0-\xde][A-Za-z\xc0-\xff'-]{0,30}\.?"
 _RUN = re.compile(
     _WORD
@@ -60,11 +62,12 @@ class Names:
             if start >= 0:
                 yield start, end - (data[end - 1] == 46), _score(best)
 
-
     def _by_itself(self, word: bytes) -> int:
         whole, begins, ends, ending, letters, shape = own_features(word)
         a, b, c, d, e, f = self._own
-        return a.get(whole, 0) + b.get(begins, 0) + c.get(ends, 0) + d.get(ending, 0) + e.get(letters, 0) + f.get(shape, 0)
+        return (
+            a.get(whole, 0) + b.get(begins, 0) + c.get(ends, 0) + d.get(ending, 0) + e.get(letters, 0) + f.get(shape, 0)
+        )
 
     def _in_place(self, features: tuple[bytes, ...]) -> int:
         before, before2, behind, place = features
