@@ -54,7 +54,8 @@ def in_words(report: Report) -> str:
         f"{count} {name.removeprefix('calls ')}" for name, count in sorted(counts.items()) if name.startswith("calls ")
     )
     lines = [
-        f"{counts.get('records', 0)} records in {counts.get('epochs', 0)} epochs, {counts.get('checkpoints', 0)} signed checkpoints, {counts.get('files', 0)} files",
+        f"{_counted(counts.get('records', 0), 'record')} in {_counted(counts.get('epochs', 0), 'epoch')}, "
+        f"{_counted(counts.get('checkpoints', 0), 'signed checkpoint')}, {_counted(counts.get('files', 0), 'file')}",
         f"calls: {sent or 'none'}",
         f"key: {report.key}{' (trusted)' if report.is_trusted else ''}",
     ]
@@ -67,6 +68,10 @@ def in_words(report: Report) -> str:
     else:
         lines.append(f"Does not hold: {len(report.findings)} finding{'s' * (len(report.findings) != 1)}.")
     return "\n".join(lines) + "\n"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def statements(snapshot: Snapshot) -> list[str]:
     """What else holds for this configuration, in words."""
     opaque = [class_.label for class_ in Class if class_ in snapshot.detection.opaque]
     said = [
-        "The highest counts of what the key, the workload, the caller's header, the detectors and a stored answer say; nothing lowers it.",
+        "The highest counts of what the key, the workload, the caller's header, the detectors and a stored answer say; nothing lowers it but a transform, down to what was declared.",
         f"Pictures, sounds, documents and token lists leave only as {' or '.join(opaque) or 'no class at all'}; of a higher class they stay inside.",
         "A field that Freehold does not know holds a call inside from confidential up; a detector that fails holds it inside as restricted.",
         "No redirect is followed; no request names a host; link-local, metadata and unspecified addresses are refused in every spelling.",
@@ -169,6 +169,11 @@ def statements(snapshot: Snapshot) -> list[str]:
             said.append(
                 f"{provider.name} counts as inside only while {provider.host} resolves within {', '.join(map(str, provider.addresses))}."
             )
+    said += [
+        f"{workload.name} transforms ({workload.transform}): what only the detectors raised may leave as {workload.class_.label}, without what they found."
+        for workload in snapshot.workloads.values()
+        if workload.transform is not None
+    ]
     lowered = [f"{type_} to {class_.label}" for type_, class_ in snapshot.detection.raises.items()]
     if lowered:
         said.append(f"This file sets what findings raise to: {', '.join(lowered)}.")

@@ -19,7 +19,7 @@ from freehold.kernel.classes import Zone
 from freehold.kernel.errors import CallerError, FreeholdError, OperatorError, PolicyRefusal, UpstreamError
 from freehold.kernel.snapshot import Target
 from freehold.kernel.units import Tokens
-from freehold.perimeter.ruling import Grant, grant
+from freehold.perimeter.ruling import Grant, Ruling, grant
 from freehold.routing.plan import Plan
 from freehold.upstream import door
 from freehold.upstream.transport import Request, Response
@@ -268,12 +268,12 @@ def _name(run: Run) -> str:
     return run.grant.provider.name if run.grant is not None else "the provider"
 
 
-def nothing_left(call: Call, plan: Plan) -> FreeholdError:
+def nothing_left(call: Call, plan: Plan, ruling: Ruling) -> FreeholdError:
     """The error for a plan without attempts: what stood in the way of each target."""
     reasons = "; ".join(f"{skip.target.name}: {skip.reason}" for skip in plan.skipped)
     if any(skip.is_forbidden for skip in plan.skipped):
         return PolicyRefusal(
-            f"No target may serve this call ({reasons}).",
+            f"No target may serve this call ({reasons}). It is {ruling.class_.label}: {'; '.join(ruling.reasons)}.",
             code="perimeter.zone_forbidden",
             hint="Use a target in an allowed zone, or a key or workload of a lower class.",
         )

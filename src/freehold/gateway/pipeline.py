@@ -88,7 +88,7 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
         await _count_here(run, call, reply)
         return
     if not order.attempts:
-        raise nothing_left(call, order)
+        raise nothing_left(call, order, run.ruling)
     answering = await attempt(run, call, order)
     if answering.body is not None:
         await deliver_whole(run, answering, reply)
