@@ -78,7 +78,7 @@ def configuration() -> str:
                 else "`{}`"
             )
             rows.append(f"| `{field.encode_name}` | {default} |")
-        text = (kind.__doc__ or "").strip().split("\n")[0]
+        text = " ".join((kind.__doc__ or "").split())
         parts.append(f"## {name}\n\n{text}\n\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
@@ -112,10 +112,12 @@ def errors() -> str:
 
 
 _AREAS = (
+    "audit",
     "auth",
     "budget",
     "cli",
     "config",
+    "content",
     "init",
     "keys",
     "ledger",

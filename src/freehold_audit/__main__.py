@@ -14,6 +14,8 @@ from pathlib import Path
 from freehold_audit.report import Report, Unreadable
 from freehold_audit.verifying import Expected, verify
 
+_SHOWN = 25
+
 
 def run(arguments: list[str]) -> int:
     """The whole command line; returns its exit code."""
@@ -26,6 +28,8 @@ def run(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         trust = given.trust
+        if trust is not None and "+" not in trust and not Path(trust).is_file():
+            raise Unreadable(f"--trust is neither a verifier key nor a file: {trust}")
         if trust is not None and Path(trust).is_file():
             trust = Path(trust).read_text(encoding="utf-8")
         rows = (
@@ -54,13 +58,19 @@ def in_words(report: Report) -> str:
         f"{count} {name.removeprefix('calls ')}" for name, count in sorted(counts.items()) if name.startswith("calls ")
     )
     lines = [
-        f"{_counted(counts.get('records', 0), 'record')} in {_counted(counts.get('epochs', 0), 'epoch')}, "
-        f"{_counted(counts.get('checkpoints', 0), 'signed checkpoint')}, {_counted(counts.get('files', 0), 'file')}",
+        (
+            f"{_counted(counts.get('records', 0), 'record')} in {_counted(counts.get('epochs', 0), 'epoch')}, "
+            f"{_counted(counts.get('checkpoints', 0), 'signed checkpoint')}, {_counted(counts.get('files', 0), 'file')}"
+        ),
         f"calls: {sent or 'none'}",
         f"key: {report.key}{' (trusted)' if report.is_trusted else ''}",
     ]
     lines += [f"note: {note}" for note in report.notes[:20]]
-    lines += [f"FINDING {one.where}: {one.what}" for one in report.findings[:200]]
+    lines += [f"FINDING {one.where}: {one.what}" for one in report.findings[:_SHOWN]]
+    if len(report.findings) > _SHOWN:
+        lines.append(
+            f"… and {len(report.findings) - _SHOWN} more, which often follow from the first; --json has them all"
+        )
     if report.holds:
         lines.append(
             "Holds: every byte is covered, every record stands where it was signed, and no call went where its class forbids."

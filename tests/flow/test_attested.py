@@ -189,6 +189,37 @@ def test_what_a_change_newly_allows(make_freehold: Callable[..., Freehold], outs
     assert "NEWLY ALLOWED   a call by provider/model, public and internal → new/* (outside)" in done.stdout
     assert "NEWLY ALLOWED   letters, public and internal → zdr/m (attested)" in done.stdout
     assert "letters is public and was confidential" in done.stdout
-    assert "what is found as contact raises to public" in done.stdout
+    assert "NEWLY ALLOWED   what is found as contact → raises to public only, and raised to confidential" in done.stdout
     back = freehold.run("check", "--config", "old.toml", "--against", "freehold.toml", "--json")
     assert {change["where"] for change in json.loads(back.stdout)["forbidden"]} >= {"new/* (outside)"}
+
+
+def test_a_new_transform_is_newly_allowed(make_freehold: Callable[..., Freehold], outside: Standin) -> None:
+    freehold = make_freehold(config(outside))
+    text = (freehold.folder / "freehold.toml").read_text()
+    (freehold.folder / "old.toml").write_text(text)
+    (freehold.folder / "freehold.toml").write_text(
+        text.replace('targets = ["zdr/m"]', 'targets = ["zdr/m"]\ntransform = "redact"')
+    )
+    done = freehold.run("check", "--against", "old.toml", check=False)
+    assert done.returncode == 1
+    assert "NEWLY ALLOWED   letters, what only detectors raised → may leave as confidential (redact)" in done.stdout
+    assert "letters transforms (redact)" in freehold.run("check").stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('[detection.raises]\n"contact.emial" = "public"\n', "no rule finds anything under this name"),
+        ('[providers.far]\nbase_url = "http://8.8.8.8/v1"\nzone = "inside"\n', "an address of the public internet"),
+    ],
+)
+def test_what_check_does_not_let_pass_in_silence(
+    make_freehold: Callable[..., Freehold], outside: Standin, more: str, said: str
+) -> None:
+    assert said in make_freehold(config(outside) + more).run("check", check=False).stdout
+
+
+def test_an_agreement_that_has_not_begun_is_none(make_freehold: Callable[..., Freehold], outside: Standin) -> None:
+    text = config(outside).replace("expires =", "since = 2098-01-01, expires =")
+    assert "its agreement has not begun" in make_freehold(text).run("check", check=False).stdout

@@ -55,6 +55,8 @@ def export_bundle(
     wanted = Wanted(
         _ms(since), _ms(until + datetime.timedelta(days=1) if until is not None and whole_day else until), workload
     )
+    if wanted.from_ms is not None and wanted.to_ms is not None and wanted.from_ms >= wanted.to_ms:
+        raise CallerError("--from is not before --to.", code="audit.period", hint="Give the earlier day first.")
     signer = load_signer(state)
     shown = export(state / "log", out, signer, wanted, int(time.time() * 1000))
     if as_json:
@@ -125,6 +127,9 @@ def _explain(log: str, size: int, root: str, found: list[dict[str, Any]]) -> Non
         at = datetime.datetime.fromtimestamp(record["at_ms"] / 1000, datetime.UTC).isoformat(timespec="milliseconds")
         if record["kind"] == "intent":
             agreed = f", under {record['attestation']['evidence'][:19]}…" if record.get("attestation") else ""
+            if made := record.get("transform"):
+                taken = ", ".join(f"{count} {type_}" for type_, count in sorted(made["counts"].items()))
+                agreed += f", without what was found ({made['kind']}: {taken}; {made['from']} before)"
             click.echo(
                 f"{at}  attempt {record['attempt']}: allowed to go {record['zone']} as {record['class']}, to {record['target']}{agreed}"
             )
@@ -153,7 +158,11 @@ def erase(config: Path | None, as_json: bool, subject: str, yes: bool) -> int:
     The log stays whole and verifies as before; a running Freehold forgets the key within a second and writes the erasure down.
     """
     if not yes:
-        click.confirm(f"Destroy the key of {subject} for good?", abort=True, err=True)
+        click.confirm(
+            f"Destroy for good what {subject} was sealed and committed under? (The caller's own key goes on working; 'freehold keys revoke' ends it.)",
+            abort=True,
+            err=True,
+        )
     keyring = Keyring(_state(config) / "subjects.db", secret_file(_state(config) / "master.key"))
     try:
         done = keyring.erase(subject, int(time.time() * 1000))
@@ -176,6 +185,7 @@ def reconcile(config: Path | None, as_json: bool, file: Path) -> int:
     A row needs a time (`at`, `time`, `timestamp`: ISO 8601 or seconds) and a `host`, `url` or `provider`. Exit code 1 if they differ.
     """
     setting = Setting.find(config)
+    _state(config)
     names = {provider.host: provider.name for provider in setting.snapshot().providers.values()}
     rows = [(_when(row), _whom(row, names)) for row in _rows(file)]
     if not rows:
@@ -230,7 +240,9 @@ def _when(row: dict[str, Any]) -> int:
             return int(datetime.datetime.fromisoformat(str(value)).timestamp() * 1000)
         except ValueError:
             raise CallerError(
-                "A row has no time that can be read.", code="audit.row", hint="ISO 8601, or seconds since 1970."
+                f"A row has no time that can be read ({sorted(row)[:6]}).",
+                code="audit.row",
+                hint="ISO 8601, or seconds since 1970.",
             ) from None
 
 

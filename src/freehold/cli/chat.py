@@ -7,9 +7,10 @@ import sys
 
 import click
 
-from freehold.cli.client import stream
+from freehold.cli.client import error_of, stream
 from freehold.cli.hello import receipt_lines
 from freehold.cli.setting import json_option, show_json
+from freehold.kernel.classes import Class
 
 
 @click.command("chat")
@@ -25,7 +26,12 @@ from freehold.cli.setting import json_option, show_json
     show_default=True,
     help="The base URL of a running Freehold.",
 )
-@click.option("--class", "class_", help="Raise the class of this call.")
+@click.option(
+    "--class",
+    "class_",
+    type=click.Choice([one.label for one in Class]),
+    help="Raise the class of this call.",
+)
 @click.option("--max-tokens", type=click.IntRange(min=1), default=512, show_default=True)
 @json_option
 def command(
@@ -40,10 +46,12 @@ def command(
     body = {"model": model, "max_tokens": max_tokens, "messages": [{"role": "user", "content": text}]}
     head, pieces = stream(url, key, body, headers={"x-freehold-class": class_} if class_ else None)
     if head.status != 200:
-        error = head.json["error"]
+        error = error_of(head)
         if as_json:
-            show_json({"status": head.status, "error": error})
+            show_json({"status": head.status, "call": head.headers.get("x-freehold-call-id"), "error": error})
         click.echo(f"{head.status} {error['code']}: {error['message']}", err=True)
+        if call := head.headers.get("x-freehold-call-id"):
+            click.echo(f"  receipt  {call}", err=True)
         return 1
     said = []
     for piece in pieces:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
+from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table, zone_words
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import Surroundings, load
 from freehold.kernel.schema import json_schema
@@ -120,7 +120,7 @@ def _show(snapshot: Snapshot, proof: Proof, warnings: list[str]) -> None:
     now = time.time()
     show_table(
         ("provider", "zone", "why"),
-        [(p.name, p.zone_at(now).value, p.why) for p in snapshot.providers.values()],
+        [(p.name, zone_words(p, now), p.why) for p in snapshot.providers.values()],
         title=f"Zones ({snapshot.source or 'no freehold.toml: looked around'})",
     )
     rows = [

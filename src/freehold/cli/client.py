@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from freehold.kernel.errors import OperatorError
+from freehold.kernel.errors import CallerError, OperatorError
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,45 @@ def _text_of(event: dict[str, Any]) -> str:
     return "".join((choice.get("delta") or {}).get("content") or "" for choice in event.get("choices") or ())
 
 
+def error_of(answer: Answer) -> dict[str, Any]:
+    """The error of a refusal. Raises OperatorError if whoever answered is no Freehold."""
+    try:
+        found: dict[str, Any] = answer.json["error"]
+        return {"code": found["code"], "message": found["message"]}
+    except (ValueError, KeyError, TypeError):
+        raise OperatorError(
+            f"Who answers there is no Freehold (status {answer.status}).", code="cli.unreachable", hint="Check --url."
+        ) from None
+
+
+def _place(base_url: str) -> tuple[str, int | None, str, bool]:
+    """(host, port, path, whether TLS) of a base URL. Raises CallerError."""
+    try:
+        parts = urlsplit(base_url)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return parts.hostname, parts.port, parts.path.rstrip("/"), parts.scheme == "https"
+    except ValueError:
+        pass
+    raise CallerError(f"{base_url!r} is not an address.", code="cli.url", hint="Write http://127.0.0.1:4000/v1.")
+
+
 def _send(
     base_url: str, key: str, body: dict[str, Any], headers: dict[str, str] | None
 ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-    parts = urlsplit(base_url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "127.0.0.1", parts.port, timeout=600)
+    host, port, path, is_tls = _place(base_url)
+    kind = http.client.HTTPSConnection if is_tls else http.client.HTTPConnection
+    connection = kind(host, port, timeout=600)
     try:
         connection.request(
             "POST",
-            f"{parts.path.rstrip('/')}/chat/completions",
+            f"{path}/chat/completions",
             json.dumps(body),
             {"Content-Type": "application/json", "Authorization": f"Bearer {key}", **(headers or {})},
         )
         return connection, connection.getresponse()
+    except ValueError:
+        connection.close()
+        raise CallerError("The key is not one line of printable characters.", code="cli.key") from None
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         raise OperatorError(

@@ -63,6 +63,7 @@ def receipt_lines(answer: Answer) -> str:
         ("target", head.get("x-freehold-target")),
         ("tokens", f"{usage['prompt_tokens']} in, {usage['completion_tokens']} out" if usage else None),
         ("cost", f"{cost} USD" if (cost := head.get("x-freehold-cost-usd")) is not None else None),
+        ("without", head.get("x-freehold-transform")),
         ("receipt", head.get("x-freehold-call-id")),
     ]
     return "\n".join(f"  {name:<8} {value}" for name, value in facts if value is not None)

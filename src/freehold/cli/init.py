@@ -34,4 +34,10 @@ def command(out: Path, force: bool) -> None:
             code="init.exists",
             hint="Use --force to replace it, or --out - to look first.",
         ) from None
+    except OSError as error:
+        raise CallerError(
+            f"{str(out)!r} cannot be written ({type(error).__name__}).",
+            code="init.unwritable",
+            hint="Check the folder.",
+        ) from None
     click.echo(f"Wrote {out}. Next: freehold check", err=True)

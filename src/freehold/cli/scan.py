@@ -52,6 +52,12 @@ def _texts(file: Path, *, lines: bool) -> Iterator[tuple[str | int, str]]:
     except OSError as error:
         raise CallerError(f"{str(file)!r} cannot be read ({type(error).__name__}).", code="scan.unreadable") from None
     whole = raw.decode("utf-8", "replace")
+    if b"\0" in raw or whole.count("\ufffd") * 20 > len(whole):
+        raise CallerError(
+            f"{str(file)!r} is not text, so it was not read.",
+            code="scan.not_text",
+            hint="Convert it to UTF-8 text first.",
+        )
     if lines:
         yield from enumerate(whole.splitlines(), 1)
         return

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 import click
 
+from freehold.kernel.classes import Zone
 from freehold.kernel.config import Surroundings, load, read
 from freehold.kernel.errors import OperatorError
-from freehold.kernel.snapshot import Snapshot
+from freehold.kernel.snapshot import Provider, Snapshot
 from freehold.upstream.rows import ROWS
 
 DEFAULT_FILE = "freehold.toml"
@@ -55,6 +56,12 @@ class Setting:
             )
         home = os.environ.get("FREEHOLD_HOME")
         state = Path(home) if home else (file.parent if file else Path()) / ".freehold"
+        if state.exists() and not state.is_dir():
+            raise OperatorError(
+                f"The state directory {str(state)!r} is not a directory.",
+                code="config.state",
+                hint="Set FREEHOLD_HOME to a directory.",
+            )
         return cls(file, state)
 
     def snapshot(self, around: Surroundings | None = None) -> Snapshot:
@@ -81,6 +88,14 @@ def look_around() -> str:
     return asyncio.run(look())
 
 
+def zone_words(provider: Provider, now_s: float) -> str:
+    """A provider's zone now, and for which models it holds if not for all."""
+    zone, held = provider.zone_at(now_s), provider.attested
+    if zone is Zone.ATTESTED and held is not None and held.models:
+        return f"attested for {', '.join(sorted(held.models))}, else outside"
+    return zone.value
+
+
 def show_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
@@ -98,4 +113,4 @@ def show_table(
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(soft_wrap=False, width=None if os.isatty(1) else 120).print(table)
+    Console(soft_wrap=False, width=None if os.isatty(1) else 200).print(table)

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from freehold.cli.hello import first_call
-from freehold.cli.setting import Setting, config_option, show_table
+from freehold.cli.setting import Setting, config_option, show_table, zone_words
 from freehold.engines.embedded import Embedded, choose_place
 from freehold.gateway.app import Ports, build, listen, make_engine, running, stop_signal
 from freehold.gateway.logs import log
@@ -36,8 +36,14 @@ class Shown:
 
 @click.command("up")
 @config_option
-@click.option("--port", default=4000, show_default=True, help="Port of the data plane.")
-@click.option("--admin-port", default=4001, show_default=True, help="Port of the admin plane (loopback only).")
+@click.option("--port", type=click.IntRange(0, 65_535), default=4000, show_default=True, help="Port of the data plane.")
+@click.option(
+    "--admin-port",
+    type=click.IntRange(0, 65_535),
+    default=4001,
+    show_default=True,
+    help="Port of the admin plane (loopback only).",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the data plane.")
 @click.option("--hello/--no-hello", default=True, help="Make one real first call and show it.")
 def command(config: Path | None, port: int, admin_port: int, host: str, hello: bool) -> None:
@@ -95,7 +101,7 @@ def show_fleet(world: World, setting: Setting, engine: Embedded | None) -> None:
     rows = []
     for provider in world.snapshot.providers.values():
         models = sorted(target.model for target in world.fleet.abilities if target.provider == provider.name)
-        rows.append((provider.name, provider.zone_at(now).value, _models(models), _why(provider, setting)))
+        rows.append((provider.name, zone_words(provider, now), _models(models), _why(provider, setting)))
     show_table(
         ("provider", "zone", "models", "why"),
         rows,

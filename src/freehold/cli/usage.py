@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
+from freehold.kernel.errors import CallerError
 from freehold.kernel.units import Usd, show_usd
 from freehold.ledger.store import GROUPS, SqliteStore, catch_up
 
@@ -32,7 +33,12 @@ def command(
 ) -> None:
     """Show usage. Every call has one receipt; a call whose price is unknown is counted and named, never as zero."""
     state = Setting.find(config).state
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not (state / "log").is_dir():
+        raise CallerError(
+            f"There is no log in {str(state)!r}.",
+            code="usage.no_log",
+            hint="Start 'freehold up' first, or set FREEHOLD_HOME.",
+        )
     if rebuild:
         for suffix in ("", "-wal", "-shm"):
             (state / f"index.db{suffix}").unlink(missing_ok=True)

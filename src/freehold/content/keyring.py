@@ -56,7 +56,8 @@ class Keyring:
         """Destroy a subject's key; False if there was none. What was sealed under it can never be read again."""
         self._db.execute("begin immediate")
         done = self._db.execute("delete from subject where id = ?", (subject,)).rowcount == 1
-        self._db.execute("insert into erasure (subject, at_ms) values (?, ?)", (subject, now_ms))
+        if done:
+            self._db.execute("insert into erasure (subject, at_ms) values (?, ?)", (subject, now_ms))
         self._db.execute("commit")
         self._known.pop(subject, None)
         return done

@@ -25,14 +25,13 @@ from freehold.gateway.metrics import Metrics
 from freehold.gateway.protocol import FreeholdProtocol
 from freehold.gateway.world import Clock, Prices, World, build_fleet
 from freehold.identity.keys import Keys
-from freehold.kernel.classes import Class
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.snapshot import Snapshot
 from freehold.ledger.budgets import Budgets, period_start_ms
 from freehold.ledger.files import secret_file, write_private
 from freehold.ledger.ledger import Ledger
 from freehold.ledger.store import SqliteStore, catch_up
-from freehold.perimeter.detection import DEFAULT_RAISES
+from freehold.perimeter.detection import raises_of
 from freehold.perimeter.detectors.engines import HyperscanEngine
 from freehold.perimeter.detectors.scanner import Scanner, digest_of
 from freehold.perimeter.proof import prove
@@ -45,8 +44,15 @@ HEARTH = Path(__file__).parent.parent / "engines" / "hearth.gguf"
 
 
 def open_keys(state: Path) -> Keys:
-    """The keys of a state directory; makes what is missing."""
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """The keys of a state directory; makes what is missing. Raises OperatorError `config.state` if it cannot be made."""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise OperatorError(
+            f"The state directory {str(state)!r} cannot be made ({os.strerror(error.errno or 0).lower()}).",
+            code="config.state",
+            hint="Set FREEHOLD_HOME to a directory that can be written.",
+        ) from None
     return Keys(state / "store.db", secret_file(state / "pepper"))
 
 
@@ -160,12 +166,6 @@ def facts_of(snapshot: Snapshot) -> dict[str, Any]:
         "providers": providers,
         "workloads": {name: workload.class_.label for name, workload in snapshot.workloads.items()},
     }
-
-
-def raises_of(snapshot: Snapshot) -> dict[str, Class]:
-    """The whole table of what findings raise to: the defaults, the configuration's own rules, and what it says of either."""
-    own = {f"custom.{one.name}": one.raises for one in snapshot.detection.custom}
-    return {**DEFAULT_RAISES, **own, **snapshot.detection.raises}
 
 
 def load_scanner(snapshot: Snapshot, state: Path) -> Scanner:

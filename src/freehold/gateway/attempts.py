@@ -103,7 +103,7 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
         "held_usd": run.held,
     }
     run.leaf = world.ledger.intend(fields)
-    run.grant, run.is_trying = permit, True
+    run.grant, run.is_trying, run.transformed = permit, True, fitted.transformed
     run.life.to(State.INTENDED)
     if permit.zone is not Zone.INSIDE:
         await world.ledger.durable()

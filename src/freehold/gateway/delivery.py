@@ -267,6 +267,8 @@ def call_headers(run: Run, *, cost: str | None = None) -> Headers:
         headers.append((b"x-freehold-attempts", str(len(run.attempts) + run.is_trying).encode()))
         headers.append((b"x-freehold-receipt", run.leaf.encode()))
         headers.append((b"x-freehold-promise", run.world.ledger.promise(run.leaf).encode()))
+    if run.transformed is not None:
+        headers.append((b"x-freehold-transform", run.transformed.words().encode()))
     if run.lost:
         headers.append((b"x-freehold-lost", ", ".join(sorted(run.lost)).encode()))
     if cost is not None:

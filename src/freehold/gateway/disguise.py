@@ -13,9 +13,16 @@ from freehold.gateway.run import Run
 from freehold.kernel.classes import Class
 from freehold.kernel.snapshot import Target
 from freehold.perimeter.detection import weigh
-from freehold.perimeter.transforms import Reading, Transformed, conversation_key, transform
+from freehold.perimeter.transforms import Kind, Reading, Transformed, conversation_key, transform
+from freehold.routing.plan import Forbidden
 from freehold.wire.call import Call
 from freehold.wire.strings import strings_of
+
+_ROUNDS = 4
+
+
+class Held(Unfit):
+    """A target must not get this call."""
 
 
 class Fits:
@@ -45,6 +52,8 @@ class Fits:
         """The reason why a target is unfit, None if it is fit."""
         try:
             self.to(target)
+        except Held as held:
+            return Forbidden(held)
         except Unfit as unfit:
             return str(unfit)
         return None
@@ -63,17 +72,33 @@ class Fits:
             assert reading is not None
             secret = run.world.keyring.key(run.caller.key.id, run.world.clock.now_ms())
             key, floor = conversation_key(secret, self._call.body), run.ruling.floor
-            self._made = transform(
-                run.workload.transform, self._call.body, reading, key=key, raises=run.world.raises, floor=floor
-            )
+            self._made = self._clean(run.workload.transform, reading, key, floor)
             if self._made is None:
-                raise Unfit("may only get what was found taken out, and it is spread over two messages")
+                raise Held("may only get what was found taken out, and it is spread over two messages")
             self._disguised = self._fitting(msgspec.structs.replace(self._call, body=self._made.body))
         return self._disguised
+
+    def _clean(self, kind: Kind, reading: Reading, key: bytes, floor: Class) -> Transformed | None:
+        """Transform until nothing is found any more: what is left around a stand-in may look like something else."""
+        raises, body, made = self._run.world.raises, self._call.body, None
+        for _ in range(_ROUNDS):
+            more = transform(kind, body, reading, key=key, raises=raises, floor=floor)
+            if more is None:
+                return None
+            made = more if made is None else made.then(more)
+            body = made.body
+            strings = strings_of(body)
+            reading = Reading(strings, tuple(self._run.world.scanner.scan(strings.texts, strings.seams)))
+            left = weigh(reading.findings, raises)
+            if left.class_ is None or left.class_ <= floor:
+                break
+        return made
 
     def _check(self, fitted: Fitted, floor: Class) -> None:
         """Read what would leave, as it would leave."""
         strings = strings_of(fitted.body)
-        left = weigh(self._run.world.scanner.scan(strings.texts, strings.seams), self._run.world.raises)
+        found = self._run.world.scanner.scan(strings.texts, strings.seams)
+        left = weigh(found, self._run.world.raises)
         if left.class_ is not None and left.class_ > floor:
-            raise Unfit("would still be sent something that may not leave")
+            types = ", ".join(sorted({one.type for one in found}))
+            raise Held(f"would still be sent something that may not leave ({types})")

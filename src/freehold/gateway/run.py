@@ -20,6 +20,7 @@ from freehold.ledger.answers import ANSWER_ID, Issued
 from freehold.ledger.budgets import Hold
 from freehold.ledger.ledger import Receipt
 from freehold.perimeter.ruling import Grant, Ruling
+from freehold.perimeter.transforms import Transformed
 from freehold.pricing.book import Charge, Tariff, charge, quote
 from freehold.wire.call import COUNTS, NOWHERE, STORED, Address, Call, Endpoint
 from freehold.wire.dialects import SPOKEN
@@ -76,6 +77,7 @@ class Run:
         "snapshot",
         "spoken",
         "tokens",
+        "transformed",
         "workload",
         "world",
     )
@@ -104,6 +106,7 @@ class Run:
         self.issued: Issued | None = None  # the stored answer that the call refers to
         self.tokens: Tokens | None = None
         self.seen_tokens = 0
+        self.transformed: Transformed | None = None  # what was taken out for the attempt under way
         self.first_byte_ms: int | None = None
         self.attempts: list[dict[str, Any]] = []
 

@@ -12,6 +12,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from freehold.kernel.classes import Class
+from freehold.kernel.snapshot import Custom, Snapshot
+from freehold.perimeter.detectors.identifiers import NUMBERS
+from freehold.perimeter.detectors.rulebook import RULES
 from freehold.perimeter.detectors.scanner import Finding
 
 # By family or by type: what a finding raises a call to, unless the configuration says otherwise.
@@ -51,6 +54,7 @@ class Found(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...] = ()
 
 
+FAMILIES = frozenset(DEFAULT_RAISES) - {NAME_AND_BIRTH} | {"custom"}
 NOTHING = Found()
 BLIND = Found(Class.RESTRICTED, (), ("detection failed, so restricted",))
 
@@ -72,6 +76,18 @@ def weigh(findings: Iterable[Finding], raises: Mapping[str, Class]) -> Found:
         reasons.append(f"a name with a birth date, so at least {together.label}")
     labels = {_LABELS[family] for type_ in types if (family := type_.partition(".")[0]) in _LABELS}
     return Found(class_, tuple(sorted(labels)), tuple(reasons))
+
+
+def raises_of(snapshot: Snapshot) -> dict[str, Class]:
+    """The whole table of what findings raise to: the defaults, the configuration's own rules, and what it says of either."""
+    own = {f"custom.{one.name}": one.raises for one in snapshot.detection.custom}
+    return {**DEFAULT_RAISES, **own, **snapshot.detection.raises}
+
+
+def known_types(custom: Iterable[Custom]) -> frozenset[str]:
+    """Everything that a finding may be called, and its family."""
+    types = {rule.type for rule in RULES} | {number.type for number in NUMBERS} | {"person.name", NAME_AND_BIRTH}
+    return FAMILIES | types | {f"custom.{one.name}" for one in custom}
 
 
 def raised_to(type_: str, raises: Mapping[str, Class], otherwise: Class = Class.CONFIDENTIAL) -> Class:

@@ -7,11 +7,13 @@ highest class that may enter it, well defined because configuration is checked t
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.snapshot import Provider, Snapshot, Target, Workload
+from freehold.perimeter.detection import FAMILIES, known_types, raised_to, raises_of
 
 NO_CLASS = "no class"
 ZoneOf = Callable[[Target], Zone]
@@ -69,7 +71,16 @@ def prove(snapshot: Snapshot, *, now_s: float) -> Proof:
     findings = [
         finding
         for workload in snapshot.workloads.values()
-        for finding in _contradictions(workload, snapshot, zone_of, ceiling)
+        for finding in _contradictions(workload, snapshot, zone_of, ceiling, now_s)
+    ]
+    findings += [
+        Finding(
+            chain=f"[detection] raises {type_!r}",
+            reason="no rule finds anything under this name, so the entry would protect nothing",
+            mend=f"use a family or a type: {', '.join(sorted(FAMILIES))}, or custom.NAME of a table below [detection]",
+        )
+        for type_ in snapshot.detection.raises
+        if type_ not in known_types(snapshot.detection.custom)
     ]
     return Proof(reaches, tuple(findings), tuple(_warnings(snapshot, zone_of, ceiling, now_s)))
 
@@ -117,7 +128,7 @@ def _admits(ceiling: Class | None, class_: Class) -> bool:
 
 
 def _contradictions(
-    workload: Workload, snapshot: Snapshot, zone_of: ZoneOf, ceiling: dict[Zone, Class | None]
+    workload: Workload, snapshot: Snapshot, zone_of: ZoneOf, ceiling: dict[Zone, Class | None], now_s: float
 ) -> list[Finding]:
     findings = []
     for at, target in enumerate(workload.targets):
@@ -125,7 +136,7 @@ def _contradictions(
         if _admits(ceiling[zone], workload.class_):
             continue
         role = "first choice" if at == 0 else f"fallback {at}"
-        expired = _why_void(snapshot.providers[target.provider], target, zone)
+        expired = _why_void(snapshot.providers[target.provider], target, zone, now_s)
         findings.append(
             Finding(
                 chain=f"workload {workload.name} ({workload.class_.label}) → {role} {target.name} → zone {zone}{expired}",
@@ -136,12 +147,18 @@ def _contradictions(
     return findings
 
 
-def _why_void(provider: Provider, target: Target, zone: Zone) -> str:
+def _why_void(provider: Provider, target: Target, zone: Zone, now_s: float) -> str:
     """Why a target that is declared attested is not, in brackets; nothing for any other."""
     if provider.declared_zone is zone:
         return ""
-    is_named = provider.attested is None or not provider.attested.models or target.model in provider.attested.models
-    return " (its agreement has expired)" if is_named else " (its agreement does not name this model)"
+    held = provider.attested
+    if held is not None and held.models and target.model not in held.models:
+        return " (its agreement does not name this model)"
+    return (
+        " (its agreement has not begun)"
+        if held is not None and now_s < held.since_s
+        else " (its agreement has expired)"
+    )
 
 
 def _warnings(snapshot: Snapshot, zone_of: ZoneOf, ceiling: dict[Zone, Class | None], now_s: float) -> list[str]:
@@ -155,7 +172,19 @@ def _warnings(snapshot: Snapshot, zone_of: ZoneOf, ceiling: dict[Zone, Class | N
         for provider in snapshot.providers.values()
         if provider.attested is not None and 0 < provider.attested.until_s - now_s < 30 * 86_400
     ]
-    return closed + ending
+    public = [
+        f"{provider.name} is declared inside at {provider.host}, an address of the public internet: only if that machine is yours"
+        for provider in snapshot.providers.values()
+        if provider.declared_zone is Zone.INSIDE and _is_global(provider.host)
+    ]
+    return closed + ending + public
+
+
+def _is_global(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,16 +217,48 @@ def compare(old: Snapshot, new: Snapshot, *, now_s: float) -> Comparison:
         for name in sorted(old.workloads.keys() & new.workloads.keys())
         if old.workloads[name].class_ is not new.workloads[name].class_
     ]
+    wider = [
+        *_transforms(old, new),
+        *(
+            Change(f"what is found as {type_}", f"raises to {after_.label} only, and raised to {before_.label}")
+            for type_, before_, after_ in _raises(old, new)
+            if after_ < before_
+        ),
+    ]
     besides += [
-        f"what is found as {type_} raises to {_label(new.detection.raises.get(type_))} and raised to {_label(old.detection.raises.get(type_))}"
-        for type_ in sorted(old.detection.raises.keys() | new.detection.raises.keys())
-        if old.detection.raises.get(type_) != new.detection.raises.get(type_)
+        f"what is found as {type_} raises to {after_.label} and raised to {before_.label}"
+        for type_, before_, after_ in _raises(old, new)
+        if after_ > before_
     ]
     if old.detection.opaque != new.detection.opaque:
         besides.append(
             f"content that no detector can read may leave for {_classes(new.detection.opaque)}, and could for {_classes(old.detection.opaque)}"
         )
-    return Comparison(_changes(after - before), _changes(before - after), tuple(besides))
+    if opened := new.detection.opaque - old.detection.opaque:
+        wider.append(Change(f"content that no detector can read, {_classes(opened)}", "may leave"))
+    return Comparison((*_changes(after - before), *wider), _changes(before - after), tuple(besides))
+
+
+def _transforms(old: Snapshot, new: Snapshot) -> list[Change]:
+    """Workloads whose calls may newly leave once what was found has been taken out."""
+    return [
+        Change(
+            f"{workload.name}, what only detectors raised",
+            f"may leave as {workload.class_.label} ({workload.transform})",
+        )
+        for name, workload in new.workloads.items()
+        if workload.transform is not None and (name not in old.workloads or old.workloads[name].transform is None)
+    ]
+
+
+def _raises(old: Snapshot, new: Snapshot) -> list[tuple[str, Class, Class]]:
+    """(type, class before, class after) of everything in either table; the defaults where a table is silent."""
+    tables = [raises_of(old), raises_of(new)]
+    return [
+        (type_, raised_to(type_, tables[0]), raised_to(type_, tables[1]))
+        for type_ in sorted(set(tables[0]) | set(tables[1]))
+        if raised_to(type_, tables[0]) is not raised_to(type_, tables[1])
+    ]
 
 
 def _reachable(proof: Proof) -> frozenset[tuple[str, str, str]]:
@@ -221,10 +282,6 @@ def _changes(rows: frozenset[tuple[str, str, str]]) -> tuple[Change, ...]:
         Change(f"{who}, {' and '.join(sorted(classes, key=order.index))}", where)
         for (who, where), classes in sorted(grouped.items())
     )
-
-
-def _label(class_: Class | None) -> str:
-    return class_.label if class_ is not None else "its default"
 
 
 def _classes(classes: frozenset[Class]) -> str:

@@ -55,6 +55,15 @@ class Transformed(msgspec.Struct, frozen=True):
     originals: dict[str, str]
     counts: dict[str, int]
 
+    def words(self) -> str:
+        """What was taken out, for a header and a reader: `pseudonymise: contact.email 1, person.name 2`."""
+        return f"{self.kind}: {', '.join(f'{type_} {count}' for type_, count in sorted(self.counts.items()))}"
+
+    def then(self, more: Transformed) -> Transformed:
+        """This one, and another that was made of its body."""
+        counts = Counter(self.counts) + Counter(more.counts)
+        return Transformed(self.kind, more.body, {**self.originals, **more.originals}, dict(counts))
+
 
 def transform(
     kind: Kind, body: dict[str, Any], reading: Reading, *, key: bytes, raises: Mapping[str, Class], floor: Class

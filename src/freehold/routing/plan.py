@@ -42,6 +42,12 @@ class Skip(msgspec.Struct, frozen=True):
     is_forbidden: bool = False
 
 
+class Forbidden(str):
+    """A reason that is the perimeter's: the target could serve the call, and must not."""
+
+    __slots__ = ()
+
+
 class Choice(msgspec.Struct, frozen=True):
     """What a model name means: groups of targets, and the workload that brought them, if any.
 
@@ -160,7 +166,7 @@ def plan(
                     Skip(target, f"runs {zone}; {ruling.class_.label} calls may not go there", is_forbidden=True)
                 )
             elif (reason := _unable(call, fleet.abilities.get(target)) or why_unfit(target)) is not None:
-                skipped.append(Skip(target, reason))
+                skipped.append(Skip(target, reason, is_forbidden=isinstance(reason, Forbidden)))
             else:
                 attempts.append(target)
     attempts.sort(key=lambda target: fleet.is_unwell(target.provider))  # stable: order is kept among equals

@@ -183,6 +183,13 @@ def steuer_id(digits: str) -> bool:
 _ODD = dict(zip(string.digits + string.ascii_uppercase, (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23), strict=True))  # fmt: skip
 
 
+def kvnr(text: str) -> bool:
+    """Germany: health insurance; the letter counts as two digits, every second digit doubled (§ 290 SGB V)."""
+    digits = f"{ord(text[0]) - 64:02d}{text[1:9]}"
+    total = sum(sum(divmod(int(digit) * (1 + at % 2), 10)) for at, digit in enumerate(digits))
+    return total % 10 == int(text[9])
+
+
 def codice_fiscale(text: str) -> bool:
     """Italy: tax code of a person."""
     total = sum(

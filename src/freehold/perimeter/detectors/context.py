@@ -13,7 +13,7 @@ def _is_phone(text: str) -> bool:
 
 
 def _is_public_ip(text: str) -> bool:
-    return text not in ("127.0.0.1", "0.0.0.0", "255.255.255.255")  # noqa: S104 - a text that is read, not bound
+    return text not in ("127.0.0.1", "0.0.0.0") and not text.startswith("255.")  # noqa: S104 - a text that is read, not bound
 
 
 _MONTH = rb"(?:jan(?:uary|uar|vier)?|feb(?:ruary|ruar)?|mar(?:ch|s|zo)?|m\xe4rz|apr(?:il)?|may|mai|mayo|jun[ei]?|juni|jul[yi]?|juli|aug(?:ust)?|agosto|ao\xfbt|sep(?:t(?:ember)?)?|o[ck]t(?:ober|ubre|obre)?|nov(?:ember|iembre|embre)?|de[cz](?:ember)?|diciembre|enero|febrero|abril|junio|julio|septiembre)"
@@ -160,6 +160,14 @@ CONTEXT = (
         ),
         0.85,
         back=re.compile(rb"[0-9]{1,6}(?:[ ][A-Z0-9\xc0-\xde][A-Za-z0-9\xc0-\xff.'-]{0,24}){1,5}\Z"),
+    ),
+    Rule(
+        "postcode_uk",
+        "contact.address",
+        rb"[^A-Za-z0-9][A-Z]{1,2}[0-9][0-9A-Z]? [0-9][A-Z]{2}",
+        re.compile(rb"[A-Z]{1,2}[0-9][0-9A-Z]? [0-9][ABD-HJLNP-UW-Z]{2}(?![A-Za-z0-9])"),
+        0.75,
+        skip=1,
     ),
     Rule(
         "street_de",

@@ -126,13 +126,34 @@ def _is_mixed(text: str) -> bool:
     return all(kinds) and len(set(text)) >= 8
 
 
+_IS_STAND_IN = re.compile(
+    r"\[[a-z]+(?:_[a-z]*\]?)?\Z"
+).match  # what stands where something was taken out: `[secret`, `[name_kxqzvb]`
+_IS_CODE = re.compile(r"[A-Za-z_][A-Za-z_.]*[(\[]|\$\{|%[(s]|\{\{").match  # a call, an index, a variable
+
+
 def _is_password(text: str) -> bool:
     text = text.rstrip(".,;:!?")
+    if _IS_STAND_IN(text) or _IS_CODE(text):
+        return False
     return len(set(text)) >= 4 and text.lower() not in _NO_PASSWORDS and not re.fullmatch(r"[A-Za-z]+|[0-9]{1,3}", text)
 
 
 _NO_PASSWORDS = frozenset(
-    ("password", "changeme", "required", "optional", "example", "undefined", "redacted", "xxxxxxxx", "********")
+    (
+        "password",
+        "changeme",
+        "required",
+        "optional",
+        "example",
+        "undefined",
+        "redacted",
+        "secret",
+        "pass",
+        "passwd",
+        "xxxxxxxx",
+        "********",
+    )
 )
 _ASSIGNED = rb"[\"']?[ \t]{0,3}(?:[:=]|=>|is|ist|lautet|es|est)[ \t\n]{0,3}[\"']?"
 
@@ -155,8 +176,9 @@ _NAMED = (
         "secret.url_password",
         "secret.password",
         rb"://[A-Za-z0-9]",
-        re.compile(rb"://(?P<v>[A-Za-z0-9._%+-]{1,64}:[^ \t\n\"'<>/@]{3,128}@)[A-Za-z0-9.-]"),
+        re.compile(rb"://[A-Za-z0-9._%+-]{1,64}:(?P<v>[^ \t\n\"'<>/@]{3,128})@[A-Za-z0-9.-]"),
         0.95,
+        lambda text: not _IS_STAND_IN(text) and not _IS_CODE(text) and text.lower() not in _NO_PASSWORDS,
     ),
     Rule(
         "secret.bearer",

@@ -59,9 +59,9 @@ _DIGITS: tuple[tuple[str, str, str, Check | None, str], ...] = (
     (
         "health.mrn",
         "",
-        "4 5 6 7 8 9 10 11 12 3s3s3 3s4 2s2s2 3s2s3 2s2s2s2",
+        "4 5 6 7 8 9 10 11 12 3s3s3 3s4 2s2s2 3s2s3 2s2s2s2 4s4 4s5 4s6 2s6 2s5",
         None,
-        "mrn medical_rec patient_id patient_n chart_n hospital_n case_n nhc historia_cl patientenn fallnummer dossier_n record_n",
+        "mrn medical_rec patient_id patient_n chart_n hospital_n hosp_n case_n nhc historia_cl patientenn fallnummer dossier_n record_n",
     ),
     (
         "health.insurance",
@@ -193,6 +193,13 @@ IDENTIFIERS = (
         rb"[A-Z]{1,4}-?[0-9]{4}",
         rb"[A-Z]{1,4}-?[0-9]{4,12}",
         None,
-        "mrn medical_rec patient_id patient_n chart_n hospital_n case_n nhc",
+        "mrn medical_rec patient_id patient_n chart_n hospital_n hosp_n case_n nhc",
+    ),
+    _made(
+        "health.de_kvnr",
+        rb"[A-Z][0-9]{9}",
+        rb"[A-Z][0-9]{9}",
+        checks.kvnr,
+        "versicherten krankenvers krankenkass kvnr kv",
     ),
 )

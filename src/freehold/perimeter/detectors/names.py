@@ -31,6 +31,11 @@ _RUN = re.compile(
     + rb"){0,6}"
 )
 _PARTICLES = frozenset(b"de la las los del van von der den di da dos du le bin ibn al el zu".split())
+_ALONG = -2.5  # log-odds from which a word beside a name goes along with it
+_NOBODY = frozenset(  # words that are addressed as people are, and name nobody
+    b"sir madam sirs madame colleague colleagues team all customer customers friend friends kollege kollegin kollegen damen herren kunde kundin everyone "
+    b"folks user admin support sales dear hi hello hallo liebe lieber please thanks regards".split()
+)
 _BEGINS_SENTENCE = (b". ", b"? ", b"! ")
 Weights = Mapping[str, Mapping[bytes, int]]  # kind of feature → feature → weight in sixteenths
 Word = tuple[int, bytes]  # where it stands, and it
@@ -50,17 +55,13 @@ class Names:
             own = [self._by_itself(word) for _, word in words]
             if max(own) < _HOPELESS:
                 continue  # whatever stands around it
-            start, end, best = -1, -1, 0.0
-            for (at, word), mine, around in zip(words, own, place_features(data, words), strict=True):
-                odds = (mine + self._in_place(around)) * _SCALE
-                if odds > THRESHOLD:
-                    start, best = (at, odds) if start < 0 else (start, max(best, odds))
-                    end = at + len(word)
-                elif start >= 0:
-                    yield start, end, _score(best)
-                    start = -1
-            if start >= 0:
-                yield start, end - (data[end - 1] == 46), _score(best)
+            odds = [
+                (mine + self._in_place(around)) * _SCALE
+                for mine, around in zip(own, place_features(data, words), strict=True)
+            ]
+            for first, last in _spans(words, odds):
+                end = words[last][0] + len(words[last][1])
+                yield words[first][0], end - (data[end - 1] == 46), _score(max(odds[first : last + 1]))
 
     def _by_itself(self, word: bytes) -> int:
         whole, begins, ends, ending, letters, shape = own_features(word)
@@ -73,6 +74,26 @@ class Names:
         before, before2, behind, place = features
         a, b, c, d = self._place
         return a.get(before, 0) + b.get(before2, 0) + c.get(behind, 0) + d.get(place, 0)
+
+
+def _spans(words: list[Word], odds: list[float]) -> Iterator[tuple[int, int]]:
+    """The names in a run: from each word that counts, on to its neighbours, unless those surely belong to something else."""
+    at = 0
+    while at < len(words):
+        if odds[at] <= THRESHOLD or words[at][1].lower().rstrip(b".") in _NOBODY:
+            at += 1
+            continue
+        first = last = at
+        while first > 0 and _goes_along(words[first - 1][1], odds[first - 1]):
+            first -= 1
+        while last + 1 < len(words) and _goes_along(words[last + 1][1], odds[last + 1]):
+            last += 1
+        yield first, last
+        at = last + 1
+
+
+def _goes_along(word: bytes, odds: float) -> bool:
+    return odds > _ALONG and word.lower().rstrip(b".") not in _NOBODY
 
 
 def load() -> Weights:

@@ -246,13 +246,22 @@ def _is_near(places: list[int] | None, start: int, end: int) -> bool:
 
 
 def _surest(found: list[Finding]) -> list[Finding]:
-    """Of findings that say the same of a place the surest, then the longest. What only overlaps in part, and is of another family, stands too."""
+    """Of findings that say the same of a place a secret, then the surest, then the longest. What only overlaps in part, and is of another family, stands too."""
     if len(found) < 2:
         return found
     chosen: dict[int, list[Finding]] = {}
     reach = 0
     for one in sorted(
-        found, key=lambda one: (-one.score, one.start - one.end, one.text, one.start, one.type, one.rule)
+        found,
+        key=lambda one: (
+            one.family != "secret",
+            -one.score,
+            one.start - one.end,
+            one.text,
+            one.start,
+            one.type,
+            one.rule,
+        ),
     ):
         kept = chosen.setdefault(one.text, [])
         at = bisect.bisect_left(kept, one.start, key=lambda other: other.start)
@@ -338,6 +347,8 @@ class _Page:
             low, high = origin.needed
             if not (start <= low and end >= high if origin.is_seam else start < high and end > low):
                 return None
+            if origin.is_seam and match.type == "person.name":
+                return None  # two capitals that meet are no name: one message ends, another begins
             why = f"{why}, {origin.why}"
         where, start, end = self._place(text, start, max(start, end))
         is_spread = bool(self._origins) and self._origins[text].is_seam
