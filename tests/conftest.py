@@ -140,8 +140,14 @@ class Freehold:
             if line
         ]
 
-    def settled(self) -> list[dict[str, Any]]:
-        return [record for record in self.records() if record["kind"] == "settled"]
+    def settled(self, count: int = 0) -> list[dict[str, Any]]:
+        """The receipts, once there are so many: the last may reach the file a moment after its answer."""
+        until = time.monotonic() + 5
+        while True:
+            found = [record for record in self.records() if record["kind"] == "settled"]
+            if len(found) >= count or time.monotonic() > until:
+                return found
+            time.sleep(0.01)
 
     def usage(self, by: str = "outcome") -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.run("usage", "--by", by, "--json").stdout)

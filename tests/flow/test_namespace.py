@@ -27,4 +27,6 @@ def test_every_packet_of_a_namespace() -> None:
     assert seen["statuses"]["masked"]["200"] > 500
     assert seen["leaked"] == []
     assert seen["bytes_outside"] > 100_000, "the recorder saw what was allowed to leave"
-    assert set(seen["addresses"]) == {"127.0.0.1", "127.0.0.5", "127.0.0.99"}, "nothing else was spoken to, not even a name server"
+    assert set(seen["addresses"]) == {"127.0.0.1", "127.0.0.5", "127.0.0.99"}, (
+        "nothing else was spoken to, not even a name server"
+    )

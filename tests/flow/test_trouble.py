@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,14 +23,6 @@ def ask(freehold: Freehold, key: str, path: str, body: dict[str, Any]) -> tuple[
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
     finally:
         connection.close()
-
-
-def settled(freehold: Freehold, count: int) -> list[dict[str, Any]]:
-    """The receipts, once there are so many: the last may reach the file a moment after its answer."""
-    until = time.monotonic() + 5
-    while len(found := freehold.settled()) < count and time.monotonic() < until:
-        time.sleep(0.01)
-    return found
 
 
 @pytest.fixture
@@ -66,7 +57,7 @@ def test_a_provider_that_gives_up_is_heard_in_its_own_words(made: Freehold, insi
     _, _, body = ask(made, key, "/v1/chat/completions", {**ASKED, "model": "anthropic-messages/m", "stream": True})
     (error,) = [json.loads(line[6:])["error"] for line in body.split(b"\n\n") if b'"error"' in line]
     assert error["code"] == "upstream.overloaded"
-    receipts = settled(made, 2)
+    receipts = made.settled(2)
     assert [one["code"] for one in receipts] == ["upstream.overloaded"] * 2
     assert all(one["outcome"] == "cut" and one["tokens"]["output"] >= 1 for one in receipts)
 
@@ -76,7 +67,7 @@ def test_a_response_that_failed_tells_what_it_used(made: Freehold, inside: Stand
     began = b'data: {"type":"response.created","response":{"id":"r","model":"m"}}\n\ndata: {"type":"response.output_text.delta","output_index":0,"delta":"so far"}\n\n'
     inside.behave(Behaviour(raw_stream=(began, failed)))
     ask(made, made.key(), "/v1/responses", {"model": "openai-responses/m", "input": "x", "stream": True})
-    (receipt,) = settled(made, 1)
+    (receipt,) = made.settled(1)
     assert (receipt["code"], receipt["tokens"]["input"], receipt["tokens"]["output"]) == ("upstream.rate_limited", 9, 7)
 
 
@@ -112,7 +103,7 @@ def test_an_answer_without_usage_is_estimated_by_its_size(made: Freehold, inside
         )
     )
     ask(made, made.key(), "/v1/chat/completions", {**ASKED, "model": "openai-chat/m"})
-    (receipt,) = settled(made, 1)
+    (receipt,) = made.settled(1)
     assert receipt["is_estimate"]
     assert receipt["tokens"]["output"] >= 2000
 
@@ -174,4 +165,4 @@ def test_a_stream_without_end_is_ended(made: Freehold, inside: Standin, dialect:
     _, _, body = ask(made, made.key(), path, {**ASKED, "model": "openai-chat/m", "stream": True})
     assert b"without end" in body[-2000:]
     assert len(body) < 80_000_000
-    assert settled(made, 1)[-1]["code"] == "upstream.invalid_answer"
+    assert made.settled(1)[-1]["code"] == "upstream.invalid_answer"

@@ -56,7 +56,9 @@ def test_a_hold_covers_the_limit_that_is_sent(source: str, to: str, is_limited: 
     ).providers["rack"]
     body = {**PLAINLY[source], **(LIMITS[source] if is_limited else {})}
     call = SPOKEN[source].read_call(ENDPOINT[source], json.dumps(body).encode(), Address("m"))
-    sent = most(Fitting(call, lambda _: known, lambda _: Zone.INSIDE, is_lossless=False).to(Target("rack", "m"), provider).body)
+    sent = most(
+        Fitting(call, lambda _: known, lambda _: Zone.INSIDE, is_lossless=False).to(Target("rack", "m"), provider).body
+    )
     held = bounds(call, known)[1]
     assert sent is None or sent <= held
     if is_limited:

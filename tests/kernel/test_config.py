@@ -206,7 +206,11 @@ def test_what_is_not_known_to_be_inside_is_outside() -> None:
 
 
 def test_an_expired_agreement_leaves_a_provider_outside() -> None:
-    text = "[providers.x]\nbase_url = 'https://a.b/v1'\nzone = 'attested'\nattestation = { control = 'zero-retention', endpoint = 'https://a.b/v1', evidence = 'sha256:" + "0" * 64 + "', expires = 2027-06-30 }"
+    text = (
+        "[providers.x]\nbase_url = 'https://a.b/v1'\nzone = 'attested'\nattestation = { control = 'zero-retention', endpoint = 'https://a.b/v1', evidence = 'sha256:"
+        + "0" * 64
+        + "', expires = 2027-06-30 }"
+    )
     provider = snapshot_of(text).providers["x"]
     last_moment = 1814400000 - 1  # 2027-06-30T23:59:59Z
     assert provider.zone_at(last_moment) is Zone.ATTESTED

@@ -29,8 +29,14 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "homoglyph": lambda text: text.translate(_GLYPHS),
     "spaced": " ".join,
 }
-_TOOL = {"type": "function", "function": {"name": "look_up", "description": "Find it.", "parameters": {"type": "object", "properties": {}}}}
-_USED = {"role": "assistant", "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}]}
+_TOOL = {
+    "type": "function",
+    "function": {"name": "look_up", "description": "Find it.", "parameters": {"type": "object", "properties": {}}},
+}
+_USED = {
+    "role": "assistant",
+    "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}],
+}
 
 
 def _said(text: str) -> dict[str, Any]:
@@ -43,7 +49,13 @@ def _tool(**function: Any) -> dict[str, Any]:
 
 def _arguments(text: str) -> dict[str, Any]:
     called = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": json.dumps({"q": text})}}
-    return {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [called]}, {"role": "tool", "tool_call_id": "call_1", "content": "y"}]}
+    return {
+        "messages": [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "tool_calls": [called]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "y"},
+        ]
+    }
 
 
 PLACES: dict[str, Callable[[str], dict[str, Any]]] = {

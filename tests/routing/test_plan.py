@@ -52,7 +52,9 @@ def planned(model: str, *, key: Class = Class.PUBLIC, unwell: str = "", spread: 
     )
     choice = resolve(model, snapshot, fleet)
     ruling = rule(Declared(key=key, workload=choice.workload.name if choice.workload else None), snapshot)
-    return plan(choice, call, ruling, fleet, zone_of=lambda target: snapshot.providers[target.provider].zone_at(0, target.model))
+    return plan(
+        choice, call, ruling, fleet, zone_of=lambda target: snapshot.providers[target.provider].zone_at(0, target.model)
+    )
 
 
 def names(found: Plan) -> list[str]:

@@ -151,7 +151,9 @@ async def test_whole_and_in_parts(way: Way) -> None:
     text = b"".join([part async for part in stream.chunks()])
     assert text.endswith(b"data: [DONE]\n\n")
     stream.finish()
-    again = await transport.send(outside_permit(way.provider, BODY), Request("POST", "chat/completions", BODY, {"OpenAI-Beta": "a\r\nEvil: b"}))
+    again = await transport.send(
+        outside_permit(way.provider, BODY), Request("POST", "chat/completions", BODY, {"OpenAI-Beta": "a\r\nEvil: b"})
+    )
     again.close()
     assert way.server.connections == 1, "one connection serves them all"
     sent = way.server.requests[-1].headers
@@ -179,7 +181,9 @@ async def test_failures_have_one_name(way: Way, behaviour: Behaviour, code: str)
             answer.close()
     assert caught.value.code == code
     assert (
-        await (await transport.send(outside_permit(way.provider, BODY), Request("POST", "chat/completions", BODY))).whole()
+        await (
+            await transport.send(outside_permit(way.provider, BODY), Request("POST", "chat/completions", BODY))
+        ).whole()
     ).startswith(b"{")
     await transport.close()
 

@@ -11,7 +11,7 @@ import click
 
 from freehold.cli.setting import Setting, config_option
 from freehold.kernel.errors import CallerError
-from freehold.perimeter.detectors.scanner import Scanner
+from freehold.perimeter.detectors.scanner import Finding, Scanner, Unread
 
 
 @click.command("scan")
@@ -30,7 +30,7 @@ def command(config: Path | None, files: tuple[Path, ...], lines: bool, plain: bo
     count = texts = 0
     for name, text in (one for file in files or (Path("-"),) for one in _texts(file, lines=lines)):
         texts += 1
-        for one in scanner.scan([text]):
+        for one in _scanned(scanner, name, text):
             count += 1
             found = {
                 "id": name,
@@ -43,6 +43,17 @@ def command(config: Path | None, files: tuple[Path, ...], lines: bool, plain: bo
             click.echo(json.dumps(found, ensure_ascii=False))
     click.echo(f"{count} finding{'s' * (count != 1)} in {texts} text{'s' * (texts != 1)}", err=True)
     return 1 if count else 0
+
+
+def _scanned(scanner: Scanner, name: str | int, text: str) -> list[Finding]:
+    try:
+        return scanner.scan([text])
+    except Unread:
+        raise CallerError(
+            f"{name!r} has more encoded in it than can be read.",
+            code="scan.unread",
+            hint="A call with it would be restricted.",
+        ) from None
 
 
 def _texts(file: Path, *, lines: bool) -> Iterator[tuple[str | int, str]]:

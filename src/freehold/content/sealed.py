@@ -149,6 +149,7 @@ def _head(file: BinaryIO) -> tuple[Head, bytes]:
     try:
         found = json.loads(line)
         head = Head(found["subject"], found["kind"], found["until_ms"], found["salt"])
+        bytes.fromhex(head.salt)
     except (ValueError, KeyError, TypeError):
         raise _gone() from None
     if head.line() != line:

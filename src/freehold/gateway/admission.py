@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from freehold.gateway.world import World
@@ -11,6 +13,7 @@ from freehold.kernel.errors import CallerError
 from freehold.perimeter.ruling import Declared
 
 Headers = list[tuple[bytes, bytes]]
+PASSED = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})  # what goes on to a target of its dialect
 _WANTED = frozenset(
     {
         b"authorization",
@@ -20,11 +23,10 @@ _WANTED = frozenset(
         b"x-freehold-no-fallback",
         b"x-api-key",
         b"x-goog-api-key",
-        b"anthropic-version",
-        b"anthropic-beta",
-        b"openai-beta",
+        *PASSED,
     }
 )
+_is_flags = re.compile(r"[A-Za-z0-9_.=, -]{0,512}").fullmatch
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -43,6 +45,11 @@ class Caller(msgspec.Struct, frozen=True):
         )
 
     @property
+    def passed(self) -> list[str]:
+        """What of the headers goes on to a target of their dialect."""
+        return [value for name, value in self.values.items() if name in PASSED]
+
+    @property
     def named_workload(self) -> str | None:
         return self.values.get(b"x-freehold-workload")
 
@@ -52,13 +59,17 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 def wanted(headers: Headers) -> dict[bytes, str]:
-    """Pick the headers that mean something. Raises CallerError if one of them is given twice."""
+    """Pick the headers that mean something. Raises CallerError if one of them is given twice, or goes on and is no list of names."""
     found: dict[bytes, str] = {}
     for name, value in headers:
         if name in _WANTED:
             if name in found:
                 raise CallerError(f"The header {name.decode('latin-1')} is given twice.", code="request.header")
             found[name] = value.decode("latin-1").strip()
+            if name in PASSED and not _is_flags(found[name]):
+                raise CallerError(
+                    f"The header {name.decode('latin-1')} holds no names of features.", code="request.header"
+                )
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from freehold.gateway.fitting import Fitted
+from freehold.gateway.fitting import Fitted, Unfit
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Run
 from freehold.kernel.classes import Zone
@@ -78,10 +78,14 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     world, provider = run.world, run.snapshot.providers[target.provider]
     assert run.ruling is not None
     assert run.fits is not None
-    fitted = run.fits.to(target)
+    try:
+        fitted = run.fits.to(target)
+    except Unfit as unfit:  # it was fit when the call was planned; its zone is another now
+        raise PolicyRefusal(f"{target.name} {unfit}.", code="perimeter.zone_forbidden") from None
+    ruling = run.ruling if fitted.transformed is not None else msgspec.structs.replace(run.ruling, through=frozenset())
     body = strict.encode(fitted.body) if fitted.body is not None else None
     number = (run.call_id, len(run.attempts) + 1)
-    permit = grant(run.ruling, provider, target, call=number, body=body, now_s=world.clock.now_s())
+    permit = grant(ruling, provider, target, call=number, body=body, now_s=world.clock.now_s())
     run.reserve(target)
     fields = {
         "call": run.call_id,
@@ -95,7 +99,7 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
         "target": target.name,
         "zone": permit.zone.value,
         "decision": "allow",
-        "zones": sorted(run.ruling.zones | (run.ruling.through if fitted.transformed is not None else frozenset())),
+        "zones": sorted(ruling.zones | ruling.through),
         "attestation": _attestation(permit),
         "transform": _transform(run, fitted),
         "request": world.ledger.commit(body or b"", run.caller.key.id),

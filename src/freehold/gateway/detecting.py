@@ -13,10 +13,12 @@ import msgspec
 from freehold.gateway.logs import log_bug
 from freehold.gateway.run import Run
 from freehold.kernel.classes import Class, Zone
-from freehold.perimeter.detection import BLIND, NOTHING, weigh
-from freehold.perimeter.detectors.scanner import Finding
+from freehold.kernel.errors import CallerError
+from freehold.perimeter.detection import BLIND, NOTHING, UNREAD, weigh
+from freehold.perimeter.detectors.scanner import Finding, Unread
 from freehold.perimeter.ruling import Declared, Ruling, rule
 from freehold.perimeter.transforms import Reading
+from freehold.routing.plan import Choice
 from freehold.wire.call import Call
 from freehold.wire.strings import Strings, strings_of
 
@@ -30,10 +32,13 @@ async def rule_on(run: Run, call: Call, declared: Declared) -> tuple[Ruling, Rea
     base = run.world.base_ruling(declared, run.snapshot)
     if base.zones == _INSIDE:
         return base, None
-    strings = strings_of(call.body)
+    in_path = () if "model" in call.body else (call.model,)
+    strings = strings_of(call.body, *in_path, *run.caller.passed)
     try:
         findings = await _scan(run, call, strings)
         reading, found = Reading(strings, tuple(findings)), weigh(findings, run.world.raises)
+    except (Unread, TimeoutError):
+        reading, found = None, UNREAD
     except Exception as error:  # the border: whatever went wrong, the call is held inside
         log_bug(error)
         reading, found = None, BLIND
@@ -42,6 +47,17 @@ async def rule_on(run: Run, call: Call, declared: Declared) -> tuple[Ruling, Rea
     declared = msgspec.structs.replace(declared, found=found, is_opaque=strings.is_opaque)
     ruling = _known(run, call, declared)
     return (ruling if reading is None else _through(run, call, declared, base.class_, ruling)), reading
+
+
+def check_name(run: Run, choice: Choice) -> None:
+    """A model that nobody listed is named by its caller, and names are written down. Raises CallerError 404 for one that tells something."""
+    target = choice.groups[0][0]
+    if (
+        choice.name == target.name
+        and target not in run.world.fleet.abilities
+        and run.world.scanner.scan([target.model])
+    ):
+        raise CallerError("This model is not known here.", code="routing.unknown_model", status=404)
 
 
 async def _scan(run: Run, call: Call, strings: Strings) -> list[Finding]:

@@ -6,6 +6,8 @@ and a remaining finding makes that target unfit.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from freehold.gateway.fitting import Fitted, Fitting, Unfit
@@ -13,6 +15,7 @@ from freehold.gateway.run import Run
 from freehold.kernel.classes import Class
 from freehold.kernel.snapshot import Target
 from freehold.perimeter.detection import weigh
+from freehold.perimeter.detectors.scanner import Unread
 from freehold.perimeter.transforms import Kind, Reading, Transformed, conversation_key, transform
 from freehold.routing.plan import Forbidden
 from freehold.wire.call import Call
@@ -87,8 +90,7 @@ class Fits:
                 return None
             made = more if made is None else made.then(more)
             body = made.body
-            strings = strings_of(body)
-            reading = Reading(strings, tuple(self._run.world.scanner.scan(strings.texts, strings.seams)))
+            reading = self._read(body)
             left = weigh(reading.findings, raises)
             if left.class_ is None or left.class_ <= floor:
                 break
@@ -96,9 +98,15 @@ class Fits:
 
     def _check(self, fitted: Fitted, floor: Class) -> None:
         """Read what would leave, as it would leave."""
-        strings = strings_of(fitted.body)
-        found = self._run.world.scanner.scan(strings.texts, strings.seams)
+        found = self._read(fitted.body).findings
         left = weigh(found, self._run.world.raises)
         if left.class_ is not None and left.class_ > floor:
             types = ", ".join(sorted({one.type for one in found}))
             raise Held(f"would still be sent something that may not leave ({types})")
+
+    def _read(self, body: Any) -> Reading:
+        strings = strings_of(body)
+        try:
+            return Reading(strings, tuple(self._run.world.scanner.scan(strings.texts, strings.seams)))
+        except Unread:
+            raise Held("has more encoded in it than can be read") from None

@@ -20,7 +20,7 @@ import asyncio
 from freehold.gateway.admission import Caller
 from freehold.gateway.attempts import attempt, nothing_left
 from freehold.gateway.delivery import Headers, Reply, call_headers, deliver_stream, deliver_whole
-from freehold.gateway.detecting import rule_on
+from freehold.gateway.detecting import check_name, rule_on
 from freehold.gateway.disguise import Fits
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Asked, Run
@@ -69,6 +69,7 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
         choice = resolve(call.model, run.snapshot, world.fleet, bound=bound, named=named)
         choice = held_by(call, issued, choice) if issued is not None else choice
         choice = only_holder(call, choice) if call.unrecorded else choice
+    check_name(run, choice)
     run.workload, run.model = choice.workload, choice.name
     referred = issued.class_ if issued is not None else None
     declared = caller.declared(choice.workload.name if choice.workload else None, referred)

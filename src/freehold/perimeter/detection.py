@@ -57,6 +57,7 @@ class Found(msgspec.Struct, frozen=True):
 FAMILIES = frozenset(DEFAULT_RAISES) - {NAME_AND_BIRTH} | {"custom"}
 NOTHING = Found()
 BLIND = Found(Class.RESTRICTED, (), ("detection failed, so restricted",))
+UNREAD = Found(Class.RESTRICTED, (), ("more is encoded in it than can be read, so restricted",))
 
 
 def weigh(findings: Iterable[Finding], raises: Mapping[str, Class]) -> Found:

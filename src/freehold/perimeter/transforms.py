@@ -70,7 +70,7 @@ def transform(
 ) -> Transformed | None:
     """Take out what raises above the floor. key: of the conversation; raises: the table of what findings raise to.
 
-    None if something is spread over two texts, so that it cannot be taken out.
+    None if something is spread over two texts or stands beside the body, so that it cannot be taken out.
     """
     strings, findings = reading.strings, reading.findings
     types = {one.type for one in findings}
@@ -78,7 +78,7 @@ def transform(
     if together and raised_to(NAME_AND_BIRTH, raises) <= floor:
         together = set()
     wanted = [one for one in findings if raised_to(one.type, raises) > floor or one.type in together]
-    if any(one.is_spread for one in wanted):
+    if any(one.is_spread or one.text >= len(strings.texts) - strings.beside for one in wanted):
         return None
     made = _StandIns(kind, key, strings.texts)
     by_text: dict[int, list[Finding]] = {}
@@ -89,13 +89,18 @@ def transform(
 
 
 def _replaced(text: str, findings: list[Finding], made: _StandIns) -> str:
+    """What overlaps goes as one; a secret in it makes all of it secret."""
     parts, done = [], 0
+    spans: list[tuple[int, int, Finding]] = []
     for one in sorted(findings, key=lambda one: (one.start, -one.end)):
-        if one.start < done:  # it overlaps what was taken out before: so does its rest
-            done = max(done, one.end)
-            continue
-        parts += [text[done : one.start], made.of(one, text[one.start : one.end])]
-        done = one.end
+        if spans and one.start < spans[-1][1]:
+            start, end, first = spans.pop()
+            spans.append((start, max(end, one.end), one if one.family == "secret" else first))
+        else:
+            spans.append((one.start, one.end, one))
+    for start, end, one in spans:
+        parts += [text[done:start], made.of(one, text[start:end])]
+        done = end
     return "".join([*parts, text[done:]])
 
 

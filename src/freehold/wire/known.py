@@ -19,15 +19,21 @@ def leaves(names: str) -> dict[str, Any]:
     return dict.fromkeys(names.split())
 
 
-def is_read(value: Any, known: Known, spelled: Callable[[str], str] | None = None) -> bool:
-    """Whether everything in a value is known. spelled: the one spelling of a name, for a dialect that takes several."""
+def is_read(value: Any, known: Known, spelled: Callable[[str], str] | None = None, *, is_strict: bool = False) -> bool:
+    """Whether everything in a value is known. spelled: the one spelling of a name, for a dialect that takes several.
+
+    is_strict: an object of a type that is none of `TYPES` is not known, though it is carried.
+    """
     if type(value) is list:
-        return all(is_read(one, known, spelled) for one in value if type(one) is dict or type(one) is list)
+        return all(
+            is_read(one, known, spelled, is_strict=is_strict) for one in value if type(one) is dict or type(one) is list
+        )
     if type(value) is not dict:
         return True
     types = known.get(TYPES)
-    if types is not None and value.get("type") not in types:
-        return True
+    kind = value.get("type")
+    if types is not None and ((kind is not None and type(kind) is not str) or kind not in types):
+        return not is_strict
     for name, below in value.items():
         field = name if spelled is None else spelled(name)
         if field not in known or field == TYPES:
@@ -35,6 +41,7 @@ def is_read(value: Any, known: Known, spelled: Callable[[str], str] | None = Non
                 return False
             continue
         tree = known[field]
-        if tree is not None and (type(below) is dict or type(below) is list) and not is_read(below, tree, spelled):
+        is_deep = type(below) is dict or type(below) is list
+        if tree is not None and is_deep and not is_read(below, tree, spelled, is_strict=is_strict):
             return False
     return True

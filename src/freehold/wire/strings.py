@@ -1,11 +1,12 @@
 """Every string of a request, known field or not: what a scanner reads. And whether the request carries what no scanner can read.
 
-Rules: keys are read as well as values, and numbers of six digits or more; a key stands before its value, so that a word in it counts as near.
+Rules: keys are read as well as values, and numbers of four digits or more; a key stands before its value, so that a word in it counts as near.
 Neighbouring messages are also paired, because what is sensitive may be spread over both.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,123 +14,93 @@ import msgspec
 
 # Fields whose value, wherever it stands, is a picture, a sound, a document or the name of one.
 _OPAQUE = frozenset(
-    [
-        "image_url",
-        "input_image",
-        "inlineData",
-        "inline_data",
-        "fileData",
-        "file_data",
-        "input_audio",
-        "audio",
-        "video_url",
-        "document_url",
-        "file_url",
-        "file_id",
-        "container_upload",
-        "bytes",
-    ]
+    ["image_url", "input_image", "image", "inlineData", "inline_data", "fileData", "file_data", "input_audio", "audio"]
 )
-_TOKENS = 8  # so many whole numbers in a row are tokens, or at least nothing that can be read
-_SMALLEST = 100_000  # numbers with fewer digits identify nobody
+_OPAQUE |= {"video_url", "video", "document_url", "file_url", "file_id", "container_upload", "bytes"}
+_NAMED = frozenset({"properties", "$defs", "definitions"})  # below these, names are the caller's own
+_SIGNED = frozenset(
+    {"signature", "thoughtSignature", "thought_signature", "encrypted_content"}
+)  # made by a provider, to be given back to it
+_WORDS = frozenset({"content", "text", "input", "output", "arguments", "prompt", "instructions", "system"})
+_BLOB = re.compile(r"[A-Za-z0-9+/_=\r\n-]{1024,}").fullmatch
+_TOKENS = 8  # so many whole numbers in a row, where words are expected, are tokens
+_SMALLEST = 1000  # numbers with fewer digits identify nobody
 
 
 class Strings(msgspec.Struct):
-    """texts: in the order of the request; seams: pairs of texts that follow one another in a conversation; is_opaque: some of it is no text."""
+    """texts: in the order of the request; seams: pairs of texts that follow one another in a conversation; is_opaque: some of it is no text;
+    beside: how many of the texts, at their end, do not stand in the body.
+    """
 
     texts: list[str]
     seams: list[tuple[int, int]]
     is_opaque: bool = False
+    beside: int = 0
 
 
-def strings_of(body: Any) -> Strings:
-    """Read a decoded body."""
-    found = Strings([], [])
-    _walk(body, found)
-    return found
+def strings_of(body: Any, *beside: str) -> Strings:
+    """Read a decoded body, and what is sent beside it."""
+    reading = _Reading()
+    reading.value(body)
+    reading.found.texts += beside
+    reading.found.beside = len(beside)
+    return reading.found
 
 
-def _walk(value: Any, found: Strings) -> None:
-    kind = type(value)
-    if kind is str:
-        if value:
-            found.texts.append(value)
-    elif kind is dict:
+class _Reading:
+    """A walk in the order of the request."""
+
+    def __init__(self) -> None:
+        self.found = Strings([], [])
+        self._words: list[int] = []  # which texts somebody said, rather than named something by
+
+    def value(self, value: Any, key: str = "") -> None:
+        kind = type(value)
+        if kind is str:
+            self._text(value, key)
+        elif kind is dict:
+            self._object(value, is_named=key in _NAMED)
+        elif kind is list:
+            self._list(value, key)
+        elif _is_long(value):
+            self.found.texts.append(str(value))
+
+    def _text(self, value: str, key: str) -> None:
+        if not value:
+            return
+        if key in _WORDS:
+            self._words.append(len(self.found.texts))
+        self.found.texts.append(value)
+        if ";base64," in value or (len(value) >= 1024 and key not in _SIGNED and _BLOB(value)):
+            self.found.is_opaque = True
+
+    def _object(self, value: dict[str, Any], *, is_named: bool) -> None:
+        is_signed = value.get("type") == "redacted_thinking"
         for key, below in value.items():
-            found.texts.append(key)
-            if key in _OPAQUE and below:
-                found.is_opaque = True
-            if key == "source" and type(below) is dict and below.get("type") != "text":
-                found.is_opaque = True
-            _walk(below, found)
-    elif kind is list:
-        _walk_list(value, found)
-    elif _is_long(value):
-        found.texts.append(str(value))
+            self.found.texts.append(key)
+            if not is_named and below and (key in _OPAQUE or (key == "source" and _is_file(below))):
+                self.found.is_opaque = True
+            self.value(below, "signature" if is_signed and key == "data" else key)
+
+    def _list(self, values: list[Any], key: str) -> None:
+        if key in _WORDS and len(values) >= _TOKENS and all(type(one) is int for one in values[:_TOKENS]):
+            self.found.is_opaque = True
+        last = -1
+        for one in values:
+            said = len(self._words)
+            self.value(one, "text" if type(one) is str else key)
+            if len(self._words) > said:
+                if last >= 0:
+                    self.found.seams.append((last, self._words[said]))
+                last = self._words[-1]
+
+
+def _is_file(source: Any) -> bool:
+    return type(source) is dict and source.get("type") != "text"
 
 
 def _is_long(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) > _SMALLEST
-
-
-def _is_tokens(values: list[Any]) -> bool:
-    return len(values) >= _TOKENS and all(type(one) is int for one in values[:_TOKENS])
-
-
-def _walk_list(values: list[Any], found: Strings) -> None:
-    if _is_tokens(values):
-        found.is_opaque = True
-        return
-    last = -1
-    for one in values:
-        before = len(found.texts)
-        _walk(one, found)
-        first = _first_words(one, before, found)
-        if last >= 0 and first >= 0:
-            found.seams.append((last, first))
-        end = _last_words(one, before, found)
-        last = end if end >= 0 else last
-
-
-def _first_words(value: Any, before: int, found: Strings) -> int:
-    """The first text of a message that is words, not a key."""
-    return _words(value, range(before, len(found.texts)), found)
-
-
-def _last_words(value: Any, before: int, found: Strings) -> int:
-    return _words(value, range(len(found.texts) - 1, before - 1, -1), found)
-
-
-_KEYS = frozenset(
-    [
-        "role",
-        "content",
-        "parts",
-        "text",
-        "type",
-        "user",
-        "assistant",
-        "system",
-        "model",
-        "tool",
-        "input",
-        "name",
-        "output",
-        "input_text",
-        "output_text",
-        "developer",
-        "message",
-        "id",
-    ]
-)
-
-
-def _words(value: Any, order: range, found: Strings) -> int:
-    if type(value) is str:
-        return order[0] if len(order) else -1
-    if type(value) is not dict:
-        return -1
-    return next((at for at in order if found.texts[at] not in _KEYS), -1)
+    return type(value) in (int, float) and abs(value) >= _SMALLEST
 
 
 def beginning_of(body: Mapping[str, Any]) -> list[Any]:
@@ -146,7 +117,7 @@ def beginning_of(body: Mapping[str, Any]) -> list[Any]:
 
 
 def rewrite(body: Any, texts: Mapping[int, str]) -> Any:
-    """A body with some of its strings replaced, by their places in `strings_of`; a number that is replaced becomes text."""
+    """A body with some of its strings replaced, by their places in `strings_of`. Numbers stay: what asks for one takes no text."""
     return _Rewriting(texts).value(body)
 
 
@@ -161,20 +132,19 @@ class _Rewriting:
         if kind is str:
             return self._next(value) if value else value
         if kind is dict:
-            made = {}
+            made: dict[str, Any] = {}
             for key, below in value.items():
                 named = self._next(key)
+                while named in made:
+                    named += "'"
                 made[named] = self.value(below)
             return made
         if kind is list:
-            if _is_tokens(value):
-                return value
             return [self.value(one) for one in value]
         if _is_long(value):
-            found = self._next(None)
-            return value if found is None else found
+            self._at += 1
         return value
 
-    def _next(self, text: Any) -> Any:
+    def _next(self, text: str) -> str:
         at, self._at = self._at, self._at + 1
         return self._texts.get(at, text)

@@ -19,7 +19,7 @@ from freehold.perimeter.detectors.engines import HyperscanEngine, PlainEngine, d
 from freehold.perimeter.detectors.folding import fold
 from freehold.perimeter.detectors.opening import TRIGGERS
 from freehold.perimeter.detectors.rulebook import RULES
-from freehold.perimeter.detectors.scanner import Finding, Scanner
+from freehold.perimeter.detectors.scanner import Finding, Scanner, Unread
 
 FAST, PLAIN = Scanner(), Scanner(is_plain=True)
 RANDOM = "".join(random.Random(7).choices(string.ascii_letters + string.digits, k=400))
@@ -52,6 +52,8 @@ SECRETS = [
     "-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----", f"postgres://app:{RANDOM[:12]}@db.internal/x", f"AccountKey={RANDOM[:86]}==",
     f"abc8Q~{RANDOM[:34]}", f"Authorization: Bearer {RANDOM[:40]}", "Authorization: Basic dXNlcjpwYXNzd29yZA==", f"api_key = '{RANDOM[:32]}'", "password: hunter2!x",
     "Passwort ist Geheim-1234", f"client_secret={RANDOM[:40]}", f"AWS_SECRET_ACCESS_KEY={RANDOM[:40]}",
+    f'"SecretAccessKey": "{RANDOM[:40]}"', f"token={RANDOM[:30]}", f"secret: {RANDOM[:30]}", f"SERVICE_TOKEN={RANDOM[:30]}", f"sk-proj-{RANDOM[:300]}",
+    f"hf_{RANDOM[:34]}", f"eyJ{RANDOM[:30]}.eyJ{RANDOM * 20}.{RANDOM[80:120]}",
 ]  # fmt: skip
 
 
@@ -69,7 +71,7 @@ def test_about_sixty_issuers_are_known() -> None:
 NO_SECRETS = [
     "sk-learn is a library, and sk-2024 a label", "The password is required.", "password: changeme", "A key-value store; key-9f", "hf_model", "AKIA is a prefix of Amazon's",
     "commit 3f2a9c1d4e5f60718293a4b5c6d7e8f901234567", "uuid 123e4567-e89b-12d3-a456-426614174000", "-----BEGIN CERTIFICATE-----", "Bearer of bad news", "data:image/png;base64,iVBORw0KGgo=",
-    "https://example.com/a@b", "SG.example", "the token count is 4096", "eyJ is how a JWT begins",
+    "https://example.com/a@b", "SG.example", "the token count is 4096", "connect(password=db_password)", "this password exists only here", f"page_token={RANDOM[:30]}", "password = settings.db.password", "eyJ is how a JWT begins",
 ]  # fmt: skip
 
 
@@ -162,6 +164,12 @@ SPELLINGS = {
     "dotted apart": ".".join(SSN.replace("-", "")) + " ssn",
     "combining marks": "".join(c + "\u0336" for c in SSN),
     "control characters": "\x00".join(SSN),
+    "hyphens with spaces": SSN.replace("-", " - "),
+    "underscores": "patient_536_90_4399",
+    "in a file's name": f"patient_{SSN}.pdf",
+    "two spaces": SSN.replace("-", "  "),
+    "across a line": SSN.replace("90-", "90-\n"),
+    "behind an escaped line break": "a\\n" + SSN,
 }  # fmt: skip
 
 
@@ -272,3 +280,63 @@ def test_a_long_text_without_end_is_read_in_time() -> None:
         "Anna " * 100_000,
     ):
         FAST.scan([text])
+
+
+# --- what is opened ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (f"see%20you%20{SSN}%20and%20more", SSN),
+        ("see%20you%20536%2D90-4399%20and%20more", "536%2D90-4399"),
+        (f"R&amp;D says &quot;{SSN}&quot; now", SSN),
+        (f'{{\\"ssn\\": \\"{SSN}\\"}}', SSN),
+        ("\\u0035\\u0033\\u0036-90-4399 it is", "\\u0035\\u0033\\u0036-90-4399"),
+        ("the ssn 536 - 90 - 4399 stands", "536 - 90 - 4399"),
+        ("\\u0025\\u0033\\u0035\\u0033\\u0036-90-4399", "\\u0025\\u0033\\u0035\\u0033\\u0036-90-4399"),
+        ("the\u200b \u200bssn&#58;&#x20;536%2d90%2D4399!", "536%2d90%2D4399"),
+    ],
+)
+def test_what_is_spelled_otherwise_keeps_its_place(text: str, place: str) -> None:
+    found = [one for one in scan(text) if one.type == "gov.us_ssn"]
+    assert [text[one.start : one.end] for one in found] == [place]
+
+
+def test_nothing_hides_what_is_in_one_encoded_run_or_line_with_it() -> None:
+    inside = f"mail anna.weber@example.com, key ghp_{RANDOM[:36]}, ssn {SSN}, patient id 4482913"
+    wanted = {"contact.email", "secret.key", "gov.us_ssn", "health.mrn"}
+    for text in (
+        inside,
+        base64.b64encode(inside.encode()).decode(),
+        quote(inside),
+        inside.replace(",", "&comma;&amp;"),
+    ):
+        assert wanted <= types(f"so: {text}."), text
+
+
+def test_so_many_runs_hide_nothing() -> None:
+    many = [base64.b64encode(f"a harmless sentence, the number {at}".encode()).decode() for at in range(2000)]
+    many.insert(1000, base64.b64encode(SSN.encode()).decode())
+    assert "gov.us_ssn" in types(" ".join(many))
+
+
+def test_what_cannot_be_read_in_good_time_is_not_called_harmless() -> None:
+    with pytest.raises(Unread):
+        FAST.scan(["\n".join("%41 &amp; \\/ 1 - 2 YWJjZGVmZ2hp" for _ in range(20_000))])
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["%", "%ff", "&#", "&amp;", "\\x", "\\\\", "\\u12", "a ", "1 - ", "1  ", "1_", "1-\n", "aa bb ", "A/", "QUJD/", "\xff", "mrn ", "password ", "-----BEGIN "],
+)  # fmt: skip
+def test_the_work_stays_in_proportion_to_the_text(unit: str) -> None:
+    """Work, not time: how much is opened of twice as much is about twice as much."""
+    opened = []
+    for size in (20_000, 40_000):
+        data = fold("\n" + unit * (size // len(unit)) + "\n").data
+        try:
+            opened.append(sum(len(one.text) for one in FAST._opened(data, sorted(FAST.engine.find(data)))))
+        except Unread:
+            opened.append(10 * size)
+    assert opened[1] <= 2.5 * opened[0] + 10_000

@@ -12,12 +12,12 @@ from freehold.perimeter.detectors.rules import Check, Rule
 # name, fixed beginning, what follows
 _W, _X = r"[A-Za-z0-9_-]", r"[A-Za-z0-9]"
 _SECRETS = rf"""
-openai            sk-proj-            {_W}{{20,200}}
-openai            sk-svcacct-         {_W}{{20,200}}
-openai            sk-admin-           {_W}{{20,200}}
-openai            sk-                 {_X}{{20,64}}
-anthropic         sk-ant-             {_W}{{20,200}}
-openrouter        sk-or-              {_W}{{20,100}}
+openai            sk-proj-            {_W}{{20,}}
+openai            sk-svcacct-         {_W}{{20,}}
+openai            sk-admin-           {_W}{{20,}}
+openai            sk-                 {_X}{{20,}}
+anthropic         sk-ant-             {_W}{{20,}}
+openrouter        sk-or-              {_W}{{20,}}
 groq              gsk_                {_X}{{32,64}}
 google_api        AIza                {_W}{{35}}
 google_oauth      ya29.               {_W}{{20,300}}
@@ -51,7 +51,7 @@ mailgun           key-                [0-9a-f]{{32}}
 npm               npm_                {_X}{{36}}
 pypi              pypi-AgEIcHlwaS     {_W}{{40,250}}
 docker            dckr_pat_           {_W}{{24,40}}
-huggingface       hf_                 [A-Za-z]{{30,40}}
+huggingface       hf_                 {_X}{{30,60}}
 replicate         r8_                 {_X}{{32,40}}
 databricks        dapi                [0-9a-f]{{32}}(?:-[0-9])?
 digitalocean      dop_v1_             [0-9a-f]{{64}}
@@ -102,7 +102,7 @@ pulumi            pul-                [0-9a-f]{{40}}
 prefect           pnu_                {_X}{{36}}
 onepassword       ops_eyJ             [A-Za-z0-9+/=_-]{{100,1500}}
 alibaba           LTAI                {_X}{{16,24}}
-jwt               eyJ                 {_W}{{10,2000}}\.eyJ{_W}{{10,4000}}\.{_W}{{10,2000}}
+jwt               eyJ                 {_W}{{10,}}\.eyJ{_W}{{10,}}\.{_W}{{10,}}
 """
 
 
@@ -129,7 +129,9 @@ def _is_mixed(text: str) -> bool:
 _IS_STAND_IN = re.compile(
     r"\[[a-z]+(?:_[a-z]*\]?)?\Z"
 ).match  # what stands where something was taken out: `[secret`, `[name_kxqzvb]`
-_IS_CODE = re.compile(r"[A-Za-z_][A-Za-z_.]*[(\[]|\$\{|%[(s]|\{\{").match  # a call, an index, a variable
+_IS_CODE = re.compile(
+    r"[A-Za-z_][A-Za-z0-9_.]*[(\[]|\$\{|%[(s]|\{\{|[a-z]+(?:[_.][a-z]+)+[)\]},;:]*\Z"
+).match  # a call, an index, a variable
 
 
 def _is_password(text: str) -> bool:
@@ -155,12 +157,12 @@ _NO_PASSWORDS = frozenset(
         "********",
     )
 )
-_ASSIGNED = rb"[\"']?[ \t]{0,3}(?:[:=]|=>|is|ist|lautet|es|est)[ \t\n]{0,3}[\"']?"
+_ASSIGNED = rb"[\"']?(?:[ \t]{0,3}(?:[:=]|=>)[ \t\n]{0,3}|[ \t]{1,3}(?:is|ist|lautet|es|est)[ \t\n:]{1,3})[\"']?"
 
 
-def _assigned(name: str, label: str, value: str, check: Check) -> list[Rule]:
-    """A value that stands behind its label: `api_key = …`."""
-    pattern = re.compile(rb"(?i)" + label.encode("latin-1") + _ASSIGNED + rb"(?P<v>" + value.encode() + rb")")
+def _assigned(name: str, label: str, value: str, check: Check, before: bytes = b"") -> list[Rule]:
+    """A value that stands behind its label: `api_key = …`. before: what may not stand in front."""
+    pattern = re.compile(rb"(?i)" + before + label.encode("latin-1") + _ASSIGNED + rb"(?P<v>" + value.encode() + rb")")
     return [
         Rule(f"secret.{name}", "secret.key", rb"(?i)" + one.encode("latin-1"), pattern, 0.9, check)
         for one in label.removeprefix("(?:").removesuffix(")").split("|")
@@ -259,9 +261,16 @@ _NAMED = (
     ),
     *_assigned(
         "assigned",
-        "(?:api_key|apikey|api-key|api key|secret_key|secretkey|secret key|client_secret|access_token|auth_token|access_key|private_key|secret_access_key|signing_key|encryption_key)",
+        "(?:api_key|apikey|api-key|api key|secret_key|secretkey|secret key|client_secret|access_token|auth_token|access_key|private_key|secret_access_key|secretaccesskey|accesskey|privatekey|accesstoken|authtoken|clientsecret|signing_key|encryption_key)",
         r"[A-Za-z0-9_~.+/=-]{16,200}",
         _is_mixed,
+    ),
+    *_assigned(
+        "labelled",
+        "(?:token|secret)",
+        r"[A-Za-z0-9_~.+/=-]{16,200}",
+        _is_mixed,
+        rb"(?<![A-Za-z-])(?<!(?-i:[a-z]_))",  # GITHUB_TOKEN, not page_token
     ),
     *_assigned(
         "password",

@@ -89,7 +89,7 @@ NUMBERS = tuple(
     Number(type_.partition(".")[2], type_, _shapes(sure), _shapes(weak), check, words(near) if near else None)
     for type_, sure, weak, check, near in _DIGITS
 )
-NUMBER_TRIGGER = rb"\b[0-9](?:[ ./-]?[0-9]){3}"
+NUMBER_TRIGGER = rb"[^A-Za-z0-9][0-9](?:[ ./-]?[0-9]){3}"
 NUMBER = re.compile(rb"[0-9]+(?:[ ./-][0-9]+){0,7}(?![0-9])")
 
 # --- identifiers of letters and digits ---------------------------------------------------------------------------

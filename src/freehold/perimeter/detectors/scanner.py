@@ -1,7 +1,7 @@
 """Read texts and say what is in them that is sensitive.
 
-Rules: one pass of the engine over everything finds candidates, checks decide on candidates only; encoded runs are opened one level and read the
-same way; of findings that overlap the surest stands. A finding says where and why, never what. Order and result do not depend on the engine.
+Rules: one pass of the engine over everything finds candidates, checks decide on candidates only; what is encoded is opened and read the same way,
+twice over; of findings that overlap the surest stands, but no type hides another where something was opened. A finding says where and why, never what. Order and result do not depend on the engine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from freehold.perimeter.detectors.engines import Engine, HyperscanEngine, PlainE
 from freehold.perimeter.detectors.folding import Folded, fold
 from freehold.perimeter.detectors.identifiers import NUMBER, NUMBER_TRIGGER, NUMBERS
 from freehold.perimeter.detectors.names import NAME_TRIGGER, Names
-from freehold.perimeter.detectors.opening import TRIGGERS, open_run
+from freehold.perimeter.detectors.opening import TRIGGERS, Opened, open_run
 from freehold.perimeter.detectors.rulebook import RULES, WORDS
 from freehold.perimeter.detectors.rules import Number, Rule
 
@@ -30,12 +30,16 @@ _SEPARATORS = b" -./()"
 _OPENINGS = tuple(TRIGGERS)
 Words = dict[bytes, list[int]]  # a set of words → where one of them begins
 _LEVELS = 3  # the text, what is encoded in it, and what is encoded in that
-_KEPT = 64  # opened runs of one scan, the longest first
+_GROWTH = 8  # times a text that what is opened of it may hold
+
+
+class Unread(Exception):
+    """More is encoded in a text than is opened, so nobody knows what is in it."""
 
 
 class Finding(msgspec.Struct, frozen=True):
     """Something sensitive. text: which of the texts; start, end: characters in it; score: how sure, 0 to 1; why: in words, without the value;
-    is_spread: it goes on in the next text.
+    is_spread: it goes on in the next text; is_opened: it was read in what was encoded there.
     """
 
     text: int
@@ -46,6 +50,7 @@ class Finding(msgspec.Struct, frozen=True):
     rule: str
     why: str
     is_spread: bool = False
+    is_opened: bool = False
 
     @property
     def family(self) -> str:
@@ -90,33 +95,37 @@ class Scanner:
         self.engine: Engine = PlainEngine(self.triggers) if is_plain else HyperscanEngine(self.triggers, stored)
 
     def scan(self, texts: Sequence[str], seams: Iterable[tuple[int, int]] = ()) -> list[Finding]:
-        """Read texts; seams: pairs of texts that follow one another, read across as well. Findings come in the order of their places."""
+        """Read texts; seams: pairs of texts that follow one another, read across as well. Findings come in the order of their places.
+
+        Raises Unread for a text in which more is encoded than can be read in good time.
+        """
         page: _Page | None = _Page(texts)
         found: list[Finding] = []
         joined = _seams_of(texts, seams)
-        for _ in range(_LEVELS):
+        for level in range(_LEVELS):
             assert page is not None
             data = page.folded.data
             hits = sorted(self.engine.find(data))
             found += filter(None, map(page.finding, self._read(data, hits)))
-            page = page.opened(self._opened(data, hits), joined)
+            page = page.opened(self._opened(data, hits), joined) if level < _LEVELS - 1 else None
             if page is None:
                 break
             joined = []
         return _surest(found)
 
-    def _opened(self, data: bytes, hits: list[tuple[int, int, int]]) -> list[tuple[bytes, int, int]]:
-        runs: dict[tuple[int, int], bytes] = {}
-        reach: dict[int, int] = {}
+    def _opened(self, data: bytes, hits: list[tuple[int, int, int]]) -> list[Opened]:
+        runs: dict[tuple[int, int, str], Opened] = {}
+        done = [0] * len(_OPENINGS)
         for number, start, _ in hits:
             at = number - self._openings_at
-            if at < 0 or start < reach.get(at, 0):
+            if at < 0 or start + 1 < done[at]:
                 continue
-            for opened in open_run(_OPENINGS[at], data, start):
-                reach[at] = max(reach.get(at, 0), opened.end - 1)
-                runs.setdefault((opened.start, opened.end), opened.text)
-        longest = sorted(runs.items(), key=lambda one: one[0][0] - one[0][1])[:_KEPT]
-        return [(text, start, end) for (start, end), text in longest]
+            done[at], opened = open_run(_OPENINGS[at], data, start, done[at])
+            for one in opened:
+                runs[one.start, one.end, one.text] = one
+        if sum(len(one.text) + 2 * _CONTEXT for one in runs.values()) > _GROWTH * len(data) + 65536:
+            raise Unread
+        return list(runs.values())
 
     def _read(self, data: bytes, hits: list[tuple[int, int, int]]) -> Iterable[_Match]:
         """Decide on every candidate."""
@@ -133,8 +142,8 @@ class Scanner:
                 match = _by_rule(self.rules[number], data, start, words)
                 if match is not None:
                     yield match
-            elif number == self._number_at and start >= done:
-                for match in _numbers(data, start, words):
+            elif number == self._number_at and start >= done - 1:
+                for match in _numbers(data, start + 1, words):
                     done = match.end
                     yield match
         for start, end, score in self._names.find(data) if has_names else ():
@@ -240,9 +249,13 @@ _SHORTEST = 9  # digits and separators of the shortest number that needs no word
 
 def _is_near(places: list[int] | None, start: int, end: int) -> bool:
     """Whether a word of a set begins close before a candidate, or closer behind it."""
-    return places is not None and any(
-        start - _AROUND <= at < start or end <= at + 1 <= end + _AROUND // 3 for at in places
-    )
+    if places is None:
+        return False
+    after = bisect.bisect_left(places, start)
+    if after and places[after - 1] >= start - _AROUND:
+        return True
+    behind = bisect.bisect_left(places, end - 1)
+    return behind < len(places) and places[behind] + 1 <= end + _AROUND // 3
 
 
 def _surest(found: list[Finding]) -> list[Finding]:
@@ -277,82 +290,82 @@ def _says_it(other: Finding, one: Finding) -> bool:
     """Whether a surer finding makes another needless."""
     if one.end <= other.start or one.start >= other.end:
         return False
+    if one.is_opened or other.is_opened:
+        return one.type == other.type
     return one.family == other.family or (other.start <= one.start and one.end <= other.end)
 
 
 class _Origin(msgspec.Struct, frozen=True):
-    """Where an opened text came from: its text and place there. needed: what of it a finding must touch (or cross, at a seam)."""
+    """Where a text of a page came from: what was opened on the page before, or a seam. low: characters in front of it, which only lend words."""
 
-    text: int
-    start: int
-    end: int
-    needed: tuple[int, int]
-    why: str
-    is_seam: bool = False
+    of: Opened | _Seam
+    low: int
 
 
 class _Page:
     """Several texts as one, and the way back. Each begins and ends at a line break, so that every rule sees a border."""
 
-    def __init__(self, texts: Sequence[str], origins: Sequence[_Origin] = ()) -> None:
+    def __init__(self, texts: Sequence[str], origins: Sequence[_Origin] = (), before: _Page | None = None) -> None:
         self._starts = [0, *accumulate(len(text) + 2 for text in texts)]
-        self._texts, self._origins = texts, origins
+        self._texts, self._origins, self._before = texts, origins, before
         self.folded: Folded = fold("\n" + "\n\n".join(texts) + "\n") if texts else fold("")
 
-    def opened(self, runs: list[tuple[bytes, int, int]], seams: list[_Seam]) -> _Page | None:
+    def opened(self, runs: list[Opened], seams: list[_Seam]) -> _Page | None:
         """A page of opened runs and of seams; its findings stand where those came from. None if there are none."""
         if not runs and not seams:
             return None
         data = self.folded.data
-        texts: list[str] = []
-        origins: list[_Origin] = []
-        for run, start, end in runs:
-            before = data[max(0, start - _CONTEXT) : start].decode("latin-1")
-            behind = data[end : end + _CONTEXT // 2].decode("latin-1")
-            text = run.decode("utf-8", "replace")
-            which, begin = self.where(start)
-            low = len(before) + 1
-            place = self._place(which, begin, self.where(max(start, end - 1))[1] + 1)
-            origins.append(_Origin(*place, (low, low + len(text)), "in an encoded run"))
-            texts.append(f"{before} {text} {behind}")
-        for seam in seams:
-            join = seam.join
-            origins.append(
-                _Origin(seam.text, seam.start, seam.end, (join - 1, join + 1), "across two messages", is_seam=True)
-            )
-            texts.append(seam.words)
-        return _Page(texts, origins)
+        texts = [seam.words for seam in seams]
+        origins = [_Origin(seam, 0) for seam in seams]
+        for run in runs:
+            before = data[max(0, run.start - _CONTEXT) : run.start].decode("latin-1")
+            behind = data[run.end : run.end + _CONTEXT // 2].decode("latin-1")
+            apart = " " if run.units is None else ""
+            texts.append(f"{before}{apart}{run.text}{apart}{behind}")
+            origins.append(_Origin(run, len(before) + len(apart)))
+        return _Page(texts, origins, self)
 
-    def where(self, at: int) -> tuple[int, int]:
+    def finding(self, match: _Match) -> Finding | None:
+        """A match as a finding; None for one that lies in the words around an opened run, or on one side of a seam."""
+        text, start, end = self._span(match.start, match.end)
+        if not self._origins:
+            return Finding(text, start, end, match.type, match.score, match.rule, match.why)
+        origin = self._origins[text]
+        if isinstance(origin.of, _Seam):
+            seam = origin.of
+            if not start < seam.join < end or match.type == "person.name":
+                return None  # two capitals that meet are no name: one message ends, another begins
+            why = f"{match.why}, across two messages"
+            return Finding(seam.text, seam.start, seam.end, match.type, match.score, match.rule, why, is_spread=True)
+        if end <= origin.low or start >= origin.low + len(origin.of.text):
+            return None
+        where, start, end, is_spread = self._source(text, start, end)
+        why = f"{match.why}, in an encoded run"
+        return Finding(where, start, end, match.type, match.score, match.rule, why, is_spread, is_opened=True)
+
+    def _span(self, start: int, end: int) -> tuple[int, int, int]:
+        """(text, start, end) in this page's texts of a place in its folded bytes."""
+        text, begin = self._where(start)
+        other, last = self._where(end - 1)
+        return text, begin, max(begin, last + 1 if other == text else len(self._texts[text]))
+
+    def _source(self, text: int, start: int, end: int) -> tuple[int, int, int, bool]:
+        """(text, start, end, is_spread) in the caller's texts of a place in this page's."""
+        if not self._origins:
+            return text, start, end, False
+        of, low = self._origins[text].of, self._origins[text].low
+        if isinstance(of, _Seam):
+            return of.text, of.start, of.end, True
+        assert self._before is not None
+        begin, last = of.place(start - low, is_end=False), of.place(end - low, is_end=True)
+        there = self._before._span(begin, max(last, begin + 1))
+        return self._before._source(*there)
+
+    def _where(self, at: int) -> tuple[int, int]:
         """(text, character in it) of a place in the folded bytes."""
         place = self.folded.place(at) - 1
         text = min(bisect.bisect_right(self._starts, max(0, place)) - 1, len(self._texts) - 1)
         return text, min(max(0, place - self._starts[text]), len(self._texts[text]))
-
-    def _place(self, text: int, start: int, end: int) -> tuple[int, int, int]:
-        """Where in the caller's texts something stands."""
-        if not self._origins:
-            return text, start, end
-        origin = self._origins[text]
-        return origin.text, origin.start, origin.end
-
-    def finding(self, match: _Match) -> Finding | None:
-        """A match as a finding; None for one that lies in the words around an opened run, or on one side of a seam."""
-        text, start = self.where(match.start)
-        other, last = self.where(match.end - 1)
-        end = last + 1 if other == text else len(self._texts[text])
-        why = match.why
-        if self._origins:
-            origin = self._origins[text]
-            low, high = origin.needed
-            if not (start <= low and end >= high if origin.is_seam else start < high and end > low):
-                return None
-            if origin.is_seam and match.type == "person.name":
-                return None  # two capitals that meet are no name: one message ends, another begins
-            why = f"{why}, {origin.why}"
-        where, start, end = self._place(text, start, max(start, end))
-        is_spread = bool(self._origins) and self._origins[text].is_seam
-        return Finding(where, start, end, match.type, match.score, match.rule, why, is_spread)
 
 
 class _Seam(msgspec.Struct, frozen=True):

@@ -38,4 +38,5 @@ KNOWN = {
 def knows(call: Call) -> bool:
     """Whether every field of a call is one that is known here."""
     body = call.body
-    return is_read(body.get("generateContentRequest", body) if call.endpoint in COUNTS else body, KNOWN, camel)
+    asked = body.get("generateContentRequest", body) if call.endpoint in COUNTS else body
+    return is_read(asked, KNOWN, camel, is_strict=True)

@@ -63,4 +63,4 @@ _OF = {
 
 def knows(call: Call) -> bool:
     """Whether every field of a call is one that is known here."""
-    return is_read(call.body, _OF[call.endpoint])
+    return is_read(call.body, _OF[call.endpoint], is_strict=True)

@@ -47,4 +47,4 @@ KNOWN = {
 
 def knows(call: Call) -> bool:
     """Whether every field of a call is one that is known here."""
-    return is_read(call.body, KNOWN)
+    return is_read(call.body, KNOWN, is_strict=True)
