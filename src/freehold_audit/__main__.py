@@ -65,6 +65,8 @@ def in_words(report: Report) -> str:
         f"calls: {sent or 'none'}",
         f"key: {report.key}{' (trusted)' if report.is_trusted else ''}",
     ]
+    if withheld := counts.get("records withheld"):
+        lines.append(f"withheld: {_counted(withheld, 'record')}, here as hashes; what they say was not checked")
     lines += [f"note: {note}" for note in report.notes[:20]]
     lines += [f"FINDING {one.where}: {one.what}" for one in report.findings[:_SHOWN]]
     if len(report.findings) > _SHOWN:
@@ -73,7 +75,7 @@ def in_words(report: Report) -> str:
         )
     if report.holds:
         lines.append(
-            "Holds: every byte is covered, every record stands where it was signed, and no call went where its class forbids."
+            "Holds: every byte is covered, every record stands where it was signed, and no call that is shown went where its class forbids."
         )
     else:
         lines.append(f"Does not hold: {len(report.findings)} finding{'s' * (len(report.findings) != 1)}.")

@@ -7,6 +7,7 @@ from typing import Any
 from freehold_audit.report import Report
 
 Record = dict[str, Any]
+_LADDER = ("public", "internal", "confidential", "restricted")
 
 
 class Claims:
@@ -47,6 +48,7 @@ class Claims:
             self._report.find(where, f"class {class_!r} is not in the policy")
         elif zone not in allowed:
             self._report.find(where, f"a {class_} call was to go {zone}, which its class forbids")
+        self._workload(record, where)
         if record.get("decision") != "allow" or zone not in (record.get("zones") or ()):
             self._report.find(where, f"an attempt {zone} without a decision to allow it")
         if allowed is not None and not set(record.get("zones") or ()) <= set(allowed):
@@ -58,6 +60,15 @@ class Claims:
             self._report.find(where, f"attempt {record.get('attempt')} follows attempt {len(before)}")
         before.append(record)
         self._agreement(record, where)
+
+    def _workload(self, record: Record, where: str) -> None:
+        """No call of a workload counts as less than the workload; of one that is not configured, as less than restricted."""
+        name, class_ = record.get("workload"), record.get("class")
+        if name is None or class_ not in _LADDER:
+            return
+        least = self._policy.get("workloads", {}).get(name, "restricted")
+        if least not in _LADDER or _LADDER.index(class_) < _LADDER.index(least):
+            self._report.find(where, f"a {class_} call of the workload {name}, which is {least}")
 
     def _agreement(self, record: Record, where: str) -> None:
         """The target runs where the policy says, under an agreement that held at that moment."""
@@ -89,11 +100,18 @@ class Claims:
         self._settled.add(call)
         intents = self._intents.get(call, [])
         attempts = record.get("attempts") or []
-        if len(attempts) > len(intents):
+        is_lost = record.get("outcome") == "lost"
+        if len(attempts) != (min(1, len(intents)) if is_lost else len(intents)):
             self._report.find(
                 where, f"call {call} was tried {len(attempts)} times with {len(intents)} decisions to allow it"
             )
-        tried = intents[-1:] if record.get("outcome") == "lost" else intents
+        tried = intents[-1:] if is_lost else intents
+        if attempts and record.get("target") is not None:
+            last = attempts[-1]
+            if (record["target"], record.get("zone")) != (last.get("target"), last.get("zone")):
+                self._report.find(
+                    where, f"call {call} is said to be answered by another target than it was last sent to"
+                )
         for attempt, intent in zip(attempts, tried, strict=False):
             if (attempt.get("target"), attempt.get("zone")) != (intent.get("target"), intent.get("zone")):
                 self._report.find(

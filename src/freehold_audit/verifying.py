@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from freehold_audit.proof import (
 from freehold_audit.report import Report, Unreadable
 
 Record = dict[str, Any]
+Roots = dict[int, set[bytes]]  # by how many records
+_is_withheld = re.compile(rb"#[0-9a-f]{64}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,16 @@ class Expected:
 class _Epoch:
     number: int
     link: str
+    began_ms: int
     sealed: tuple[int, str] | None = None
-    span_ms: list[int] = field(default_factory=list)
+    ended_ms: int | None = None
+
+    def overlaps(self, meta: dict[str, str]) -> bool:
+        """Whether it ran in the time that a bundle says it is about."""
+        start, end = meta.get("from", "-"), meta.get("to", "-")
+        return (end == "-" or self.began_ms < int(end)) and (
+            start == "-" or self.ended_ms is None or self.ended_ms >= int(start)
+        )
 
 
 def verify(bundle: Path, *, trust: str | None = None, expected: Expected | None = None) -> Report:
@@ -53,19 +64,26 @@ def verify(bundle: Path, *, trust: str | None = None, expected: Expected | None 
     report, expected = Report(), expected or Expected()
     key = _key(bundle, trust, report)
     meta, files = _manifest(bundle, key, report)
-    epochs = _parent(files, key, report)
-    claims, leaves = Claims(report), dict[str, set[str]]()
     kept = _kept_elsewhere(expected, key)
+    epochs = _parent(files, key, report, kept.pop("parent", {}))
+    claims, leaves = Claims(report), dict[str, set[str]]()
+    is_whole = all(meta.get(word, "-") == "-" for word in ("from", "to", "workload"))
     for epoch in epochs:
         name = f"{epoch.number:08d}"
         if f"{name}.log" not in files:
-            if meta.get("from", "-") == meta.get("to", "-") == "-":
+            if epoch.overlaps(meta):
                 report.find(name, "the epoch is in the parent log, and its own log is missing")
+            elif kept.pop(name, None):
+                report.notes.append(f"{name}: a checkpoint was kept of it, and this bundle is of another time")
             continue
-        leaves[name] = _epoch(epoch, files, key, claims, report, kept.get(name, {}))
+        leaves[name] = _epoch(epoch, files, key, claims, report, kept.pop(name, {}))
+    for name in sorted(kept):
+        report.find(name, "a checkpoint was kept of it, and nothing of it is here: it was rolled back")
     for name in sorted(files):
         if name.endswith(".log") and name != "parent.log" and name.removesuffix(".log") not in leaves:
             report.find(name, "no entry of the parent log opened this epoch")
+    if is_whole and report.counts.get("records withheld"):
+        report.find("manifest", "says that this is everything, and records are withheld")
     claims.end(epochs[-1].number if epochs else 0)
     _compare(expected, key, leaves, report)
     report.counts["epochs"] = len(epochs)
@@ -92,7 +110,7 @@ def _key(bundle: Path, trust: str | None, report: Report) -> Key:
 def _manifest(bundle: Path, key: Key, report: Report) -> tuple[dict[str, str], dict[str, bytes]]:
     """Every file must be listed, and be what the signed list says."""
     try:
-        note = (bundle / "manifest").read_text(encoding="utf-8")
+        note = (bundle / "manifest").read_bytes().decode()
     except (OSError, UnicodeDecodeError):
         raise Unreadable(f"{bundle} has no manifest") from None
     try:
@@ -118,6 +136,10 @@ def _manifest(bundle: Path, key: Key, report: Report) -> tuple[dict[str, str], d
             report.find("manifest", "has a line that cannot be read")
         else:
             meta[word] = rest
+    for word in ("from", "to"):
+        if not re.fullmatch("-|[0-9]{1,18}", meta.setdefault(word, "-")):
+            report.find("manifest", f"says {word!r} no time")
+            meta[word] = "-"
     files: dict[str, bytes] = {}
     for path in sorted(bundle.rglob("*")):
         name = path.relative_to(bundle).as_posix()
@@ -158,15 +180,15 @@ def _checkpoints(name: str, files: dict[str, bytes], key: Key, report: Report) -
 
 
 def _follow(
-    name: str, lines: list[bytes], checkpoints: list[Checkpoint], report: Report
+    name: str, lines: list[bytes], checkpoints: list[Checkpoint], report: Report, kept: Roots
 ) -> Iterator[tuple[int, bytes, bytes]]:
-    """(number, line, leaf) of each line; compares every checkpoint with the tree as it was at that size."""
+    """(number, line, leaf) of each line; compares every checkpoint with the tree as it was at that size, those kept elsewhere too."""
     wanted: dict[int, set[bytes]] = {}
     for one in checkpoints:
         wanted.setdefault(one.size, set()).add(one.root)
     tree = Tree()
     for number, line in enumerate(lines, 1):
-        leaf = bytes.fromhex(line[1:].decode()) if line.startswith(b"#") and len(line) == 65 else leaf_hash(line)
+        leaf = bytes.fromhex(line[1:].decode()) if _is_withheld(line) else leaf_hash(line)
         yield number, line, leaf
         tree.add(leaf)
         roots = wanted.pop(tree.size, set())
@@ -175,6 +197,14 @@ def _follow(
                 f"{name}, record {number}",
                 "the records up to here are not those that were signed: one was changed, added, left out or moved",
             )
+        if kept.get(number, set()) - {tree.root()}:
+            report.find(
+                f"{name}, record {number}",
+                "the log does not extend a checkpoint that was kept elsewhere: it was rolled back or forked",
+            )
+    for size in kept:
+        if size > tree.size or (size == 0 and kept[0] != {Tree().root()}):
+            report.find(name, f"a checkpoint that was kept elsewhere says {size} records: it was rolled back")
     for size in wanted:
         if size > tree.size:
             report.find(
@@ -193,7 +223,7 @@ def _lines(name: str, files: dict[str, bytes], report: Report) -> list[bytes]:
     return data.removesuffix(b"\n").split(b"\n") if data else []
 
 
-def _parent(files: dict[str, bytes], key: Key, report: Report) -> list[_Epoch]:
+def _parent(files: dict[str, bytes], key: Key, report: Report, kept: Roots) -> list[_Epoch]:
     """The epochs that there were."""
     if "parent.log" not in files:
         report.find("parent.log", "is missing")
@@ -201,7 +231,7 @@ def _parent(files: dict[str, bytes], key: Key, report: Report) -> list[_Epoch]:
     epochs: dict[int, _Epoch] = {}
     prev = GENESIS
     lines = _lines("parent.log", files, report)
-    for number, line, leaf in _follow("parent", lines, _checkpoints("parent", files, key, report), report):
+    for number, line, leaf in _follow("parent", lines, _checkpoints("parent", files, key, report), report, kept):
         where = f"parent.log, entry {number}"
         try:
             entry = read_canonical(line)
@@ -211,12 +241,13 @@ def _parent(files: dict[str, bytes], key: Key, report: Report) -> list[_Epoch]:
             if entry["kind"] == "epoch_opened":
                 if epoch != max(epochs, default=0) + 1:
                     report.find(where, f"epoch {epoch} follows epoch {max(epochs, default=0)}: there is a gap")
-                epochs[epoch] = _Epoch(epoch, leaf.hex())
+                epochs[epoch] = _Epoch(epoch, leaf.hex(), int(entry["at_ms"]))
             elif epoch not in epochs or epochs[epoch].sealed is not None:
                 report.find(where, f"seals epoch {epoch}, which is not open")
             else:
                 epochs[epoch].sealed = (entry["size"], entry["root"])
-        except (ValueError, KeyError, TypeError) as error:
+                epochs[epoch].ended_ms = int(entry["at_ms"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             report.find(where, f"is no entry ({error})")
         prev = leaf.hex()
     for epoch in list(epochs)[:-1]:
@@ -225,37 +256,30 @@ def _parent(files: dict[str, bytes], key: Key, report: Report) -> list[_Epoch]:
     return list(epochs.values())
 
 
-def _epoch(
-    epoch: _Epoch, files: dict[str, bytes], key: Key, claims: Claims, report: Report, kept: dict[int, bytes]
-) -> set[str]:
+def _epoch(epoch: _Epoch, files: dict[str, bytes], key: Key, claims: Claims, report: Report, kept: Roots) -> set[str]:
     name = f"{epoch.number:08d}"
-    prev, leaves, tree, kept = epoch.link, set[str](), Tree(), dict(kept)
-    for number, line, leaf in _follow(
-        name, _lines(f"{name}.log", files, report), _checkpoints(name, files, key, report), report
-    ):
+    prev, leaves, tree = epoch.link, set[str](), Tree()
+    lines, checkpoints = _lines(f"{name}.log", files, report), _checkpoints(name, files, key, report)
+    for number, line, leaf in _follow(name, lines, checkpoints, report, kept):
         where = f"{name}.log, record {number}"
-        if line.startswith(b"#"):
+        if _is_withheld(line):
             report.count("records withheld")
+            if number == 1:
+                report.find(where, "is withheld, and every epoch shows how it was opened")
         else:
             try:
                 record = read_canonical(line)
                 _frame(record, epoch.number, number, prev, where, report)
                 claims.take(record, where)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 report.find(where, f"is no record ({error})")
         prev = leaf.hex()
         leaves.add(prev)
         tree.add(leaf)
-        if tree.size in kept and kept.pop(tree.size) != tree.root():
-            report.find(
-                where, "the log does not extend a checkpoint that was kept elsewhere: it was rolled back or forked"
-            )
     if epoch.sealed is not None and epoch.sealed != (tree.size, tree.root().hex()):
         report.find(
             f"{name}.log", f"was sealed with {epoch.sealed[0]} records under another root than these {tree.size} have"
         )
-    for size in kept:
-        report.find(f"{name}.log", f"a checkpoint that was kept elsewhere says {size} records: it was rolled back")
     report.count("records", tree.size)
     return leaves
 
@@ -267,13 +291,15 @@ def _frame(record: Record, epoch: int, number: int, prev: str, where: str, repor
         report.find(where, f"has number {record['seq']}: a record is missing, added or moved")
     if record["prev"] != prev:
         report.find(where, "does not continue the record before it")
+    if (record["kind"] == "opened") != (number == 1):
+        report.find(where, "an epoch begins with the record that opened it, and no other does so")
 
 
-def _kept_elsewhere(expected: Expected, key: Key) -> dict[str, dict[int, bytes]]:
+def _kept_elsewhere(expected: Expected, key: Key) -> dict[str, Roots]:
     """Roots by log and size, from checkpoints of an earlier day."""
-    found: dict[str, dict[int, bytes]] = {}
+    found: dict[str, Roots] = {}
     for one in read_checkpoints(expected.checkpoints, key) if expected.checkpoints else ():
-        found.setdefault(one.log, {})[one.size] = one.root
+        found.setdefault(one.log, {}).setdefault(one.size, set()).add(one.root)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,23 @@ def test_an_erased_subject_is_gone_for_good(store: SealedStore, keyring: Keyring
         whole(store, about)
     assert [(subject, at) for _, subject, at in keyring.unnoted()] == [("key_1", 5)]
     assert not keyring.erase("key_9", 6)
+
+
+def test_an_erased_key_is_in_no_file_any_more(keyring: Keyring, tmp_path: Path) -> None:
+    """Not in the rollback journal either, which held the page as it was."""
+    for subject in ("key_1", "key_2"):
+        keyring.key(subject)
+    path = next(tmp_path.rglob("subjects.db"))
+    with sqlite3.connect(path) as db:
+        wrapped = {name: bytes(found) for name, found in db.execute("select id, wrapped from subject")}
+    keyring.erase("key_1", 1)
+    files = {one.name: one.read_bytes() for one in path.parent.iterdir() if one.is_file()}
+    assert not [name for name, data in files.items() if wrapped["key_1"] in data]
+    assert wrapped["key_2"] in files["subjects.db"]
+    keyring.key("key_3")
+    again = Keyring(path, b"m" * 32)
+    assert (again.has("key_1"), again.has("key_2"), again.has("key_3")) == (False, True, True)
+    again.close()
 
 
 def test_another_process_sees_an_erasure(tmp_path: Path) -> None:

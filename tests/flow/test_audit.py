@@ -67,6 +67,25 @@ def test_what_an_auditor_can_check(
     assert freehold.run("audit", "verify", str(tmp_path / "after"), "--trust", exported["key"]).returncode == 0
 
 
+def test_a_checkpoint_that_cannot_be_written_is_written_later(
+    make_freehold: Callable[..., Freehold], two_zones: str
+) -> None:
+    """A disk that is full for a moment ends neither the calls nor the keeping of checkpoints."""
+    freehold = make_freehold(two_zones, CLOUD="sk-1").start()
+    key = freehold.key("--class", "public")
+    path = next(freehold.folder.rglob("parent.log")).with_name("00000001.checkpoints")
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    ask(freehold, key, "open")
+    time.sleep(2.2)
+    path.rmdir()
+    assert ask(freehold, key, "open")["x-freehold-zone"] == "inside"
+    until = time.monotonic() + 10
+    while not path.is_file() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert path.read_text().startswith("freehold-")
+
+
 def test_erasing_a_subject_leaves_the_proof_whole(
     make_freehold: Callable[..., Freehold], two_zones: str, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from freehold_audit import Expected, Report, verify
 FACTS: dict[str, Any] = {
     "classes": {"public": ["attested", "inside", "outside"], "internal": ["attested", "inside", "outside"], "confidential": ["attested", "inside"], "restricted": ["inside"]},
     "providers": {"a": {"zone": "inside", "host": "10.0.0.1", "attestation": None}, "cloud": {"zone": "outside", "host": "cloud.example", "attestation": None}},
-    "workloads": {},
+    "workloads": {"left": "public", "right": "public"},
 }  # fmt: skip
 
 

@@ -22,7 +22,9 @@ from conftest import ROOT
 from freehold.kernel.units import Tokens
 from freehold.ledger import merkle
 from freehold.ledger import record as records
+from freehold.ledger.epochs import Epochs
 from freehold.ledger.export import Wanted, export
+from freehold.ledger.files import append_synced
 from freehold.ledger.ledger import Ledger, Receipt
 from freehold.ledger.signing import Signer, load_signer
 from freehold_audit import Expected, Report, verify
@@ -45,6 +47,8 @@ def run_call(
     class_: str = "public",
     workload: str | None = None,
     attempts: int = 1,
+    tried: int | None = None,
+    answered: str | None = None,
     **more: Any,
 ) -> str:
     """One call: its intents and its receipt. Returns the leaf of the last intent."""
@@ -56,23 +60,23 @@ def run_call(
                 "target": target, "zone": zone, "zones": FACTS["classes"][class_], "decision": "allow", "attestation": None, "held_usd": None,
             } | more
         )  # fmt: skip
-    tried = tuple({"target": target, "zone": zone, "result": "ok"} for _ in range(attempts))
+    each = tuple({"target": target, "zone": zone, "result": "ok"} for _ in range(tried or attempts))
     ledger.settle(
         Receipt(
-            call=call, key="key_1", workload=workload, class_=class_, model="m", endpoint="chat/completions", outcome="ok", code=None, status=200, target=target, zone=zone,
-            tokens=Tokens(input=1), cost_usd="0", price="p", is_estimate=False, is_stream=False, duration_ms=1, first_byte_ms=1, answer=None, reasons=(), attempts=tried,
+            call=call, key="key_1", workload=workload, class_=class_, model="m", endpoint="chat/completions", outcome="ok", code=None, status=200, target=answered or target, zone=zone,
+            tokens=Tokens(input=1), cost_usd="0", price="p", is_estimate=False, is_stream=False, duration_ms=1, first_byte_ms=1, answer=None, reasons=(), attempts=each,
         )
     )  # fmt: skip
     return leaf
 
 
-async def fill(state: Path, epochs: int = 2, calls: int = 6) -> list[str]:
+async def fill(state: Path, epochs: int = 2, calls: int = 6, name: str = "call") -> list[str]:
     """A history of several runs; returns the promises that were given."""
     promises = []
     for epoch in range(epochs):
         ledger = open_ledger(state, 1_700_000_000_000 + epoch * 1_000_000)
         for at in range(calls):
-            leaf = run_call(ledger, f"call_{epoch}{at}", workload=("left", "right")[at % 2], attempts=1 + (at == 3))
+            leaf = run_call(ledger, f"{name}_{epoch}{at}", workload=("left", "right")[at % 2], attempts=1 + (at == 3))
             promises.append(f"{epoch + 1:08d} {leaf} {ledger.promise(leaf).split()[1]}")
             await ledger.durable()
             ledger.checkpoint()
@@ -250,6 +254,118 @@ async def test_a_rollback_of_everything_is_seen_by_who_kept_something(tmp_path: 
     assert any("kept elsewhere" in one.what for one in audit(tmp_path, expected=Expected(checkpoints=kept)).findings)
 
 
+async def test_a_checkpoint_that_was_kept_is_compared_wherever_its_log_is(tmp_path: Path) -> None:
+    """Of an epoch that is gone altogether, of the parent log, and two of one size."""
+    await fill(tmp_path, epochs=1)
+    saved = {path.name: path.read_bytes() for path in (tmp_path / "log").iterdir()}
+    await fill(tmp_path, epochs=1, name="later")
+    kept = (tmp_path / "log/00000002.checkpoints").read_text()
+    parent = (tmp_path / "log/parent.checkpoints").read_text()
+    assert audit(tmp_path, expected=Expected(checkpoints=kept + parent)).holds
+    for path in list((tmp_path / "log").iterdir()):
+        path.unlink()
+    for name, data in saved.items():
+        (tmp_path / "log" / name).write_bytes(data)
+    assert any("rolled back" in one.what for one in audit(tmp_path, expected=Expected(checkpoints=kept)).findings)
+    assert any("rolled back" in one.what for one in audit(tmp_path, expected=Expected(checkpoints=parent)).findings)
+    await fill(tmp_path, epochs=1, calls=7, name="other")  # the same numbers, another history
+    assert not audit(tmp_path, expected=Expected(checkpoints=parent)).holds
+    both = kept + (tmp_path / "log/00000002.checkpoints").read_text()
+    assert not audit(tmp_path, expected=Expected(checkpoints=both)).holds
+
+
+async def test_a_bundle_of_everything_withholds_nothing(tmp_path: Path) -> None:
+    """Hashes in the place of records hide what they say, though every root is right."""
+    await fill(tmp_path, epochs=1)
+    bundle = bundle_of(tmp_path, tmp_path / "out")
+    for hidden, said in (([4], "records are withheld"), ([0], "how it was opened")):
+        lines = lines_of(bundle / "00000001.log")
+        good = list(lines)
+        for at in hidden:
+            lines[at] = b"#" + records.leaf_hash(lines[at]).encode()
+        write(bundle / "00000001.log", lines)
+        assert any(said in one.what for one in verify(bundle).findings)
+        write(bundle / "00000001.log", good)
+
+
+async def test_a_range_shows_every_epoch_of_it(tmp_path: Path) -> None:
+    await fill(tmp_path, epochs=3)
+    bundle = bundle_of(tmp_path, tmp_path / "out", Wanted(from_ms=1_700_000_900_000))
+    assert verify(bundle).holds
+    (bundle / "00000002.log").unlink()
+    assert any("its own log is missing" in one.what for one in verify(bundle).findings)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"#" + b"z" * 64, b"[" * 100_000, b'{"a":' * 100_000, b'{"kind":["x"],"v":1}', b"\xff", b"{}", b"", b"null"],
+)
+async def test_what_is_no_record_is_a_finding(tmp_path: Path, line: bytes) -> None:
+    await fill(tmp_path, epochs=1)
+    bundle = bundle_of(tmp_path, tmp_path / "out")
+    for name in ("00000001.log", "parent.log"):
+        good = (bundle / name).read_bytes()
+        write(bundle / name, [*lines_of(bundle / name), line])
+        assert not verify(bundle).holds
+        (bundle / name).write_bytes(good)
+
+
+# --- what a kill or a full disk leaves ---------------------------------------------------------------------------------
+
+
+async def test_a_checkpoint_that_was_cut_short_breaks_nothing(tmp_path: Path) -> None:
+    for cut in (1, 3, 40, 90, 150):
+        state = tmp_path / str(cut)
+        ledger = open_ledger(state)
+        for at in range(3):
+            run_call(ledger, f"call_{at}")
+            await ledger.durable()
+            ledger.checkpoint()
+        for name in ("00000001.checkpoints", "parent.checkpoints"):
+            path = state / "log" / name
+            path.write_bytes(path.read_bytes()[:-cut])
+        os.close(ledger._lock_fd)  # killed
+        ledger._lock_fd = -1
+        assert export(state / "log", tmp_path / f"{cut}-out", load_signer(state), Wanted(), 1)
+        open_ledger(state, 1_700_000_500_000).close()
+        assert audit(state).findings == []
+
+
+async def test_a_transformed_call_that_is_lost_counts_as_what_it_was(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    intent = {"call": "call_a", "attempt": 1, "key": "k", "workload": None, "class": "public", "model": "m", "endpoint": "chat/completions", "is_stream": False, "target": "cloud/m", "zone": "outside", "zones": FACTS["classes"]["public"], "decision": "allow", "attestation": None, "held_usd": None, "transform": {"kind": "redact", "from": "restricted"}}  # fmt: skip
+    ledger.intend(intent)
+    os.close(ledger._lock_fd)  # killed
+    ledger._lock_fd = -1
+    open_ledger(tmp_path, 1_700_000_500_000).close()
+    assert audit(tmp_path).findings == []
+    lost = [json.loads(line) for line in lines_of(tmp_path / "log/00000002.jsonl") if b'"lost"' in line]
+    assert [one["class"] for one in lost if one["kind"] == "settled"] == ["restricted"]
+
+
+async def test_a_process_that_was_killed_before_its_first_record_is_no_finding(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.close()
+    epochs = Epochs(tmp_path / "log", load_signer(tmp_path))
+    epochs.begin(1_700_000_100_000)  # and here it is killed
+    open_ledger(tmp_path, 1_700_000_200_000).close()
+    report = audit(tmp_path)
+    assert report.findings == []
+    assert report.counts["epochs"] == 3
+
+
+def test_what_cannot_be_written_whole_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "notes"
+    append_synced(path, b"one")
+    write_all = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write_all(fd, data[:2]))
+    with pytest.raises(OSError, match="space"):
+        append_synced(path, b"two")
+    monkeypatch.undo()
+    append_synced(path, b"three")
+    assert path.read_bytes() == b"onethree"
+
+
 async def test_another_key_is_not_trusted(tmp_path: Path) -> None:
     await fill(tmp_path, epochs=1)
     genuine = load_signer(tmp_path).public
@@ -296,6 +412,10 @@ USED = {"evidence": "sha256:1", "controls": ["zero-retention"], "until_ms": 1_70
         pytest.param(lambda one: run_call(one, "call_a", zone="inside", attestation=USED) and None, AGREED, "by the policy runs attested", id="attested called inside"),
         pytest.param(lambda one: run_call(one, "call_a", zone="attested", attestation=USED), {}, "runs", id="an agreement that the policy lacks"),
         pytest.param(lambda one: [run_call(one, "call_a"), run_call(one, "call_a")], {}, "settled twice", id="settled twice"),
+        pytest.param(lambda one: run_call(one, "call_a", workload="sealed", class_="internal"), {"workloads": {"sealed": "confidential"}}, "which is confidential", id="less than its workload"),
+        pytest.param(lambda one: run_call(one, "call_a", workload="unheard"), {}, "which is restricted", id="of a workload that nobody configured"),
+        pytest.param(lambda one: run_call(one, "call_a", answered="cloud/m"), {}, "by another target", id="answered by another target"),
+        pytest.param(lambda one: run_call(one, "call_a", attempts=2, tried=1), {}, "tried 1 times with 2 decisions", id="an attempt that the receipt forgets"),
         pytest.param(lambda one: run_call(one, "call_a", **{"class": "secret"}), {}, "not in the policy", id="a class that is none"),
     ],
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """A key for each subject. To destroy it is to erase everything that was sealed or committed to under it.
 
 Rules: keys lie wrapped under the state directory's master key, in a file that is overwritten when a key is destroyed (SQLite's `secure_delete`,
-and no write-ahead log that would keep a copy); a process that holds a key in memory sees within a second that another one destroyed it.
+and whose rollback journal is overwritten too); a process that holds a key in memory sees within a second that another one destroyed it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Keyring:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
         path.chmod(0o600)
         self._db.execute("pragma secure_delete = on")
-        self._db.execute("pragma journal_mode = delete")
+        self._db.execute("pragma journal_mode = persist")  # its file stays, so that it can be overwritten
+        self._journal = path.with_name(f"{path.name}-journal")
         self._db.execute("pragma synchronous = full")
         self._db.executescript(_SCHEMA)
         self._master = AESGCM(master)
@@ -59,8 +60,21 @@ class Keyring:
         if done:
             self._db.execute("insert into erasure (subject, at_ms) values (?, ?)", (subject, now_ms))
         self._db.execute("commit")
+        self._overwrite_journal()
         self._known.pop(subject, None)
         return done
+
+    def _overwrite_journal(self) -> None:
+        """The journal held the page as it was, in case the deletion had to be undone."""
+        self._db.execute("begin exclusive")  # nobody else needs it now
+        try:
+            if self._journal.is_file():
+                with self._journal.open("r+b") as file:
+                    file.write(bytes(self._journal.stat().st_size))
+                    file.flush()
+                    os.fsync(file.fileno())
+        finally:
+            self._db.execute("commit")
 
     def unnoted(self) -> list[tuple[int, str, int]]:
         """Erasures that the ledger does not know of yet: (number, subject, when)."""

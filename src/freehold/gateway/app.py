@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,11 @@ def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None
     book = load_book()
     keys = open_keys(state)
     keyring = open_keyring(state)
+
+    def subject_key(subject: str) -> bytes:
+        keyring.refresh(clock.monotonic_s())  # another process may have destroyed it
+        return keyring.key(subject, clock.now_ms())
+
     try:
         scanner = load_scanner(snapshot, state)
         facts = {**facts_of(snapshot), "build": __version__, "rules": scanner.digest}
@@ -90,7 +96,7 @@ def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None
             prices=book.digest,
             now_ms=clock.now_ms,
             facts=facts,
-            subject_key=lambda subject: keyring.key(subject, clock.now_ms()),
+            subject_key=subject_key,
         )
     except BaseException:
         keys.close()
@@ -279,10 +285,13 @@ async def _keep_synced(world: World) -> None:
         try:
             world.ledger.check()
             await world.ledger.durable()
-            world.ledger.checkpoint()
-            note_erasures(world)
         except OperatorError:
             continue  # refused to callers while it lasts; shown by /readyz
+        for step in (world.ledger.checkpoint, lambda: note_erasures(world)):
+            try:
+                step()
+            except (OperatorError, OSError, sqlite3.Error) as error:  # tried again in a second
+                log("keeping", reason=type(error).__name__)
 
 
 def note_erasures(world: World) -> None:

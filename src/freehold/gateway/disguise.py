@@ -37,6 +37,12 @@ class Fits:
         self._disguised: Fitting | None = None
         self._made: Transformed | None = None
         self._checked: set[Target] = set()
+        self._key = run.world.keyring.key(run.caller.key.id, run.world.clock.now_ms()) if self.is_needed else b""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether some target may only get the call transformed."""
+        return self._run.ruling is not None and bool(self._run.ruling.through)
 
     def to(self, target: Target) -> Fitted:
         """Raises Unfit when the target cannot serve the call, or may not get it as it would have to be sent."""
@@ -73,8 +79,7 @@ class Fits:
             assert run.workload is not None
             assert run.workload.transform is not None
             assert reading is not None
-            secret = run.world.keyring.key(run.caller.key.id, run.world.clock.now_ms())
-            key, floor = conversation_key(secret, self._call.body), run.ruling.floor
+            key, floor = conversation_key(self._key, self._call.body), run.ruling.floor
             self._made = self._clean(run.workload.transform, reading, key, floor)
             if self._made is None:
                 raise Held("may only get what was found taken out, and it is spread over two messages")

@@ -16,11 +16,12 @@ Rules: whatever happens after step 1, one receipt is written: `Run.settle` is ca
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from freehold.gateway.admission import Caller
 from freehold.gateway.attempts import attempt, nothing_left
 from freehold.gateway.delivery import Headers, Reply, call_headers, deliver_stream, deliver_whole
-from freehold.gateway.detecting import check_name, rule_on
+from freehold.gateway.detecting import LONG, check_name, rule_on
 from freehold.gateway.disguise import Fits
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Asked, Run
@@ -76,14 +77,9 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
     run.ruling, reading = await rule_on(run, call, declared)
     run.life.to(State.RULED)
     fits = run.fits = Fits(run, call, reading)
-    order = plan(
-        choice,
-        call,
-        run.ruling,
-        world.fleet,
-        zone_of=world.zone_of,
-        why_unfit=fits.why_not,
-    )
+    make = partial(plan, choice, call, run.ruling, world.fleet, zone_of=world.zone_of, why_unfit=fits.why_not)
+    # To transform a long text takes a while, and what becomes of it is read again.
+    order = await asyncio.to_thread(make) if fits.is_needed and call.size >= LONG else make()
     run.life.to(State.PLANNED)
     if not order.attempts and call.endpoint in COUNTS and not all(skip.is_forbidden for skip in order.skipped):
         await _count_here(run, call, reply)

@@ -17,7 +17,7 @@ from freehold.ledger import log as logs
 from freehold.ledger import record as records
 from freehold.ledger.files import append_synced
 from freehold.ledger.merkle import Tree
-from freehold.ledger.signing import Signer
+from freehold.ledger.signing import Signer, cut_torn_checkpoint
 
 FILE = "parent.log"
 
@@ -30,6 +30,7 @@ class Epochs:
         self._path = folder / FILE
         if self._path.is_file():
             logs.cut_torn_line(self._path)
+            cut_torn_checkpoint(folder / "parent.checkpoints")
         self._tree, self._prev = Tree(), records.GENESIS
         self._open: set[int] = set()
         self.last = 0
@@ -48,12 +49,13 @@ class Epochs:
     def seal(self, epoch: int, now_ms: int) -> None:
         """Say what an epoch came to."""
         path = self._folder / f"{epoch:08d}.jsonl"
-        tree = tree_of(path) if path.is_file() else Tree()
+        path.touch(mode=0o600)  # a process that was killed before its first record has a log too, and nothing in it
+        cut_torn_checkpoint(path.with_suffix(".checkpoints"))
+        tree = tree_of(path)
         entry = {"kind": "epoch_sealed", "epoch": epoch, "at_ms": now_ms, "size": tree.size, "root": tree.root().hex()}
         self._append(entry)
         self._sign()
-        if path.is_file():
-            sign(self._folder, self._signer, epoch, tree)
+        sign(self._folder, self._signer, epoch, tree)
 
     def _append(self, entry: dict[str, Any]) -> None:
         entry |= {"v": records.VERSION, "n": self._tree.size + 1, "prev": self._prev}

@@ -18,7 +18,7 @@ from freehold.kernel.errors import CallerError
 from freehold.ledger import log as logs
 from freehold.ledger import record as records
 from freehold.ledger.epochs import entries
-from freehold.ledger.signing import Signer
+from freehold.ledger.signing import Signer, checkpoints_in
 
 FORMAT = "freehold-bundle/1"
 
@@ -47,9 +47,9 @@ def export(folder: Path, out: Path, signer: Signer, wanted: Wanted, now_ms: int)
         raise CallerError(f"{str(out)!r} is not empty.", code="audit.out_not_empty", hint="Name a new directory.")
     out.mkdir(parents=True, exist_ok=True)
     files: dict[str, bytes] = {f"{signer.name}.pub": f"{signer.public}\n".encode()}
-    for name in ("parent.log", "parent.checkpoints"):
-        path = folder / name
-        files[name] = _whole_lines(path) if path.is_file() else b""
+    parent = _whole_lines(folder / "parent.log")
+    files["parent.log"] = parent
+    files["parent.checkpoints"] = _within(folder / "parent.checkpoints", parent.count(b"\n"))
     shown = 0
     for path in logs.segments(folder):
         if not _overlaps(folder, int(path.stem), wanted):
@@ -95,14 +95,9 @@ def _overlaps(folder: Path, epoch: int, wanted: Wanted) -> bool:
 
 
 def _whole_lines(path: Path) -> bytes:
-    return b"".join(line + b"\n" for line, _ in logs.lines(path))
+    return b"".join(line + b"\n" for line, _ in logs.lines(path)) if path.is_file() else b""
 
 
 def _within(path: Path, size: int) -> bytes:
     """The checkpoints of a log as far as it was read: the writer may have gone on meanwhile."""
-    if not path.is_file():
-        return b""
-    text = path.read_text(encoding="utf-8")
-    notes = [f"{note}\n\n" for note in text.split("\n\n") if note]
-    pairs = ["".join(notes[at : at + 2]) for at in range(0, len(notes) - 1, 2)]
-    return "".join(pair for pair in pairs if int(pair.split("\n")[1]) <= size).encode()
+    return b"".join(note for note in checkpoints_in(path) if int(note.split(b"\n")[1]) <= size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -41,12 +43,17 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def append_synced(path: Path, data: bytes) -> None:
-    """Append to a file and wait until it is on the disk."""
+    """Append to a file and wait until it is on the disk: whole, or not at all."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    size = os.fstat(fd).st_size
     try:
         done = os.write(fd, data)
         if done != len(data):
-            raise OSError(28, "short write")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(fd)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, size)
+        raise
     finally:
         os.close(fd)

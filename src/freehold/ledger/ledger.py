@@ -297,7 +297,7 @@ def _lost(intent: dict[str, Any], now_ms: int) -> dict[str, Any]:
         call=intent["call"],
         key=intent["key"],
         workload=intent["workload"],
-        class_=intent["class"],
+        class_=(intent.get("transform") or {}).get("from") or intent["class"],
         model=intent["model"],
         endpoint=intent["endpoint"],
         outcome="lost",

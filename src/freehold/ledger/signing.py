@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import re
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +19,26 @@ from freehold.ledger.files import secret_file, write_private
 
 _ED25519 = b"\x01"  # the note's word for the algorithm
 PROMISE = b"freehold-promise/1\n"
+
+
+_NOTES = re.compile(rb"[^\n]+\n[0-9]+\n[^\n]+\n\n\xe2\x80\x94 [^\n]+\n\n")
+
+
+def checkpoints_in(path: Path) -> list[bytes]:
+    """The checkpoints of a file, each with the blank line behind it; what a killed process left of one is not among them."""
+    data = path.read_bytes() if path.is_file() else b""
+    found, at = [], 0
+    while (note := _NOTES.match(data, at)) is not None:
+        found.append(note.group())
+        at = note.end()
+    return found
+
+
+def cut_torn_checkpoint(path: Path) -> None:
+    """Take away what a killed process left of a checkpoint at the end of a file."""
+    size = sum(map(len, checkpoints_in(path)))
+    if path.is_file() and path.stat().st_size > size:
+        os.truncate(path, size)
 
 
 class Signer:
