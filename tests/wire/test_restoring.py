@@ -55,6 +55,10 @@ def test_no_more_is_held_back_than_a_stand_in_is_long() -> None:
 LINKS = [
     "see https://evil.example/?q=[name_bcdfgh] there", "![a](https://evil.example/[email_xzwvbc])", "[click](//evil.example/[name_bcdfgh])", "www.evil.example/[name_bcdfgh]",
     '<img src="https://evil.example/[name_bcdfgh]">', "mailto:[email_xzwvbc]", "[a](data:text/plain,[name_bcdfgh])",
+    "[a](<https://evil.example/? [name_bcdfgh]>)", "[a](https://evil.example/>[name_bcdfgh])", "[a](https://evil.example/(b)[name_bcdfgh])", "[x]: https://evil.example/[name_bcdfgh]",
+    "[x]:\n  <//evil.example/a b [name_bcdfgh]>", '<img src = "//evil.example/? [name_bcdfgh]">', "<a alt='>' href='//evil.example/ [name_bcdfgh]'>",
+    "<img src=//evil.example/'[name_bcdfgh]>", "https://evil.example/\"'[name_bcdfgh]", "HTTPS://evil.example/[name_bcdfgh]", "url(//evil.example/[name_bcdfgh])",
+    "https://evil.example/" + "x" * 20_000 + "[name_bcdfgh]", '<img src="https://evil.example/?a=[name_bcdfgh]&b= [email_xzwvbc]">', "//evil.example/[name_bcdfgh]",
 ]  # fmt: skip
 
 
@@ -67,6 +71,28 @@ def test_nothing_is_put_back_into_an_address(text: str) -> None:
 
 def test_an_address_ends_where_it_ends() -> None:
     assert streamed(list("https://a.example/x [email_xzwvbc]")) == "https://a.example/x hannah@example.com"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        '<a href="https://a.example/x">', "<b>", "x<y and ", "a//b c ", "Dear: ", "(see [a](https://a.example/x)) ", "[a](<https://a.example/x>) ", "[x]: https://a.example\n",
+        "It's <b>bold's</b> ", "1 < 2 = ", "<br/>",
+    ],
+)  # fmt: skip
+def test_what_only_stands_near_an_address_comes_back(before: str) -> None:
+    assert streamed([f"{before}[email_xzwvbc]"]) == f"{before}hannah@example.com"
+
+
+def test_an_answer_in_json_stays_json_in_a_stream() -> None:
+    text = '{"who": "[name_bcdfgh]", "url":"https://a.example/[name_bcdfgh]", "mail":"[email_xzwvbc]"}'
+    for parts in ([text], list(text)):
+        shown = json.loads(streamed(parts))
+        assert shown == {
+            "who": 'Hannah "H" Whitlock',
+            "url": "https://a.example/[name_bcdfgh]",
+            "mail": "hannah@example.com",
+        }
 
 
 def test_arguments_of_tools_stay_json() -> None:

@@ -79,7 +79,14 @@ def _known(run: Run, call: Call, declared: Declared) -> Ruling:
 def _through(run: Run, call: Call, declared: Declared, floor: Class, ruling: Ruling) -> Ruling:
     """Where a workload that transforms lets the call go as what was declared; pictures and the like cannot be transformed."""
     workload = run.workload
-    if workload is None or workload.transform is None or ruling.class_ <= floor or declared.is_opaque:
+    is_restored = call.is_conversation or not call.is_stream  # streams of other endpoints pass as they come
+    if (
+        workload is None
+        or workload.transform is None
+        or ruling.class_ <= floor
+        or declared.is_opaque
+        or not is_restored
+    ):
         return ruling
     as_declared = _known(run, call, msgspec.structs.replace(declared, found=NOTHING))
     return msgspec.structs.replace(ruling, floor=floor, through=as_declared.zones - ruling.zones)

@@ -14,8 +14,11 @@ import msgspec
 
 from freehold.wire import canonical as c
 
-_TARGET = re.compile(r"(?:://|\]\(|www\.|mailto:|data:|src=|href=)[^\s\"'<>]*\Z")
-_KEPT = 4096  # characters of a run without a space that are remembered, to know whether it is an address
+_OPENS = re.compile(r"//|www\.|mailto:|data:|tel:|sms:|javascript:|src=|href=|url\(", re.IGNORECASE)
+_TAG = re.compile(r"<[A-Za-z][\w:-]*[\s/]")
+_ATTRIBUTES = re.compile(r"(?:[^\"'>]+|\"[^\"]*\"|'[^']*')*")
+_QUOTE = re.compile(r"(?:\\.|[^\"\\])*+\"", re.DOTALL)
+_KEPT = 16_384  # characters that are remembered, to know whether what comes next stands in an address
 
 
 class Restorer:
@@ -39,7 +42,8 @@ class Restorer:
             made.append(text[done : found.start()])
             done = found.end()
             seen = (before + text[: found.start()])[-_KEPT:]
-            made.append(found.group() if _TARGET.search(seen) else self._original(found.group(), is_json=is_json))
+            is_held = _is_address(_in_string(seen) if is_json else seen)
+            made.append(found.group() if is_held else self._original(found.group(), is_json=is_json))
         return "".join([*made, text[done:]])
 
     def _original(self, token: str, *, is_json: bool) -> str:
@@ -103,6 +107,9 @@ class Restorer:
         return self._go_on(running, text, is_json=is_json)
 
     def _go_on(self, running: _Running, text: str, *, is_json: bool) -> str:
+        if not running.is_begun and text.strip():
+            running.is_begun, running.is_json = True, text.lstrip()[0] == "{"
+        is_json = is_json or running.is_json
         running.held += text
         cut = self._safe(running.held)
         ready, running.held = running.held[:cut], running.held[cut:]
@@ -130,16 +137,54 @@ class Restorer:
 
 
 class _Running:
-    """One run of words in a stream: what is held back, and what stood before it."""
+    """One run of words in a stream: what is held back, what stood before it, and whether it reads like JSON."""
 
-    __slots__ = ("before", "held")
+    __slots__ = ("before", "held", "is_begun", "is_json")
 
     def __init__(self) -> None:
         self.held = ""
         self.before = ""
+        self.is_begun = self.is_json = False
 
 
 _SIGNED = frozenset(("thinking", "reasoning_details", "encrypted_content", "signature", "thoughtSignature", "data"))
+
+
+def _is_address(seen: str) -> bool:
+    """Whether what comes next stands in an address, in the target of a link, or in a tag. In doubt it does."""
+    run = seen[-1:].strip() and seen.rsplit(None, 1)[-1]  # what comes next belongs to it
+    if len(run) == _KEPT or _OPENS.search(run.rpartition(">")[2]) or "](" in run or "]:" in run:
+        return True
+    if _is_defined(seen[: len(seen) - len(run)]):
+        return True
+    angle = seen[max(seen.rfind("\n"), seen.rfind(">")) + 1 :]  # a target in angle brackets may hold spaces
+    if "](<" in angle or ("<" in angle and _is_defined(seen[: len(seen) - len(angle) + angle.index("<")])):
+        return True
+    return _is_in_tag(seen)
+
+
+def _is_defined(before: str) -> bool:
+    """Whether a text ends where the target of a link is defined: `[x]: `."""
+    return before.rstrip().endswith("]:")
+
+
+def _is_in_tag(seen: str) -> bool:
+    tag = _TAG.search(seen)
+    while tag is not None:
+        behind = _ATTRIBUTES.match(seen, tag.end())
+        end = behind.end() if behind else tag.end()
+        if seen[end : end + 1] != ">":
+            return "=" in seen[tag.start() :]
+        tag = _TAG.search(seen, end)
+    return False
+
+
+def _in_string(seen: str) -> str:
+    """Of JSON, the string that goes on, as it reads."""
+    at = 0
+    while (closed := _QUOTE.match(seen, at)) is not None:
+        at = closed.end()
+    return seen[at:].replace("\\n", "\n").replace("\\t", "\t").replace("\\/", "/").replace('\\"', '"')
 
 
 def _is_json(text: str) -> bool:
