@@ -194,6 +194,27 @@ def test_what_a_change_newly_allows(make_freehold: Callable[..., Freehold], outs
     assert {change["where"] for change in json.loads(back.stdout)["forbidden"]} >= {"new/* (outside)"}
 
 
+def test_what_is_no_longer_looked_for_and_where_a_provider_may_be(
+    make_freehold: Callable[..., Freehold], outside: Standin
+) -> None:
+    own = '[detection.words.project]\nwords = ["BLUEFIN", "HERON"]\nraises = "restricted"\n'
+    rack = '[providers.rack]\nbase_url = "http://rack.local:8000/v1"\nzone = "inside"\naddresses = ["10.0.0.0/24"]\n'
+    freehold = make_freehold(config(outside) + own + rack)
+    text = (freehold.folder / "freehold.toml").read_text()
+    (freehold.folder / "old.toml").write_text(text)
+    for old, new, said in (
+        (', "HERON"', "", "custom.project → is looked for by other words"),
+        (own, "", "custom.project → is no longer looked for"),
+        ("10.0.0.0/24", "10.0.0.0/8", "the provider rack → may be at 10.0.0.0/8"),
+        ("rack.local:8000/v1", "rack.local:9000/v2", "rack is at http://rack.local:9000/v2 and was at"),
+    ):
+        assert old in text
+        (freehold.folder / "freehold.toml").write_text(text.replace(old, new))
+        done = freehold.run("check", "--against", "old.toml", check=False)
+        assert said in done.stdout
+        assert done.returncode == (1 if "→" in said else 0)
+
+
 def test_a_new_transform_is_newly_allowed(make_freehold: Callable[..., Freehold], outside: Standin) -> None:
     freehold = make_freehold(config(outside))
     text = (freehold.folder / "freehold.toml").read_text()

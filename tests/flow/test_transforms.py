@@ -164,6 +164,26 @@ def test_the_same_in_every_turn_and_another_in_another_conversation(
     assert other != turn
 
 
+def test_a_number_that_tells_something_keeps_the_call_inside(freehold: Freehold, outside: Standin, key: str) -> None:
+    """A number cannot be taken out: what asks for one takes no text."""
+    before = outside.bytes_received
+    body = {
+        "model": "redact-openai-chat",
+        "messages": [{"role": "user", "content": "hi"}],
+        "metadata": {"ssn": 536904399},
+    }
+    status, answer = ask(freehold, key, "/v1/chat/completions", body)
+    assert status in (403, 503)
+    assert "536904399" not in answer
+    assert outside.bytes_received == before
+
+
+def test_a_model_that_nobody_listed_is_not_written_down_if_it_tells_something(freehold: Freehold, key: str) -> None:
+    body = {"model": "openai-chat/536-90-4399", "messages": [{"role": "user", "content": "hi"}]}
+    assert ask(freehold, key, "/v1/chat/completions", body)[0] == 404
+    assert not [path for path in freehold.folder.rglob("*") if path.is_file() and b"536-90-4399" in path.read_bytes()]
+
+
 def test_a_declared_class_is_not_lowered(freehold: Freehold, outside: Standin) -> None:
     """A transform takes back what detection raised, never what somebody declared."""
     count = len(outside.requests)

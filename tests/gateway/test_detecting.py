@@ -16,17 +16,18 @@ from hypothesis import strategies as st
 
 from conftest import snapshot_of
 from freehold.gateway import detecting
-from freehold.gateway.admission import Caller
+from freehold.gateway.admission import Caller, wanted
 from freehold.gateway.app import build, close
 from freehold.gateway.detecting import rule_on
 from freehold.gateway.run import Asked, Run
 from freehold.identity.keys import Key
 from freehold.kernel.classes import Class, Zone
+from freehold.kernel.errors import CallerError
 from freehold.perimeter.detection import DEFAULT_RAISES, weigh
 from freehold.perimeter.detectors.scanner import Finding
 from freehold.perimeter.ruling import Declared, Ruling, rule
 from freehold.testing.transport import FakeTransport
-from freehold.wire.call import Endpoint
+from freehold.wire.call import Address, Endpoint
 
 CLOUD = '[engine]\nenabled = false\n[providers.cloud]\nbase_url = "https://cloud.example/v1"\n'
 
@@ -35,7 +36,7 @@ CLOUD = '[engine]\nenabled = false\n[providers.cloud]\nbase_url = "https://cloud
 async def ruling(tmp_path: Path, config: str = CLOUD) -> AsyncIterator[Callable[..., Any]]:
     world = build(snapshot_of(config), tmp_path, transport=FakeTransport())
 
-    async def decide(text: str, class_: Class = Class.PUBLIC, **more: Any) -> Ruling:
+    async def decide(text: Any, class_: Class = Class.PUBLIC, **more: Any) -> Ruling:
         key = Key("key_1", "test", class_, None, None, 0, None, None)
         run = Run(world, Caller(key, {}), Asked("openai-chat", Endpoint.CHAT))
         raw = json.dumps({"model": "cloud/m", "messages": [{"role": "user", "content": text}], **more}).encode()
@@ -57,6 +58,42 @@ async def test_what_is_found_raises(tmp_path: Path) -> None:
         assert any("found gov.us_ssn (rule us_ssn)" in reason for reason in found.reasons)
         assert "536" not in "".join(found.reasons)
         assert (await decide("10.1.2.3", Class.CONFIDENTIAL)).class_ is Class.CONFIDENTIAL, "it never lowers"
+
+
+async def test_what_is_not_known_stays_inside_from_confidential_up(tmp_path: Path) -> None:
+    """A kind of part that no reader knows is carried, so it must not leave with what is confidential."""
+    known: Any = [{"type": "text", "text": "write to anna.weber@example.com"}]
+    async with ruling(tmp_path) as decide:
+        assert Zone.ATTESTED in (await decide(known)).zones
+        for more in ({"type": "holo"}, {"type": ["text"]}, {"type": {}}, {"type": "text", "text": "x", "more": 1}):
+            assert (await decide([*known, more])).zones == {Zone.INSIDE}, more
+
+
+async def test_more_encoding_than_can_be_read_is_restricted(tmp_path: Path) -> None:
+    async with ruling(tmp_path) as decide:
+        found = await decide("\n".join("%41 &amp; \\/ 1 - 2 YWJjZGVmZ2hp" for _ in range(20_000)))
+    assert found.class_ is Class.RESTRICTED
+    assert "more is encoded in it than can be read, so restricted" in found.reasons
+
+
+async def test_headers_and_paths_that_go_on_are_read(tmp_path: Path) -> None:
+    key = Key("key_1", "test", Class.PUBLIC, None, None, 0, None, None)
+    world = build(snapshot_of(CLOUD), tmp_path, transport=FakeTransport())
+    try:
+        for values, model, class_ in (
+            ({b"anthropic-beta": "tools-2025"}, "cloud/m", Class.PUBLIC),
+            ({b"anthropic-beta": "a-536-90-4399"}, "cloud/m", Class.RESTRICTED),
+            ({}, "cloud/536-90-4399", Class.RESTRICTED),
+        ):
+            run = Run(world, Caller(key, values), Asked("gemini", Endpoint.GENERATE, Address(model=model)))
+            call = run.spoken.read_call(
+                Endpoint.GENERATE, b'{"contents": [{"parts": [{"text": "hi"}]}]}', run.asked.address
+            )
+            assert (await rule_on(run, call, Declared(key=Class.PUBLIC)))[0].class_ is class_, (values, model)
+    finally:
+        await close(world)
+    with pytest.raises(CallerError, match="no names of features"):
+        wanted([(b"anthropic-beta", b"Anna Weber's")])
 
 
 async def test_a_detector_that_crashes_makes_it_restricted(

@@ -94,6 +94,20 @@ def test_an_empty_file_has_the_built_in_provider() -> None:
             "own address",
             id="metadata as IPv6",
         ),
+        *(
+            pytest.param(
+                f"[providers.x]\nbase_url = 'http://{host}/v1'", 2, "link-local, metadata", "own address", id=host
+            )
+            for host in (
+                "255.255.255.255",
+                "[64:ff9b::a9fe:a9fe]",
+                "[64:ff9b:1::a9fe:a9fe]",
+                "[64:ff9b:1:a9fe:a9:fe00::]",
+                "[2001:0:1:2:3:4:5601:5601]",
+                "[::ffff:0:a9fe:a9fe]",
+                "[2002:a9fe:a9fe::]",
+            )
+        ),
         pytest.param(
             "[providers.x]\nbase_url = 'http://2852039166/v1'",
             2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,7 +52,8 @@ def test_it_serves_its_own_body(body: bytes | None) -> None:
     ("field", "value"),
     [
         ("zone", Zone.INSIDE), ("class_", Class.RESTRICTED), ("target", Target("cloud", "other")), ("call_id", "call_2"), ("attempt", 2), ("digest", b"0" * 32),
-        ("expires_s", NOW * 2), ("provider", SNAPSHOT.providers["rack"]),
+        ("expires_s", NOW * 2), ("provider", SNAPSHOT.providers["rack"]), ("provider", replace(SNAPSHOT.providers["cloud"], uses_proxy=False)),
+        ("provider", replace(SNAPSHOT.providers["cloud"], host="elsewhere.example")),
     ],
 )  # fmt: skip
 def test_changed_in_any_part_it_is_void(field: str, value: object) -> None:
@@ -75,10 +77,9 @@ def test_it_cannot_be_made_by_hand_or_copied_into_another() -> None:
         setattr(forged, name, getattr(permit(provider="rack", class_=Class.RESTRICTED), name))
     forged.target = Target("cloud", "m")
     assert "changed" in void(forged)
-    used = permit()
-    again = copy.copy(used)
-    honour(used, BODY, now_s=NOW)
-    assert again is not used
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="no copy"):
+            copied(permit())
 
 
 def test_what_is_no_grant_is_none() -> None:

@@ -14,11 +14,14 @@ _FORBIDDEN_NETWORKS = tuple(
         "169.254.0.0/16",
         "fe80::/10",
         "0.0.0.0/32",
+        "255.255.255.255/32",
         "::/128",
         "100.100.100.200/32",
         "192.0.0.192/32",
         "fd00:ec2::254/128",
         "fd20:ce::254/128",
+        "64:ff9b:1::/48",  # NAT64 of somebody's own (RFC 8215): what it stands for cannot be told
+        "2001::/32",  # Teredo: the same, and given up
     )
 )
 
@@ -72,12 +75,12 @@ def is_forbidden(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool
 
 
 def embedded(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 one stands for: mapped, compatible, 6to4, or behind NAT64 (RFC 4291, 3056, 6052)."""
+    """The IPv4 address that an IPv6 one stands for: mapped, compatible, 6to4, translated, or behind NAT64 (RFC 4291, 3056, 2765, 6052)."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
     if address.ipv4_mapped is not None or address.sixtofour is not None:
         return address.ipv4_mapped or address.sixtofour
     value = int(address)
-    if value >> 32 == 0x0064_FF9B << 64 or (value >> 32 == 0 and value > 1):
+    if value >> 32 in (0x0064_FF9B << 64, 0xFFFF_0000) or (value >> 32 == 0 and value > 1):
         return ipaddress.IPv4Address(value & 0xFFFF_FFFF)
     return None

@@ -208,9 +208,9 @@ def compare(old: Snapshot, new: Snapshot, *, now_s: float) -> Comparison:
     """Compute what every class of calls can reach before and after."""
     before, after = (_reachable(prove(one, now_s=now_s)) for one in (old, new))
     besides = [
-        f"{provider} is at {new.providers[provider].host} and was at {old.providers[provider].host}"
+        f"{provider} is at {new.providers[provider].base_url} and was at {old.providers[provider].base_url}"
         for provider in sorted(old.providers.keys() & new.providers.keys())
-        if old.providers[provider].host != new.providers[provider].host
+        if old.providers[provider].base_url != new.providers[provider].base_url
     ]
     besides += [
         f"{name} is {new.workloads[name].class_.label} and was {old.workloads[name].class_.label}"
@@ -219,6 +219,8 @@ def compare(old: Snapshot, new: Snapshot, *, now_s: float) -> Comparison:
     ]
     wider = [
         *_transforms(old, new),
+        *_addresses(old, new),
+        *_unseen(old, new),
         *(
             Change(f"what is found as {type_}", f"raises to {after_.label} only, and raised to {before_.label}")
             for type_, before_, after_ in _raises(old, new)
@@ -249,6 +251,30 @@ def _transforms(old: Snapshot, new: Snapshot) -> list[Change]:
         for name, workload in new.workloads.items()
         if workload.transform is not None and (name not in old.workloads or old.workloads[name].transform is None)
     ]
+
+
+def _addresses(old: Snapshot, new: Snapshot) -> list[Change]:
+    """Providers that may newly be found at further addresses."""
+    wider = []
+    for name in sorted(old.providers.keys() & new.providers.keys()):
+        before, after = set(map(str, old.providers[name].addresses)), set(map(str, new.providers[name].addresses))
+        if before and (not after or after - before):
+            wider.append(
+                Change(f"the provider {name}", f"may be at {', '.join(sorted(after - before)) or 'any address'}")
+            )
+    return wider
+
+
+def _unseen(old: Snapshot, new: Snapshot) -> list[Change]:
+    """What only this company looks for, and would no longer see."""
+    after = {one.name: one for one in new.detection.custom}
+    wider = []
+    for one in old.detection.custom:
+        found = after.get(one.name)
+        if found is None or found.pattern != one.pattern or set(one.words) - set(found.words):
+            how = "is no longer looked for" if found is None else "is looked for by other words or another pattern"
+            wider.append(Change(f"what is found as custom.{one.name}", how))
+    return wider
 
 
 def _raises(old: Snapshot, new: Snapshot) -> list[tuple[str, Class, Class]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from typing import NoReturn
 
 import msgspec
 
@@ -133,6 +134,9 @@ class Grant:
     def is_probe(self) -> bool:
         return self.attempt == 0
 
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise TypeError("a grant is good once, so there is no copy of it")
+
 
 class Bound(msgspec.Struct, frozen=True):
     """What a grant is bound to beside its target. attempt: from 1, 0 for a probe."""
@@ -149,7 +153,11 @@ _NO_BODY = hashlib.sha256(b"").digest()
 
 
 def _sealed(grant: Grant) -> bytes:
-    said = f"{grant.call_id}\0{grant.attempt}\0{grant.target.name}\0{grant.provider.base_url}\0{grant.zone}\0{grant.class_}\0{grant.expires_s}\0"
+    where = grant.provider
+    said = (
+        f"{grant.call_id}\0{grant.attempt}\0{grant.target.name}\0{grant.zone}\0{grant.class_}\0{grant.expires_s}\0"
+        f"{where.base_url}\0{where.host}\0{where.is_tls}\0{where.addresses}\0{where.uses_proxy}\0"
+    )
     sealing = hashlib.blake2b(said.encode("utf-8", "surrogatepass"), key=_KEY, digest_size=32)
     sealing.update(grant.digest)
     return sealing.digest()

@@ -29,6 +29,8 @@ def _has_hosted(tools: Any, own: tuple[str | None, ...]) -> bool:
 def _chat(body: Body) -> str:
     if body.get("store") is not None:
         body["store"] = False
+    if body.get("plugins") or str(body.get("model", "")).endswith(":online"):
+        return "uses hosted tools"
     if body.get("web_search_options") is not None or _has_hosted(body.get("tools"), ("function", "custom", None)):
         return "uses hosted tools"
     return (
