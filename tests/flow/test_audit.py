@@ -127,5 +127,7 @@ def test_a_call_that_went_around_it_is_seen(
     assert done.returncode == 1
     assert "something went around it" in done.stdout
     table = tmp_path / "proxy.csv"
+    table.write_text(f"timestamp,provider\n{now},elsewhere\n")
+    assert "; proxy.csv says nothing of it" in freehold.run("audit", "reconcile", str(table), check=False).stdout
     table.write_text(f"timestamp,provider\n{now},cloud\n")
     assert "fewer than the log says" in freehold.run("audit", "reconcile", str(table), check=False).stdout

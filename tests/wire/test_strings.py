@@ -26,9 +26,11 @@ def message(content: Any, **more: Any) -> dict[str, Any]:
         message("x", attachment=BLOB),
         {"model": "m", "input": [{"image": "aGVsbG8="}]},
         {"model": "m", "documents": [{"image": "https://a.example/x.png"}]},
+        message([{"type": "image", "data": "aGVsbG8="}]),
         {"model": "m", "input": [536, 90, 4399, 1, 2, 3, 4, 5]},
         {"model": "m", "prompt": [[1, 2, 3, 4, 5, 6, 7, 8]]},
         message([{"type": "document", "source": {"type": "base64", "data": "aGVsbG8="}}]),
+        message([{"type": "tool_result", "content": [{"type": "image", "data": "aGVsbG8=", "mimeType": "image/png"}]}]),
     ],
 )
 def test_what_no_scanner_can_read_is_said_to_be(body: Any) -> None:

@@ -199,11 +199,15 @@ def reconcile(config: Path | None, as_json: bool, file: Path) -> int:
     )
     found: list[dict[str, Any]] = [
         {"provider": name, "here": here[name], "there": there[name], "difference": there[name] - here[name]}
-        for name in sorted({name for name in here if here[name] and name in there} | set(there))
+        for name in sorted(there)
+    ]
+    unheard = [
+        {"provider": name, "here": here[name], "there": None, "difference": None}
+        for name in sorted(set(here) - set(there))
     ]
     differs = [row for row in found if row["difference"]]
     if as_json:
-        show_json({"from_ms": first, "to_ms": last, "rows": found})
+        show_json({"from_ms": first, "to_ms": last, "rows": found + unheard})
     else:
         for row in found:
             more = (
@@ -212,6 +216,8 @@ def reconcile(config: Path | None, as_json: bool, file: Path) -> int:
                 else "fewer than the log says were sent"
             )
             click.echo(_difference(row, more))
+        for row in unheard:
+            click.echo(f"{row['provider']}: {row['here']} here; {file.name} says nothing of it")
     return 1 if differs else 0
 
 

@@ -31,8 +31,12 @@ class Restorer:
         self._running: dict[tuple[Any, ...], _Running] = {}
 
     def whole(self, raw: bytes) -> bytes:
-        """A whole answer with its originals."""
-        return msgspec.json.encode(self._value(msgspec.json.decode(raw)))
+        """A whole answer with its originals; as it came if it is no JSON that can be read."""
+        try:
+            answer = msgspec.json.decode(raw)
+        except msgspec.MsgspecError:
+            return raw
+        return msgspec.json.encode(self._value(answer))
 
     def text(self, text: str, before: str = "", *, is_json: bool = False) -> str:
         """Words with their originals; before: what stands in front of them."""

@@ -17,6 +17,7 @@ _OPAQUE = frozenset(
     ["image_url", "input_image", "image", "inlineData", "inline_data", "fileData", "file_data", "input_audio", "audio"]
 )
 _OPAQUE |= {"video_url", "video", "document_url", "file_url", "file_id", "container_upload", "bytes"}
+_MEDIA = frozenset({"mimeType", "mime_type", "media_type"})  # beside `data`: a file
 _NAMED = frozenset({"properties", "$defs", "definitions"})  # below these, names are the caller's own
 _SIGNED = frozenset(
     {"signature", "thoughtSignature", "thought_signature", "encrypted_content"}
@@ -76,6 +77,10 @@ class _Reading:
 
     def _object(self, value: dict[str, Any], *, is_named: bool) -> None:
         is_signed = value.get("type") == "redacted_thinking"
+        if "data" in value and (
+            not _MEDIA.isdisjoint(value) or value.get("type") in ("image", "audio", "video", "document")
+        ):
+            self.found.is_opaque = True
         for key, below in value.items():
             self.found.texts.append(key)
             if not is_named and below and (key in _OPAQUE or (key == "source" and _is_file(below))):
