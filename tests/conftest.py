@@ -141,11 +141,13 @@ class Freehold:
         ]
 
     def settled(self, count: int = 0) -> list[dict[str, Any]]:
-        """The receipts, once there are so many: the last may reach the file a moment after its answer."""
+        """The receipts, once there are so many and every attempt has its end: the last may reach the file a moment after its answer."""
         until = time.monotonic() + 5
         while True:
-            found = [record for record in self.records() if record["kind"] == "settled"]
-            if len(found) >= count or time.monotonic() > until:
+            records = self.records()
+            found = [record for record in records if record["kind"] == "settled"]
+            is_open = {one["call"] for one in records if one["kind"] == "intent"} - {one["call"] for one in found}
+            if (len(found) >= count and not is_open) or time.monotonic() > until:
                 return found
             time.sleep(0.01)
 
