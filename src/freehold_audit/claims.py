@@ -16,6 +16,7 @@ class Claims:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._policy: Record = {}
+        self._keys: dict[str, Record] = {}
         self._intents: dict[str, list[Record]] = {}
         self._settled: set[str] = set()
 
@@ -23,9 +24,11 @@ class Claims:
         kind = record.get("kind")
         self._report.count(f"records: {kind}")
         if kind == "opened":
-            self._policy = record
+            self._policy, self._keys = record, {}
             if not isinstance(record.get("classes"), dict) or not isinstance(record.get("providers"), dict):
                 self._report.find(where, "the epoch does not say which policy it ran under")
+        elif kind == "key":
+            self._keys[str(record["key"])] = record
         elif kind == "intent":
             self._intend(record, where)
         elif kind == "settled":
@@ -48,7 +51,7 @@ class Claims:
             self._report.find(where, f"class {class_!r} is not in the policy")
         elif zone not in allowed:
             self._report.find(where, f"a {class_} call was to go {zone}, which its class forbids")
-        self._workload(record, where)
+        self._floor(record, where)
         if record.get("decision") != "allow" or zone not in (record.get("zones") or ()):
             self._report.find(where, f"an attempt {zone} without a decision to allow it")
         if allowed is not None and not set(record.get("zones") or ()) <= set(allowed):
@@ -61,14 +64,21 @@ class Claims:
         before.append(record)
         self._agreement(record, where)
 
-    def _workload(self, record: Record, where: str) -> None:
-        """No call of a workload counts as less than the workload; of one that is not configured, as less than restricted."""
-        name, class_ = record.get("workload"), record.get("class")
-        if name is None or class_ not in _LADDER:
+    def _floor(self, record: Record, where: str) -> None:
+        """No call counts as less than its key or its workload; without either, or with one that nobody configured, it is restricted."""
+        class_, key = record.get("class"), self._keys.get(str(record.get("key")))
+        if key is None or key.get("is_revoked"):
+            self._report.find(where, f"the key {record.get('key')} was not introduced before")
             return
-        least = self._policy.get("workloads", {}).get(name, "restricted")
-        if least not in _LADDER or _LADDER.index(class_) < _LADDER.index(least):
-            self._report.find(where, f"a {class_} call of the workload {name}, which is {least}")
+        floors = {
+            f"the workload {name}": self._policy.get("workloads", {}).get(name, "restricted")
+            for name in {key.get("workload"), record.get("workload")} - {None}
+        }
+        if key.get("class") is not None or not key.get("workload"):
+            floors[f"the key {key['key']}"] = key.get("class") or "restricted"
+        for who, least in sorted(floors.items()):
+            if class_ in _LADDER and (least not in _LADDER or _LADDER.index(class_) < _LADDER.index(least)):
+                self._report.find(where, f"a {class_} call of {who}, which is {least}")
 
     def _agreement(self, record: Record, where: str) -> None:
         """The target runs where the policy says, under an agreement that held at that moment."""

@@ -88,6 +88,18 @@ def test_an_erased_key_is_in_no_file_any_more(keyring: Keyring, tmp_path: Path) 
     again.close()
 
 
+def test_a_key_is_forgotten_with_the_note_that_it_was_erased(keyring: Keyring, tmp_path: Path) -> None:
+    """Between two looks at the file another process erases; once that is known, the key must not be used again."""
+    old = keyring.key("key_1")
+    keyring.refresh(100.0)
+    other = Keyring(next(tmp_path.rglob("subjects.db")), b"m" * 32)
+    other.erase("key_1", 1)
+    other.close()
+    keyring.refresh(100.1)  # too soon to look
+    assert [subject for _, subject, _ in keyring.unnoted()] == ["key_1"]
+    assert keyring.key("key_1") != old
+
+
 def test_another_process_sees_an_erasure(tmp_path: Path) -> None:
     here, there = (Keyring(tmp_path / "subjects.db", b"m" * 32) for _ in range(2))
     key = here.key("key_1")

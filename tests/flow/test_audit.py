@@ -86,6 +86,32 @@ def test_a_checkpoint_that_cannot_be_written_is_written_later(
     assert path.read_text().startswith("freehold-")
 
 
+def test_what_a_key_declares_is_in_the_log(
+    make_freehold: Callable[..., Freehold], two_zones: str, tmp_path: Path
+) -> None:
+    """Before its first attempt, once, and again when it was revoked by another process."""
+    freehold = make_freehold(two_zones, CLOUD="sk-1").start()
+    made = json.loads(freehold.run("keys", "create", "--name", "ward", "--class", "restricted", "--json").stdout)
+    bound = json.loads(freehold.run("keys", "create", "--name", "app", "--workload", "open", "--json").stdout)
+    for key in (made, bound, made):
+        ask(freehold, key["key"], "open")
+    freehold.run("keys", "revoke", made["id"])
+    until = time.monotonic() + 10
+    said: list[dict[str, Any]] = []
+    while len(said) < 3 and time.monotonic() < until:
+        said = [record for record in freehold.records() if record["kind"] == "key"]
+        time.sleep(0.05)
+    assert [(one["key"], one["class"], one["workload"], one["is_revoked"]) for one in said] == [
+        (made["id"], "restricted", None, False),
+        (bound["id"], None, "open", False),
+        (made["id"], "restricted", None, True),
+    ]
+    kinds = [record["kind"] for record in freehold.records()]
+    assert kinds.index("key") < kinds.index("intent")
+    freehold.run("audit", "export", "--workload", "open", "--out", str(tmp_path / "bundle"))
+    assert freehold.run("audit", "verify", str(tmp_path / "bundle")).returncode == 0
+
+
 def test_erasing_a_subject_leaves_the_proof_whole(
     make_freehold: Callable[..., Freehold], two_zones: str, tmp_path: Path
 ) -> None:

@@ -48,10 +48,12 @@ def run_call(
     workload: str | None = None,
     attempts: int = 1,
     tried: int | None = None,
+    declared: tuple[str | None, str | None] = ("public", None),
     answered: str | None = None,
     **more: Any,
 ) -> str:
     """One call: its intents and its receipt. Returns the leaf of the last intent."""
+    ledger.introduce("key_1", *declared)
     target, leaf = ("a/m" if zone == "inside" else "cloud/m"), ""
     for attempt in range(1, attempts + 1):
         leaf = ledger.intend(
@@ -333,6 +335,7 @@ async def test_a_checkpoint_that_was_cut_short_breaks_nothing(tmp_path: Path) ->
 
 async def test_a_transformed_call_that_is_lost_counts_as_what_it_was(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
+    ledger.introduce("k", "public", None)
     intent = {"call": "call_a", "attempt": 1, "key": "k", "workload": None, "class": "public", "model": "m", "endpoint": "chat/completions", "is_stream": False, "target": "cloud/m", "zone": "outside", "zones": FACTS["classes"]["public"], "decision": "allow", "attestation": None, "held_usd": None, "transform": {"kind": "redact", "from": "restricted"}}  # fmt: skip
     ledger.intend(intent)
     os.close(ledger._lock_fd)  # killed
@@ -414,6 +417,12 @@ USED = {"evidence": "sha256:1", "controls": ["zero-retention"], "until_ms": 1_70
         pytest.param(lambda one: [run_call(one, "call_a"), run_call(one, "call_a")], {}, "settled twice", id="settled twice"),
         pytest.param(lambda one: run_call(one, "call_a", workload="sealed", class_="internal"), {"workloads": {"sealed": "confidential"}}, "which is confidential", id="less than its workload"),
         pytest.param(lambda one: run_call(one, "call_a", workload="unheard"), {}, "which is restricted", id="of a workload that nobody configured"),
+        pytest.param(lambda one: run_call(one, "call_a", declared=("restricted", None)), {}, "of the key key_1, which is restricted", id="less than its key"),
+        pytest.param(lambda one: run_call(one, "call_a", declared=(None, None)), {}, "of the key key_1, which is restricted", id="of a key that declares nothing"),
+        pytest.param(lambda one: run_call(one, "call_a", declared=(None, "left")), {}, None, id="of a key that leaves it to its workload"),
+        pytest.param(lambda one: run_call(one, "call_a", declared=(None, "sealed")), {"workloads": {"sealed": "confidential"}}, "the workload sealed, which is confidential", id="less than its key's workload"),
+        pytest.param(lambda one: run_call(one, "call_a", key="key_9"), {}, "key_9 was not introduced", id="a key from nowhere"),
+        pytest.param(lambda one: [one.introduce("key_1", "public", None), one.retire(()), one.introduce("key_1", "public", None), run_call(one, "call_a")], {}, None, id="a key that was revoked and came again"),
         pytest.param(lambda one: run_call(one, "call_a", answered="cloud/m"), {}, "by another target", id="answered by another target"),
         pytest.param(lambda one: run_call(one, "call_a", attempts=2, tried=1), {}, "tried 1 times with 2 decisions", id="an attempt that the receipt forgets"),
         pytest.param(lambda one: run_call(one, "call_a", **{"class": "secret"}), {}, "not in the policy", id="a class that is none"),
@@ -435,6 +444,7 @@ async def test_an_agreement_must_hold_when_it_is_used(tmp_path: Path, now: int, 
         "providers": {"a": {"zone": "attested", "host": "a.example", "attestation": {**ATTESTED, "models": models}}}
     }
     ledger = open_ledger(tmp_path, now, **agreed)
+    ledger.introduce("k", "public", None)
     ledger.intend({"call": "call_a", "attempt": 1, "key": "k", "workload": None, "class": "public", "model": "m", "endpoint": "chat/completions", "is_stream": False, "target": "a/m", "zone": "attested", "zones": ["attested"], "decision": "allow", "attestation": USED, "held_usd": None})  # fmt: skip
     ledger.close()
     assert audit(tmp_path).holds is holds

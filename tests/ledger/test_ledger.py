@@ -77,7 +77,9 @@ def intent(call: str) -> dict[str, Any]:
 
 def open_ledger(state: Path) -> Ledger:
     clock = itertools.count(1_700_000_000_000)
-    return Ledger.open(state, policy="sha256:p", prices="sha256:b", now_ms=lambda: next(clock), facts=FACTS)
+    ledger = Ledger.open(state, policy="sha256:p", prices="sha256:b", now_ms=lambda: next(clock), facts=FACTS)
+    ledger.introduce("key_1", "public", None)
+    return ledger
 
 
 def kinds(state: Path) -> list[tuple[str, str | None]]:

@@ -78,7 +78,10 @@ class Keyring:
 
     def unnoted(self) -> list[tuple[int, str, int]]:
         """Erasures that the ledger does not know of yet: (number, subject, when)."""
-        return list(self._db.execute("select id, subject, at_ms from erasure where is_noted = 0 order by id"))
+        found = list(self._db.execute("select id, subject, at_ms from erasure where is_noted = 0 order by id"))
+        for _, subject, _ in found:
+            self._known.pop(subject, None)  # another process destroyed it
+        return found
 
     def noted(self, number: int) -> None:
         self._db.execute("update erasure set is_noted = 1 where id = ?", (number,))

@@ -287,7 +287,7 @@ async def _keep_synced(world: World) -> None:
             await world.ledger.durable()
         except OperatorError:
             continue  # refused to callers while it lasts; shown by /readyz
-        for step in (world.ledger.checkpoint, lambda: note_erasures(world)):
+        for step in (world.ledger.checkpoint, lambda: note_erasures(world), lambda: note_revocations(world)):
             try:
                 step()
             except (OperatorError, OSError, sqlite3.Error) as error:  # tried again in a second
@@ -300,6 +300,12 @@ def note_erasures(world: World) -> None:
     for number, subject, at_ms in world.keyring.unnoted():
         world.ledger.note("erased", {"subject": subject, "erased_ms": at_ms})
         world.keyring.noted(number)
+
+
+def note_revocations(world: World) -> None:
+    """Write down which keys another process revoked."""
+    world.keys.refresh(world.clock.monotonic_s())
+    world.ledger.retire(world.keys.live())
 
 
 def make_engine(snapshot: Snapshot, place: Place) -> Embedded | None:

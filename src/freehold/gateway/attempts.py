@@ -77,11 +77,7 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     """One attempt: ruled, reserved, intended, sent."""
     world, provider = run.world, run.snapshot.providers[target.provider]
     assert run.ruling is not None
-    assert run.fits is not None
-    try:
-        fitted = run.fits.to(target)
-    except Unfit as unfit:  # it was fit when the call was planned; its zone is another now
-        raise PolicyRefusal(f"{target.name} {unfit}.", code="perimeter.zone_forbidden") from None
+    fitted = _fitted(run, target)
     ruling = run.ruling if fitted.transformed is not None else msgspec.structs.replace(run.ruling, through=frozenset())
     body = strict.encode(fitted.body) if fitted.body is not None else None
     number = (run.call_id, len(run.attempts) + 1)
@@ -106,6 +102,7 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
         "bytes": len(body or b""),
         "held_usd": run.held,
     }
+    _introduce(run)
     run.leaf = world.ledger.intend(fields)
     run.grant, run.is_trying, run.transformed = permit, True, fitted.transformed
     run.life.to(State.INTENDED)
@@ -133,6 +130,20 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     answering = _restored(answering)
     world.health.note(target.provider, is_ok=True, now_s=world.clock.now_s())
     return answering
+
+
+def _fitted(run: Run, target: Target) -> Fitted:
+    assert run.fits is not None
+    try:
+        return run.fits.to(target)
+    except Unfit as unfit:  # it was fit when the call was planned; its zone is another now
+        raise PolicyRefusal(f"{target.name} {unfit}.", code="perimeter.zone_forbidden") from None
+
+
+def _introduce(run: Run) -> None:
+    """What the key declares is in the log before its first attempt."""
+    key = run.caller.key
+    run.world.ledger.introduce(key.id, key.class_.label if key.class_ is not None else None, key.workload)
 
 
 def _attestation(permit: Grant) -> dict[str, Any] | None:

@@ -72,6 +72,10 @@ class Keys:
             self._by_digest = {bytes(row[0]): _key(row[1:]) for row in rows} | self._lent
             self._version = version
 
+    def live(self) -> frozenset[str]:
+        """The ids of all keys that are live."""
+        return frozenset(key.id for key in self._by_digest.values())
+
     def create(
         self, name: str, *, class_: Class | None, workload: str | None, budget: str | None, now_ms: int
     ) -> tuple[Key, str]:

@@ -80,8 +80,9 @@ def _kept(lines: list[bytes], wanted: Wanted) -> Iterator[bytes]:
         return
     decoded = [msgspec.json.decode(line, type=dict[str, Any]) for line in lines]
     calls = {record["call"] for record in decoded if "call" in record and wanted.includes(record)}
+    keys = {record["key"] for record in decoded if record.get("call") in calls}
     for record, line in zip(decoded, lines, strict=True):
-        is_shown = record["call"] in calls if "call" in record else True
+        is_shown = record["call"] in calls if "call" in record else record["kind"] != "key" or record["key"] in keys
         yield line if is_shown else b"#" + records.leaf_hash(line).encode()
 
 

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import hmac
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,7 @@ class Ledger:
         self._log, self._lock_fd, self._seals, self._now_ms = log, lock_fd, seals, now_ms
         self._signed = 0
         self._open_calls: set[str] = set()
+        self._keys: dict[str, tuple[str | None, str | None]] = {}
         self._flush_pending = False
         self.answers = answers
         self.recovered = 0
@@ -195,6 +196,19 @@ class Ledger:
         if size > self._signed:
             self._seals.sign(self._log.epoch, size, root)
             self._signed = size
+
+    def introduce(self, key: str, class_: str | None, workload: str | None) -> None:
+        """Write what a key declares (its class, the workload that it is bound to), before its first attempt of this epoch and when it changes."""
+        if self._keys.get(key) != (class_, workload):
+            self.note("key", {"key": key, "class": class_, "workload": workload, "is_revoked": False})
+            self._keys[key] = (class_, workload)
+
+    def retire(self, live: Container[str]) -> None:
+        """Write which of the keys that were introduced are no longer live."""
+        for key in [key for key in self._keys if key not in live]:
+            class_, workload = self._keys[key]
+            self.note("key", {"key": key, "class": class_, "workload": workload, "is_revoked": True})
+            del self._keys[key]
 
     def intend(self, fields: dict[str, Any]) -> str:
         """Write an attempt's intent (its `call` names the call); returns its leaf. Raises OperatorError `ledger.unavailable`."""
