@@ -17,7 +17,39 @@ from freehold.perimeter.detection import DEFAULT_RAISES, weigh
 from freehold.perimeter.detectors.scanner import Scanner
 from freehold.wire.strings import strings_of
 
-WORDS = ["the", "report", "shows", "that", "revenue", "grew", "while", "costs", "stayed", "flat", "and", "we", "expect", "this", "trend", "to", "continue", "until", "the", "end", "of", "next", "year", "because", "orders", "from", "abroad", "have", "doubled", "since", "spring"]
+WORDS = [
+    "the",
+    "report",
+    "shows",
+    "that",
+    "revenue",
+    "grew",
+    "while",
+    "costs",
+    "stayed",
+    "flat",
+    "and",
+    "we",
+    "expect",
+    "this",
+    "trend",
+    "to",
+    "continue",
+    "until",
+    "the",
+    "end",
+    "of",
+    "next",
+    "year",
+    "because",
+    "orders",
+    "from",
+    "abroad",
+    "have",
+    "doubled",
+    "since",
+    "spring",
+]
 PEOPLE = [
     "Hannah Whitlock",
     "Tom Ashdown",
@@ -101,7 +133,7 @@ def main() -> None:
         return weigh(scanner.scan(strings.texts, strings.seams), DEFAULT_RAISES)
 
     whole = cost_us(read)
-    stored = scanner.engine.stored()  # type: ignore[attr-defined]
+    stored = scanner.engine.stored()  # type: ignore[attr-defined]  # the bench has Hyperscan
     starts = []
     for _ in range(9):
         began = time.perf_counter()

@@ -83,6 +83,11 @@ def test_an_erased_key_is_in_no_file_any_more(keyring: Keyring, tmp_path: Path) 
     assert not [name for name, data in files.items() if wrapped["key_1"] in data]
     assert wrapped["key_2"] in files["subjects.db"]
     keyring.key("key_3")
+    journal = path.with_name("subjects.db-journal")
+    with journal.open("ab") as file:  # killed before it was overwritten
+        file.write(wrapped["key_1"])
+    Keyring(path, b"m" * 32).close()
+    assert wrapped["key_1"] not in journal.read_bytes()
     again = Keyring(path, b"m" * 32)
     assert (again.has("key_1"), again.has("key_2"), again.has("key_3")) == (False, True, True)
     again.close()

@@ -181,6 +181,8 @@ def test_a_number_that_tells_something_keeps_the_call_inside(freehold: Freehold,
 def test_a_model_that_nobody_listed_is_not_written_down_if_it_tells_something(freehold: Freehold, key: str) -> None:
     body = {"model": "openai-chat/536-90-4399", "messages": [{"role": "user", "content": "hi"}]}
     assert ask(freehold, key, "/v1/chat/completions", body)[0] == 404
+    body["model"] = "openai-chat/" + "%41 &amp; " * 100_000
+    assert ask(freehold, key, "/v1/chat/completions", body)[0] == 404, "nor is one that would take long to read"
     assert not [path for path in freehold.folder.rglob("*") if path.is_file() and b"536-90-4399" in path.read_bytes()]
 
 

@@ -44,7 +44,7 @@ def _said(text: str) -> dict[str, Any]:
 
 
 def _tool(**function: Any) -> dict[str, Any]:
-    return {**_said("x"), "tools": [{"type": "function", "function": {**_TOOL["function"], **function}}]}  # type: ignore[dict-item]
+    return {**_said("x"), "tools": [{"type": "function", "function": {**_TOOL["function"], **function}}]}  # type: ignore[dict-item]  # a template of mixed values
 
 
 def _arguments(text: str) -> dict[str, Any]:

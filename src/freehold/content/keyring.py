@@ -1,7 +1,7 @@
 """A key for each subject. To destroy it is to erase everything that was sealed or committed to under it.
 
-Rules: keys lie wrapped under the state directory's master key, in a file that is overwritten when a key is destroyed (SQLite's `secure_delete`,
-and whose rollback journal is overwritten too); a process that holds a key in memory sees within a second that another one destroyed it.
+Rules: keys lie wrapped under the state directory's master key; when one is destroyed it is overwritten in its file (SQLite's `secure_delete`) and
+in the rollback journal; a process that holds a key in memory sees within a second that another one destroyed it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Keyring:
         self._journal = path.with_name(f"{path.name}-journal")
         self._db.execute("pragma synchronous = full")
         self._db.executescript(_SCHEMA)
+        self._overwrite_journal()  # whoever erased last may have been killed in between
         self._master = AESGCM(master)
         self._known: OrderedDict[str, bytes] = OrderedDict()
         self._version = self._data_version()

@@ -24,6 +24,7 @@ from freehold.wire.strings import Strings, strings_of
 
 LONG = 16 * 1024  # bytes of a body from which it is read in a thread: what is made to be slow takes 10 µs a byte
 DEADLINE_S = 20.0
+_LONGEST_NAME = 512  # characters of a model that nobody listed: it is read on the loop, and written down
 _INSIDE = frozenset({Zone.INSIDE})
 
 
@@ -52,11 +53,9 @@ async def rule_on(run: Run, call: Call, declared: Declared) -> tuple[Ruling, Rea
 def check_name(run: Run, choice: Choice) -> None:
     """A model that nobody listed is named by its caller, and names are written down. Raises CallerError 404 for one that tells something."""
     target = choice.groups[0][0]
-    if (
-        choice.name == target.name
-        and target not in run.world.fleet.abilities
-        and run.world.scanner.scan([target.model])
-    ):
+    if choice.name != target.name or target in run.world.fleet.abilities:
+        return
+    if len(target.model) > _LONGEST_NAME or run.world.scanner.scan([target.model]):
         raise CallerError("This model is not known here.", code="routing.unknown_model", status=404)
 
 

@@ -55,7 +55,7 @@ class Epochs:
         entry = {"kind": "epoch_sealed", "epoch": epoch, "at_ms": now_ms, "size": tree.size, "root": tree.root().hex()}
         self._append(entry)
         self._sign()
-        sign(self._folder, self._signer, epoch, tree)
+        sign(self._folder, self._signer, path.stem, tree.size, tree.root())
 
     def _append(self, entry: dict[str, Any]) -> None:
         entry |= {"v": records.VERSION, "n": self._tree.size + 1, "prev": self._prev}
@@ -74,8 +74,7 @@ class Epochs:
         (self._open.add if entry["kind"] == "epoch_opened" else self._open.discard)(epoch)
 
     def _sign(self) -> None:
-        note = self._signer.checkpoint("parent", self._tree.size, self._tree.root())
-        append_synced(self._folder / "parent.checkpoints", note.encode() + b"\n")
+        sign(self._folder, self._signer, "parent", self._tree.size, self._tree.root())
 
 
 def entries(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -96,10 +95,9 @@ def tree_of(path: Path) -> Tree:
     return Tree(bytes.fromhex(records.leaf_hash(line)) for line, _ in logs.lines(path))
 
 
-def sign(folder: Path, signer: Signer, epoch: int, tree: Tree) -> None:
-    """Write a checkpoint of an epoch's log."""
-    name = f"{epoch:08d}"
-    append_synced(folder / f"{name}.checkpoints", signer.checkpoint(name, tree.size, tree.root()).encode() + b"\n")
+def sign(folder: Path, signer: Signer, log: str, size: int, root: bytes) -> None:
+    """Write a checkpoint of a log: of the parent, or of an epoch."""
+    append_synced(folder / f"{log}.checkpoints", signer.checkpoint(log, size, root).encode() + b"\n")
 
 
 def _highest(folder: Path) -> int:

@@ -22,8 +22,8 @@ from freehold.kernel.units import Tokens
 from freehold.ledger import log as logs
 from freehold.ledger import record as records
 from freehold.ledger.answers import Answers
-from freehold.ledger.epochs import Epochs
-from freehold.ledger.files import append_synced, secret_file
+from freehold.ledger.epochs import Epochs, sign
+from freehold.ledger.files import secret_file
 from freehold.ledger.signing import Signer, load_signer
 
 NowMs = Callable[[], int]
@@ -117,11 +117,6 @@ class Seals(msgspec.Struct, frozen=True):
     epochs: Epochs
     subject_key: SubjectKey
 
-    def sign(self, epoch: int, size: int, root: bytes) -> None:
-        name = f"{epoch:08d}"
-        note = self.signer.checkpoint(name, size, root)
-        append_synced(self.folder / f"{name}.checkpoints", note.encode() + b"\n")
-
 
 def _derived(secret: bytes) -> SubjectKey:
     """Keys of subjects out of one secret, where there is no keyring."""
@@ -194,7 +189,7 @@ class Ledger:
         """Sign what is on the disk, if it is more than was signed before."""
         size, root = self._log.synced_tree
         if size > self._signed:
-            self._seals.sign(self._log.epoch, size, root)
+            sign(self._seals.folder, self._seals.signer, f"{self._log.epoch:08d}", size, root)
             self._signed = size
 
     def introduce(self, key: str, class_: str | None, workload: str | None) -> None:
