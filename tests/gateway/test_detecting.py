@@ -19,14 +19,16 @@ from freehold.gateway import detecting
 from freehold.gateway.admission import Caller, wanted
 from freehold.gateway.app import build, close
 from freehold.gateway.detecting import rule_on
+from freehold.gateway.pipeline import serve
 from freehold.gateway.run import Asked, Run
+from freehold.gateway.world import Clock
 from freehold.identity.keys import Key
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.errors import CallerError
 from freehold.perimeter.detection import DEFAULT_RAISES, weigh
 from freehold.perimeter.detectors.scanner import Finding
 from freehold.perimeter.ruling import Declared, Ruling, rule
-from freehold.testing.transport import FakeTransport
+from freehold.testing.transport import FakeTransport, Scripted
 from freehold.wire.call import Address, Endpoint
 
 CLOUD = '[engine]\nenabled = false\n[providers.cloud]\nbase_url = "https://cloud.example/v1"\n'
@@ -177,3 +179,53 @@ def test_findings_never_lower(types: list[str], class_: Class, is_opaque: bool, 
     assert raised.class_ == max([class_, *([found.class_] if found.class_ is not None else [])])
     if {"person.name", "person.birth_date"} <= set(types):
         assert raised.class_ is Class.RESTRICTED
+
+
+class _Kept:
+    """Takes an answer and keeps its status."""
+
+    status = 0
+
+    async def whole(self, status: int, _headers: Any, _body: bytes) -> None:
+        self.status = status
+
+    async def begin(self, _headers: Any) -> None: ...
+
+    async def part(self, _data: bytes) -> None: ...
+
+    async def end(self) -> None: ...
+
+
+async def test_an_agreement_that_ends_at_any_moment_lets_nothing_leave_as_it_is(tmp_path: Path) -> None:
+    """Whenever the clock passes the end, between any two looks at it: what goes outside has been transformed."""
+    config = (
+        '[engine]\nenabled = false\n[providers.z]\nbase_url = "https://z.example/v1"\nzone = "attested"\nattestation = { control = "zero-retention", '
+        f'evidence = "sha256:{"0" * 64}", expires = 2030-01-01, endpoint = "https://z.example/v1" }}\n'
+        '[workloads.w]\nclass = "public"\ntransform = "redact"\ntargets = ["z/m"]\n'
+    )
+    snapshot = snapshot_of(config)
+    end = snapshot.providers["z"].attested.until_s  # type: ignore[union-attr]  # it is attested
+    looks = [0, 10**9]  # so many so far, and after so many the agreement has ended
+
+    def now_s() -> float:
+        looks[0] += 1
+        return end - 1 if looks[0] <= looks[1] else end + 1
+
+    answer = b'{"id":"1","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}]}'
+    transport = FakeTransport(*(Scripted(parts=(answer,)) for _ in range(200)), now_s=lambda: end)
+    world = build(snapshot, tmp_path, transport=transport, clock=Clock(now_s=now_s))
+    raw = json.dumps({"model": "w", "messages": [{"role": "user", "content": "to anna.weber@example.com"}]}).encode()
+    try:
+        caller, zones = Caller(Key("key_1", "test", Class.PUBLIC, None, None, 0, None, None), {}), set()
+        for last in range(80):
+            looks[:] = [0, last]
+            reply = _Kept()
+            await serve(world, caller, Asked("openai-chat", Endpoint.CHAT), raw, reply)
+            assert reply.status in (200, 403)
+        for permit, request in transport.sent:
+            zones.add(permit.zone)
+            assert permit.zone is Zone.ATTESTED or b"anna.weber" not in (request.body or b"")
+        assert zones == {Zone.ATTESTED, Zone.OUTSIDE}
+        assert looks[0] < 80, "the last of them saw no end"
+    finally:
+        await close(world)
