@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 GENESIS = "0" * 64
 PROMISE = b"freehold-promise/1\n"
+HAND_OVER = b"freehold-hand-over/1\n"
 
 
 def leaf_hash(line: bytes) -> bytes:
@@ -101,17 +103,36 @@ def open_note(note: str, key: Key) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A signed root: which log, how many records, their root."""
+class Keys:
+    """The keys of one ledger, oldest first, each with the number of the parent's entry that named it (the first: 0)."""
 
+    since: tuple[tuple[int, Key], ...]
+
+    def at(self, entry: int) -> Key:
+        """The key in force when an entry of the parent was written."""
+        return next(key for number, key in reversed(self.since) if number < entry)
+
+    def named(self) -> dict[str, Key]:
+        return {key.name: key for _, key in self.since}
+
+    def may_sign(self, name: str, size: int) -> bool:
+        """Whether the key of this name signs a parent of so many entries."""
+        return self.at(size + 1).name == name
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A signed root: whose, of which log, how many records, their root."""
+
+    signer: str
     log: str
     size: int
     root: bytes
 
 
-def read_checkpoints(data: str, key: Key) -> list[Checkpoint]:
-    """The checkpoints of a file, in its order. Raises ValueError for one that is not signed or not shaped as it must be."""
-    return [_checkpoint(open_note(note, key), key) for note in _notes(data)]
+def read_checkpoints(data: str, keys: Mapping[str, Key]) -> list[Checkpoint]:
+    """The checkpoints of a file, in its order. Raises ValueError for one that is not signed by one of these or not shaped as it must be."""
+    return [_checkpoint(note, keys) for note in _notes(data)]
 
 
 def _notes(data: str) -> list[str]:
@@ -124,21 +145,32 @@ def _notes(data: str) -> list[str]:
     return [f"{parts[at]}\n\n{parts[at + 1]}\n" for at in range(0, len(parts), 2)]
 
 
-def _checkpoint(text: str, key: Key) -> Checkpoint:
-    lines = text.split("\n")
-    origin, _, log = lines[0].partition("/")
-    if len(lines) < 4 or origin != key.name or not lines[1].isdigit():
+def _checkpoint(note: str, keys: Mapping[str, Key]) -> Checkpoint:
+    key = keys.get(note.partition("/")[0])
+    if key is None:
         raise ValueError("not a checkpoint of this ledger")
-    return Checkpoint(log, int(lines[1]), base64.b64decode(lines[2], validate=True))
+    lines = open_note(note, key).split("\n")
+    if len(lines) < 4 or not lines[1].isdigit():
+        raise ValueError("not a checkpoint of this ledger")
+    return Checkpoint(key.name, lines[0].partition("/")[2], int(lines[1]), base64.b64decode(lines[2], validate=True))
 
 
 def is_promise(key: Key, log: str, leaf: str, signature: str) -> bool:
     """Whether a promise to include a record was given by this key."""
+    return _is_signed(key, signature, PROMISE + f"{key.name}/{log}\n{leaf}\n".encode())
+
+
+def is_hand_over(key: Key, prev: str, to: Key, signature: str) -> bool:
+    """Whether a key signed that another goes on behind this entry of the parent."""
+    return _is_signed(key, signature, HAND_OVER + f"{prev}\n{to.text}\n".encode())
+
+
+def _is_signed(key: Key, signature: str, said: bytes) -> bool:
     try:
         raw = base64.b64decode(signature, validate=True)
     except binascii.Error:
         return False
-    return key.signed(raw, PROMISE + f"{key.name}/{log}\n{leaf}\n".encode())
+    return key.signed(raw, said)
 
 
 def read_canonical(line: bytes) -> dict[str, Any]:

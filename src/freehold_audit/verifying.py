@@ -15,7 +15,9 @@ from freehold_audit.proof import (
     GENESIS,
     Checkpoint,
     Key,
+    Keys,
     Tree,
+    is_hand_over,
     is_promise,
     leaf_hash,
     open_note,
@@ -45,6 +47,7 @@ class _Epoch:
     number: int
     link: str
     began_ms: int
+    key: Key
     sealed: tuple[int, str] | None = None
     ended_ms: int | None = None
 
@@ -57,15 +60,16 @@ class _Epoch:
 
 
 def verify(bundle: Path, *, trust: str | None = None, expected: Expected | None = None) -> Report:
-    """Verify a bundle. trust: the verifier key that must have signed it; without one, the bundle's own is used, and the report says so.
+    """Verify a bundle. trust: the verifier key that must have signed it, or handed over to the one that did; without one, the bundle's own is used, and the report says so.
 
     Raises Unreadable if this is no bundle at all.
     """
     report, expected = Report(), expected or Expected()
-    key = _key(bundle, trust, report)
-    meta, files = _manifest(bundle, key, report)
-    kept = _kept_elsewhere(expected, key)
-    epochs = _parent(files, key, report, kept.pop("parent", {}))
+    own, trusted = _key(bundle, trust, report)
+    meta, files = _manifest(bundle, own, report)
+    keys = _keys(files, own, trusted, report)
+    kept = _kept_elsewhere(expected, keys)
+    epochs = _parent(files, keys, report, kept.pop("parent", {}))
     claims, leaves = Claims(report), dict[str, set[str]]()
     is_whole = all(meta.get(word, "-") == "-" for word in ("from", "to", "workload"))
     for epoch in epochs:
@@ -76,7 +80,7 @@ def verify(bundle: Path, *, trust: str | None = None, expected: Expected | None 
             elif kept.pop(name, None):
                 report.notes.append(f"{name}: a checkpoint was kept of it, and this bundle is of another time")
             continue
-        leaves[name] = _epoch(epoch, files, key, claims, report, kept.pop(name, {}))
+        leaves[name] = _epoch(epoch, files, claims, report, kept.pop(name, {}))
     for name in sorted(kept):
         report.find(name, "a checkpoint was kept of it, and nothing of it is here: it was rolled back")
     for name in sorted(files):
@@ -85,26 +89,56 @@ def verify(bundle: Path, *, trust: str | None = None, expected: Expected | None 
     if is_whole and report.counts.get("records withheld"):
         report.find("manifest", "says that this is everything, and records are withheld")
     claims.end(epochs[-1].number if epochs else 0)
-    _compare(expected, key, leaves, report)
+    _compare(expected, {f"{epoch.number:08d}": epoch.key for epoch in epochs}, leaves, report)
     report.counts["epochs"] = len(epochs)
     return report
 
 
-def _key(bundle: Path, trust: str | None, report: Report) -> Key:
+def _key(bundle: Path, trust: str | None, report: Report) -> tuple[Key, Key]:
+    """(the bundle's own key, the one that is trusted)."""
     found = sorted(bundle.glob("*.pub"))
     if not bundle.is_dir() or len(found) != 1:
         raise Unreadable(f"{bundle} is no bundle: it must hold exactly one *.pub")
     try:
         own = Key.parse(found[0].read_text(encoding="utf-8"))
-        key = Key.parse(trust) if trust is not None else own
+        trusted = Key.parse(trust) if trust is not None else own
     except (OSError, ValueError) as error:
         raise Unreadable(f"a key cannot be read: {error}") from None
-    report.key, report.is_trusted = key.text, trust is not None
-    if own.text != key.text:
-        report.find(found[0].name, "the bundle was signed with another key than the one that is trusted")
+    report.key, report.is_trusted = trusted.text, trust is not None
     if trust is None:
         report.notes.append("the key is the bundle's own: give --trust KEY to know whose log this is")
-    return key
+    return own, trusted
+
+
+def _keys(files: dict[str, bytes], own: Key, trusted: Key, report: Report) -> Keys:
+    """The keys of this ledger, by the entries in which one hands over to the next; the last is the bundle's own."""
+    since: list[tuple[int, Key]] = []
+    for number, line in enumerate(files.get("parent.log", b"").split(b"\n"), 1):
+        if b'"kind":"key_rotated"' not in line:
+            continue
+        where = f"parent.log, entry {number}"
+        try:
+            entry = read_canonical(line)
+            old, new = Key.parse(entry["from"]), Key.parse(entry["to"])
+            is_signed = is_hand_over(old, entry["prev"], new, entry["signature"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            report.find(where, f"hands over to no key ({error})")
+            continue
+        if not is_signed:
+            report.find(where, f"{old.name} never signed that it hands over to {new.name}")
+        if since and since[-1][1].text != old.text:
+            report.find(where, f"{old.name} hands over, and the key was {since[-1][1].name}")
+        since = [*(since or [(0, old)]), (number, new)]
+        report.count("keys exchanged")
+    if since and since[-1][1].text != own.text:
+        report.find("parent.log", "the bundle is signed with another key than the last that was handed over to")
+    keys = Keys(tuple(since) or ((0, own),))
+    if trusted.text not in {key.text for _, key in keys.since}:
+        report.find(
+            f"{own.name}.pub",
+            "the bundle was signed with another key than the one that is trusted, which never handed over to it",
+        )
+    return keys
 
 
 def _manifest(bundle: Path, key: Key, report: Report) -> tuple[dict[str, str], dict[str, bytes]]:
@@ -157,13 +191,13 @@ def _manifest(bundle: Path, key: Key, report: Report) -> tuple[dict[str, str], d
     return meta, files
 
 
-def _checkpoints(name: str, files: dict[str, bytes], key: Key, report: Report) -> list[Checkpoint]:
+def _checkpoints(name: str, files: dict[str, bytes], keys: dict[str, Key], report: Report) -> list[Checkpoint]:
     data = files.get(f"{name}.checkpoints")
     if data is None:
         report.find(f"{name}.checkpoints", "is missing, so nothing signs this log")
         return []
     try:
-        found = read_checkpoints(data.decode("utf-8", "replace"), key)
+        found = read_checkpoints(data.decode("utf-8", "replace"), keys)
     except ValueError as error:
         report.find(f"{name}.checkpoints", str(error))
         return []
@@ -223,25 +257,30 @@ def _lines(name: str, files: dict[str, bytes], report: Report) -> list[bytes]:
     return data.removesuffix(b"\n").split(b"\n") if data else []
 
 
-def _parent(files: dict[str, bytes], key: Key, report: Report, kept: Roots) -> list[_Epoch]:
+def _parent(files: dict[str, bytes], keys: Keys, report: Report, kept: Roots) -> list[_Epoch]:
     """The epochs that there were."""
     if "parent.log" not in files:
         report.find("parent.log", "is missing")
         return []
     epochs: dict[int, _Epoch] = {}
     prev = GENESIS
-    lines = _lines("parent.log", files, report)
-    for number, line, leaf in _follow("parent", lines, _checkpoints("parent", files, key, report), report, kept):
+    lines, checkpoints = _lines("parent.log", files, report), _checkpoints("parent", files, keys.named(), report)
+    for one in checkpoints:
+        if not keys.may_sign(one.signer, one.size):
+            report.find("parent.checkpoints", f"{one.signer} signs {one.size} entries, which was not its time")
+    for number, line, leaf in _follow("parent", lines, checkpoints, report, kept):
         where = f"parent.log, entry {number}"
         try:
             entry = read_canonical(line)
             if entry["prev"] != prev or entry["n"] != number:
                 report.find(where, "does not continue the entry before it")
             epoch = int(entry["epoch"])
-            if entry["kind"] == "epoch_opened":
+            if entry["kind"] == "key_rotated":
+                _between(epochs, where, report)
+            elif entry["kind"] == "epoch_opened":
                 if epoch != max(epochs, default=0) + 1:
                     report.find(where, f"epoch {epoch} follows epoch {max(epochs, default=0)}: there is a gap")
-                epochs[epoch] = _Epoch(epoch, leaf.hex(), int(entry["at_ms"]))
+                epochs[epoch] = _Epoch(epoch, leaf.hex(), int(entry["at_ms"]), keys.at(number))
             elif epoch not in epochs or epochs[epoch].sealed is not None:
                 report.find(where, f"seals epoch {epoch}, which is not open")
             else:
@@ -256,10 +295,16 @@ def _parent(files: dict[str, bytes], key: Key, report: Report, kept: Roots) -> l
     return list(epochs.values())
 
 
-def _epoch(epoch: _Epoch, files: dict[str, bytes], key: Key, claims: Claims, report: Report, kept: Roots) -> set[str]:
+def _between(epochs: dict[int, _Epoch], where: str, report: Report) -> None:
+    if any(epoch.sealed is None for epoch in epochs.values()):
+        report.find(where, "the key was exchanged while an epoch was open")
+
+
+def _epoch(epoch: _Epoch, files: dict[str, bytes], claims: Claims, report: Report, kept: Roots) -> set[str]:
     name = f"{epoch.number:08d}"
     prev, leaves, tree = epoch.link, set[str](), Tree()
-    lines, checkpoints = _lines(f"{name}.log", files, report), _checkpoints(name, files, key, report)
+    lines = _lines(f"{name}.log", files, report)
+    checkpoints = _checkpoints(name, files, {epoch.key.name: epoch.key}, report)
     for number, line, leaf in _follow(name, lines, checkpoints, report, kept):
         where = f"{name}.log, record {number}"
         if _is_withheld(line):
@@ -295,18 +340,20 @@ def _frame(record: Record, epoch: int, number: int, prev: str, where: str, repor
         report.find(where, "an epoch begins with the record that opened it, and no other does so")
 
 
-def _kept_elsewhere(expected: Expected, key: Key) -> dict[str, Roots]:
+def _kept_elsewhere(expected: Expected, keys: Keys) -> dict[str, Roots]:
     """Roots by log and size, from checkpoints of an earlier day."""
     found: dict[str, Roots] = {}
-    for one in read_checkpoints(expected.checkpoints, key) if expected.checkpoints else ():
+    for one in read_checkpoints(expected.checkpoints, keys.named()) if expected.checkpoints else ():
         found.setdefault(one.log, {}).setdefault(one.size, set()).add(one.root)
     return found
 
 
-def _compare(expected: Expected, key: Key, leaves: dict[str, set[str]], report: Report) -> None:
-    """Promises that were given to callers: each record must be here."""
+def _compare(expected: Expected, keys: dict[str, Key], leaves: dict[str, set[str]], report: Report) -> None:
+    """Promises that were given to callers, by the key of their epoch: each record must be here."""
     for log, leaf, signature in expected.promises:
-        if not is_promise(key, log, leaf, signature):
+        if log not in keys:
+            report.find(f"{log}.log", f"the record {leaf} was promised to be here, and no such epoch is")
+        elif not is_promise(keys[log], log, leaf, signature):
             report.find(f"promise of {leaf[:16]}", "was not given by this key")
         elif leaf not in leaves.get(log, set()):
             report.find(f"{log}.log", f"the record {leaf} was promised to be here, and is not: it was left out")

@@ -22,14 +22,14 @@ from freehold.ledger import record as records
 from freehold.ledger.export import Wanted, export
 from freehold.ledger.files import secret_file
 from freehold.ledger.merkle import Tree, inclusion
-from freehold.ledger.signing import load_signer
+from freehold.ledger.rotation import rotate, signer_in_force
 
 DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 
 @click.group("audit")
 def command() -> None:
-    """Export what happened, explain a receipt, verify a bundle, erase a subject."""
+    """Export what happened, explain a receipt, verify a bundle, erase a subject, exchange the signing key."""
 
 
 @command.command("export")
@@ -57,7 +57,7 @@ def export_bundle(
     )
     if wanted.from_ms is not None and wanted.to_ms is not None and wanted.from_ms >= wanted.to_ms:
         raise CallerError("--from is not before --to.", code="audit.period", hint="Give the earlier day first.")
-    signer = load_signer(state)
+    signer = signer_in_force(state)
     shown = export(state / "log", out, signer, wanted, int(time.time() * 1000))
     if as_json:
         show_json({"out": str(out), "records": shown, "key": signer.public})
@@ -173,6 +173,24 @@ def erase(config: Path | None, as_json: bool, subject: str, yes: bool) -> int:
     else:
         click.echo(f"The key of {subject} is destroyed." if done else f"There was no key of {subject}.")
     return 0 if done else 1
+
+
+@command.command("rotate")
+@config_option
+@json_option
+def rotate_key(config: Path | None, as_json: bool) -> int:
+    """Exchange the key that signs the log, while Freehold is stopped. The old key signs that it hands over; the new one signs from here on.
+
+    Give the new signing.pub to whoever verifies: a bundle holds under either, and only the new one shows that the old was not used again.
+    """
+    old, new = rotate(_state(config), int(time.time() * 1000))
+    if as_json:
+        show_json({"from": old.public, "to": new.public})
+    else:
+        click.echo(
+            f"old  {old.public}\nnew  {new.public}\nThe old key is destroyed; give the new one to whoever verifies."
+        )
+    return 0
 
 
 @command.command("reconcile")

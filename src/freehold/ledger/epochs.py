@@ -2,6 +2,7 @@
 
 Rules: an epoch's log begins with a link to the entry that opened it, and ends with an entry that says how many records it has and under which
 root; an epoch whose process was killed is sealed by the next start. So several processes never write into one tree, and none can be left out.
+Where the signing key is exchanged, an entry names the new one and is signed by the old.
 """
 
 from __future__ import annotations
@@ -33,18 +34,43 @@ class Epochs:
             cut_torn_checkpoint(folder / "parent.checkpoints")
         self._tree, self._prev = Tree(), records.GENESIS
         self._open: set[int] = set()
+        self._key: str | None = None  # the one that was last handed over to
         self.last = 0
         for entry, line in entries(self._path):
             self._take(entry, line)
+        if self._key not in (None, signer.public):
+            raise OperatorError(
+                "signing.key is not the key that the log was handed over to.",
+                code="ledger.broken",
+                hint="Restore signing.key (or signing.next) of the state directory from a backup.",
+            )
 
     def begin(self, now_ms: int) -> tuple[int, str]:
         """Seal what a killed process left open, open the next epoch; returns its number and the link that its log begins with."""
-        for epoch in sorted(self._open):
-            self.seal(epoch, now_ms)
+        self._seal_all(now_ms)
         epoch = max(self.last, _highest(self._folder)) + 1
         self._append({"kind": "epoch_opened", "epoch": epoch, "at_ms": now_ms})
         self._sign()
         return epoch, self._prev
+
+    def hand_over(self, to: Signer, now_ms: int) -> None:
+        """Let another key sign from here on. The caller must keep `to` before, and use it after."""
+        self._seal_all(now_ms)
+        entry = {
+            "kind": "key_rotated",
+            "epoch": self.last,
+            "at_ms": now_ms,
+            "from": self._signer.public,
+            "to": to.public,
+        }
+        entry["signature"] = self._signer.hand_over(self._prev, to.public)
+        self._append(entry)
+        self._signer = to
+        self._sign()
+
+    def _seal_all(self, now_ms: int) -> None:
+        for epoch in sorted(self._open):
+            self.seal(epoch, now_ms)
 
     def seal(self, epoch: int, now_ms: int) -> None:
         """Say what an epoch came to."""
@@ -71,7 +97,10 @@ class Epochs:
         self._tree.append(bytes.fromhex(self._prev))
         epoch = entry["epoch"]
         self.last = max(self.last, epoch)
-        (self._open.add if entry["kind"] == "epoch_opened" else self._open.discard)(epoch)
+        if entry["kind"] == "key_rotated":
+            self._key = entry["to"]
+        else:
+            (self._open.add if entry["kind"] == "epoch_opened" else self._open.discard)(epoch)
 
     def _sign(self) -> None:
         sign(self._folder, self._signer, "parent", self._tree.size, self._tree.root())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -57,3 +58,18 @@ def append_synced(path: Path, data: bytes) -> None:
         raise
     finally:
         os.close(fd)
+
+
+def take_lock(state: Path) -> int:
+    """The lock of a state directory, held until the descriptor is closed. Raises OperatorError `ledger.locked`."""
+    fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise OperatorError(
+            f"Another Freehold already uses the state directory {str(state)!r}.",
+            code="ledger.locked",
+            hint="Stop it, or set FREEHOLD_HOME to another directory.",
+        ) from None
+    return fd

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import hmac
 import os
 from collections.abc import Callable, Container, Mapping
@@ -23,8 +22,9 @@ from freehold.ledger import log as logs
 from freehold.ledger import record as records
 from freehold.ledger.answers import Answers
 from freehold.ledger.epochs import Epochs, sign
-from freehold.ledger.files import secret_file
-from freehold.ledger.signing import Signer, load_signer
+from freehold.ledger.files import secret_file, take_lock
+from freehold.ledger.rotation import signer_in_force
+from freehold.ledger.signing import Signer
 
 NowMs = Callable[[], int]
 SYNC_EVERY_S = 1.0
@@ -153,10 +153,10 @@ class Ledger:
         """
         folder = state / "log"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock_fd = _lock(state)
+        lock_fd = take_lock(state)
         try:
             unsettled = _recover(folder)
-            signer = load_signer(state)
+            signer = signer_in_force(state)
             epochs = Epochs(folder, signer)
             log = logs.Log(folder, *epochs.begin(now_ms()))
             seals = Seals(folder, signer, epochs, subject_key or _derived(secret_file(state / "commitment.key")))
@@ -254,20 +254,6 @@ class Ledger:
                 self._seals.epochs.seal(self._log.epoch, self._now_ms())
             os.close(self._lock_fd)
             self._lock_fd = -1
-
-
-def _lock(state: Path) -> int:
-    fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise OperatorError(
-            f"Another Freehold already uses the state directory {str(state)!r}.",
-            code="ledger.locked",
-            hint="Stop it, or set FREEHOLD_HOME to another directory.",
-        ) from None
-    return fd
 
 
 def _recover(folder: Path) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from freehold.ledger.files import secret_file, write_private
 
 _ED25519 = b"\x01"  # the note's word for the algorithm
 PROMISE = b"freehold-promise/1\n"
+HAND_OVER = b"freehold-hand-over/1\n"
 
 
 _NOTES = re.compile(rb"[^\n]+\n[0-9]+\n[^\n]+\n\n\xe2\x80\x94 [^\n]+\n\n")
@@ -64,6 +65,10 @@ class Signer:
         """A promise that a record (its leaf hash, in hexadecimal) will stand in a log, in base64."""
         said = PROMISE + f"{self.name}/{log}\n{leaf}\n".encode()
         return base64.b64encode(self._key.sign(said)).decode()
+
+    def hand_over(self, prev: str, to: str) -> str:
+        """The signature under an exchange of keys: behind which entry of the parent (its leaf hash), and to which key."""
+        return base64.b64encode(self._key.sign(HAND_OVER + f"{prev}\n{to}\n".encode())).decode()
 
 
 def load_signer(state: Path) -> Signer:
