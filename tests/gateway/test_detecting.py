@@ -39,7 +39,7 @@ async def ruling(tmp_path: Path, config: str = CLOUD) -> AsyncIterator[Callable[
     world = build(snapshot_of(config), tmp_path, transport=FakeTransport())
 
     async def decide(text: Any, class_: Class = Class.PUBLIC, **more: Any) -> Ruling:
-        key = Key("key_1", "test", class_, None, None, 0, None, None)
+        key = Key("key_1", "test", class_, None, None, 0, None)
         run = Run(world, Caller(key, {}), Asked("openai-chat", Endpoint.CHAT))
         raw = json.dumps({"model": "cloud/m", "messages": [{"role": "user", "content": text}], **more}).encode()
         call = run.spoken.read_call(Endpoint.CHAT, raw, run.asked.address)
@@ -79,7 +79,7 @@ async def test_more_encoding_than_can_be_read_is_restricted(tmp_path: Path) -> N
 
 
 async def test_headers_and_paths_that_go_on_are_read(tmp_path: Path) -> None:
-    key = Key("key_1", "test", Class.PUBLIC, None, None, 0, None, None)
+    key = Key("key_1", "test", Class.PUBLIC, None, None, 0, None)
     world = build(snapshot_of(CLOUD), tmp_path, transport=FakeTransport())
     try:
         for values, model, class_ in (
@@ -216,7 +216,7 @@ async def test_an_agreement_that_ends_at_any_moment_lets_nothing_leave_as_it_is(
     world = build(snapshot, tmp_path, transport=transport, clock=Clock(now_s=now_s))
     raw = json.dumps({"model": "w", "messages": [{"role": "user", "content": "to anna.weber@example.com"}]}).encode()
     try:
-        caller, zones = Caller(Key("key_1", "test", Class.PUBLIC, None, None, 0, None, None), {}), set()
+        caller, zones = Caller(Key("key_1", "test", Class.PUBLIC, None, None, 0, None), {}), set()
         for last in range(80):
             looks[:] = [0, last]
             reply = _Kept()

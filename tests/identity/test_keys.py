@@ -16,11 +16,11 @@ PEPPER = b"p" * 32
 
 def test_a_key_is_found_by_its_secret_alone(tmp_path: Path) -> None:
     keys = Keys(tmp_path / "store.db", PEPPER)
-    key, secret = keys.create("k", class_=Class.INTERNAL, workload="w", budget="20 USD/month", now_ms=5)
+    key, secret = keys.create("k", class_=Class.INTERNAL, workload="w", budgets=["20 USD/month"], now_ms=5)
     found = keys.find(secret)
     assert found == key
     assert found is not None
-    assert (found.class_, found.workload, found.budget is not None) == (Class.INTERNAL, "w", True)
+    assert (found.class_, found.workload, bool(found.budgets)) == (Class.INTERNAL, "w", True)
     for wrong in ("", secret[:-1], secret + "x", secret.upper(), key.id, "fh-", "\ud800", "\0"):
         assert keys.find(wrong) is None
     keys.close()
@@ -28,7 +28,7 @@ def test_a_key_is_found_by_its_secret_alone(tmp_path: Path) -> None:
 
 def test_the_store_holds_no_secret(tmp_path: Path) -> None:
     keys = Keys(tmp_path / "store.db", PEPPER)
-    _, secret = keys.create("k", class_=None, workload=None, budget=None, now_ms=5)
+    _, secret = keys.create("k", class_=None, workload=None, now_ms=5)
     keys.close()
     everything = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert secret.encode() not in everything
@@ -37,7 +37,7 @@ def test_the_store_holds_no_secret(tmp_path: Path) -> None:
 
 def test_another_pepper_finds_nothing(tmp_path: Path) -> None:
     keys = Keys(tmp_path / "store.db", PEPPER)
-    _, secret = keys.create("k", class_=None, workload=None, budget=None, now_ms=5)
+    _, secret = keys.create("k", class_=None, workload=None, now_ms=5)
     keys.close()
     other = Keys(tmp_path / "store.db", b"q" * 32)
     assert other.find(secret) is None
@@ -47,7 +47,7 @@ def test_another_pepper_finds_nothing(tmp_path: Path) -> None:
 def test_a_change_by_another_process_is_seen(tmp_path: Path) -> None:
     """Asked at most twice a second; without a time, at once."""
     here, there = Keys(tmp_path / "store.db", PEPPER), Keys(tmp_path / "store.db", PEPPER)
-    key, secret = there.create("k", class_=None, workload=None, budget=None, now_ms=5)
+    key, secret = there.create("k", class_=None, workload=None, now_ms=5)
     here.refresh(100.0)
     assert here.find(secret) is not None
     assert there.revoke(key.id, now_ms=6)
@@ -63,7 +63,7 @@ def test_a_change_by_another_process_is_seen(tmp_path: Path) -> None:
 def test_a_bad_budget_is_refused(tmp_path: Path) -> None:
     keys = Keys(tmp_path / "store.db", PEPPER)
     with pytest.raises(CallerError, match="not a budget"):
-        keys.create("k", class_=None, workload=None, budget="lots", now_ms=5)
+        keys.create("k", class_=None, workload=None, budgets=["lots"], now_ms=5)
     assert keys.all() == []
     keys.close()
 

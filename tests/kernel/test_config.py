@@ -267,6 +267,8 @@ def test_the_schema_lists_every_table() -> None:
     assert set(schema["$defs"]["Config"]["properties"]) == {
         "classes",
         "providers",
+        "organisation",
+        "departments",
         "workloads",
         "server",
         "network",

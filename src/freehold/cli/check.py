@@ -85,7 +85,7 @@ def unpriced(snapshot: Snapshot) -> list[str]:
             ):
                 consequence = (
                     "its calls are refused, because it has a budget"
-                    if workload.budget
+                    if any(budget.unit == "USD" for budget in snapshot.budgets_of(workload))
                     else "its calls are marked as unpriced"
                 )
                 found.append(f"workload {workload.name}: the price of {target.name} is unknown; {consequence}")

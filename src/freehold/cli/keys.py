@@ -7,12 +7,15 @@ import time
 from pathlib import Path
 
 import click
+import msgspec
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
 from freehold.gateway.app import open_keys
 from freehold.identity.keys import Key
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import CallerError
+from freehold.kernel.limits import Limits
+from freehold.kernel.schema import Limits as LimitsSpec
 
 
 @click.group("keys", context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,9 +34,23 @@ def command() -> None:
     type=click.Choice([c.label for c in Class]),
     help="The class of the key's calls (default: restricted, or the workload's).",
 )
-@click.option("--budget", help='The most it may spend, such as "20 USD/month" (day, week, month, total; UTC).')
+@click.option(
+    "--budget",
+    "budgets",
+    multiple=True,
+    help='The most it may spend, such as "20 USD/month" or "1000000 tokens/day"; may be given several times.',
+)
+@click.option(
+    "--limit", "limits", multiple=True, help='How fast: "calls=60/minute", "tokens=100000/minute", "concurrent=4".'
+)
 def create(
-    config: Path | None, as_json: bool, name: str, workload: str | None, class_: str | None, budget: str | None
+    config: Path | None,
+    as_json: bool,
+    name: str,
+    workload: str | None,
+    class_: str | None,
+    budgets: tuple[str, ...],
+    limits: tuple[str, ...],
 ) -> None:
     """Make a key and show it, this once."""
     setting = Setting.find(config)
@@ -48,12 +65,23 @@ def create(
         name,
         class_=Class.parse(class_) if class_ else None,
         workload=workload,
-        budget=budget,
+        budgets=budgets,
+        limits=_limits(limits),
         now_ms=int(time.time() * 1000),
     )
     keys.close()
     if as_json:
-        show_json({"id": key.id, "key": secret, "name": name, "class": class_, "workload": workload, "budget": budget})
+        show_json(
+            {
+                "id": key.id,
+                "key": secret,
+                "name": name,
+                "class": class_,
+                "workload": workload,
+                "budget": key.budget_text,
+                "limits": dict(_shown(key)),
+            }
+        )
         return
     click.echo(secret)
     click.echo(f"{key.id}  {name}  {_declared(key)}. The key is shown this once.", err=True)
@@ -77,6 +105,7 @@ def list_(config: Path | None, as_json: bool) -> None:
                         "class": k.class_.label if k.class_ is not None else None,
                         "workload": k.workload,
                         "budget": k.budget_text,
+                        "limits": dict(_shown(k)),
                         "created": _day(k.created_ms),
                         "revoked": _day(k.revoked_ms),
                     }
@@ -86,9 +115,17 @@ def list_(config: Path | None, as_json: bool) -> None:
         )
         return
     show_table(
-        ("id", "name", "declared", "budget", "created", "revoked"),
+        ("id", "name", "declared", "budget", "limits", "created", "revoked"),
         [
-            (k.id, k.name, _declared(k), k.budget_text or "–", _day(k.created_ms) or "", _day(k.revoked_ms) or "–")
+            (
+                k.id,
+                k.name,
+                _declared(k),
+                k.budget_text or "–",
+                ", ".join(f"{name} {value}" for name, value in _shown(k)) or "–",
+                _day(k.created_ms) or "",
+                _day(k.revoked_ms) or "–",
+            )
             for k in found
         ],
     )
@@ -114,6 +151,30 @@ def _declared(key: Key) -> str:
     if key.workload is not None:
         return f"workload {key.workload}" + (f", at least {key.class_.label}" if key.class_ is not None else "")
     return key.class_.label if key.class_ is not None else "no class, so restricted"
+
+
+def _limits(given: tuple[str, ...]) -> LimitsSpec:
+    """Read `NAME=VALUE` as often as it is given."""
+    parts: dict[str, str | int] = {}
+    for one in given:
+        name, mark, value = one.partition("=")
+        if not mark or name not in ("calls", "tokens", "concurrent") or name in parts:
+            raise CallerError(
+                f"{one[:80]!r} is not a limit.",
+                code="keys.limit",
+                hint="Write calls=60/minute, tokens=100000/minute or concurrent=4, each once.",
+            )
+        parts[name] = int(value) if name == "concurrent" and value.isdecimal() and value.isascii() else value
+    try:
+        return msgspec.convert(parts, LimitsSpec)
+    except msgspec.ValidationError:
+        raise CallerError("concurrent must be a number from 1.", code="keys.limit") from None
+
+
+def _shown(key: Key) -> list[tuple[str, str]]:
+    limits = key.limits or Limits()
+    found = [(name, rate.words) for name, rate in (("calls", limits.calls), ("tokens", limits.tokens)) if rate]
+    return [*found, ("concurrent", str(limits.concurrent))] if limits.concurrent is not None else found
 
 
 def _day(ms: int | None) -> str | None:

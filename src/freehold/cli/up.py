@@ -86,12 +86,8 @@ def first_keys(world: World) -> Shown | None:
     if world.keys.all():
         return None
     now_ms = world.clock.now_ms()
-    _, restricted = world.keys.create(
-        "first restricted key", class_=Class.RESTRICTED, workload=None, budget=None, now_ms=now_ms
-    )
-    _, public = world.keys.create(
-        "first public key", class_=Class.PUBLIC, workload=None, budget=None, now_ms=now_ms + 1
-    )
+    _, restricted = world.keys.create("first restricted key", class_=Class.RESTRICTED, workload=None, now_ms=now_ms)
+    _, public = world.keys.create("first public key", class_=Class.PUBLIC, workload=None, now_ms=now_ms + 1)
     return Shown(restricted, public)
 
 

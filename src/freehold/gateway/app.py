@@ -20,18 +20,22 @@ from freehold import __version__
 from freehold.content.keyring import Keyring
 from freehold.engines.embedded import Embedded, Place
 from freehold.gateway.admin_app import build_admin_app
+from freehold.gateway.alerts import Alerts
 from freehold.gateway.data_app import DataApp
+from freehold.gateway.limits import Throttle
 from freehold.gateway.logs import log
 from freehold.gateway.metrics import Metrics
 from freehold.gateway.protocol import FreeholdProtocol
 from freehold.gateway.world import Clock, Prices, World, build_fleet
 from freehold.identity.keys import Keys
 from freehold.kernel.errors import OperatorError
+from freehold.kernel.limits import period_start_ms
 from freehold.kernel.snapshot import Snapshot
-from freehold.ledger.budgets import Budgets, period_start_ms
+from freehold.ledger.budgets import Budgets
 from freehold.ledger.files import secret_file, write_private
 from freehold.ledger.ledger import Ledger
-from freehold.ledger.store import SqliteStore, catch_up
+from freehold.ledger.pools import MemoryPools
+from freehold.ledger.store import SqliteStore, UsageRow, catch_up
 from freehold.perimeter.detection import raises_of
 from freehold.perimeter.detectors.engines import HyperscanEngine
 from freehold.perimeter.detectors.scanner import Scanner, digest_of
@@ -102,15 +106,17 @@ def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None
         keys.close()
         keyring.close()
         raise
-    health = Health()
+    health, pools, transport = Health(), MemoryPools(), transport or HttpTransport(ca_bundle=_bundle(snapshot))
     return World(
         snapshot=snapshot,
         prices=Prices(book, snapshot),
         fleet=build_fleet(snapshot, book, lambda provider: health.is_unwell(provider, clock.now_s())),
         keys=keys,
         ledger=ledger,
-        budgets=Budgets(_spent(state, snapshot, keys, clock)),
-        transport=transport or HttpTransport(ca_bundle=_bundle(snapshot)),
+        budgets=Budgets(pools, spent=_spent(state, snapshot, keys, clock), zone=snapshot.organisation.zone),
+        throttle=Throttle(pools),
+        alerts=Alerts(snapshot.organisation, transport, clock.now_s),
+        transport=transport,
         metrics=Metrics(),
         keyring=keyring,
         scanner=scanner,
@@ -131,22 +137,30 @@ async def close(world: World) -> None:
 
 def _spent(state: Path, snapshot: Snapshot, keys: Keys, clock: Clock) -> dict[str, tuple[int, Decimal]]:
     """What every budget had already spent in its running period, from the receipts."""
-    budgets = {("workload", w.name): w.budget for w in snapshot.workloads.values() if w.budget} | {
-        ("key", k.id): k.budget for k in keys.all() if k.budget and k.revoked_ms is None
-    }
+    departments = snapshot.organisation.departments.values()
+    budgets = [
+        *snapshot.organisation.budgets,
+        *(budget for department in departments for budget in department.budgets),
+        *(budget for workload in snapshot.workloads.values() for budget in workload.budgets),
+        *(budget for key in keys.all() if key.revoked_ms is None for budget in key.budgets),
+    ]
     if not budgets:
         return {}
     store = SqliteStore(state / "index.db")
     try:
         catch_up(store, state / "log")
+        known: dict[tuple[str, int], list[UsageRow]] = {}
         spent = {}
-        for (scope, name), budget in budgets.items():
-            start = period_start_ms(budget.period, clock.now_ms())
-            rows = store.usage((scope,), since_ms=start)
-            spent[f"{scope}:{name}"] = (
-                start,
-                sum((row.cost_usd for row in rows if row.group[scope] == name), Decimal(0)),
-            )
+        for budget in budgets:
+            start = period_start_ms(budget.period, clock.now_ms(), snapshot.organisation.zone)
+            kind, _, name = budget.scope.partition(":")
+            by = (kind,) if name else ()
+            if (kind, start) not in known:
+                known[kind, start] = store.usage(by, since_ms=start)
+            rows = [row for row in known[kind, start] if not name or row.group[kind] == name]
+            tokens = sum(row.input_tokens + row.output_tokens for row in rows)
+            money = sum((row.cost_usd for row in rows), Decimal(0))
+            spent[budget.pool] = (start, Decimal(tokens) if budget.unit == "tokens" else money)
         return spent
     finally:
         store.close()
@@ -254,7 +268,7 @@ async def running(
     tasks = [
         asyncio.ensure_future(server.serve(sockets=[sock])) for server, sock in zip((data, admin), sockets, strict=True)
     ]
-    keeper = asyncio.ensure_future(_keep_synced(world))
+    keepers = [asyncio.ensure_future(_keep_synced(world)), asyncio.ensure_future(world.alerts.deliver())]
     while not (data.started and admin.started):
         await asyncio.sleep(0.002)
         for task in tasks:
@@ -267,8 +281,9 @@ async def running(
         data.should_exit = True
         await asyncio.gather(tasks[0], return_exceptions=True)
         admin.should_exit = True
-        keeper.cancel()
-        await asyncio.gather(*tasks, keeper, return_exceptions=True)
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*tasks, *keepers, return_exceptions=True)
         if engine is not None:
             await engine.stop()
         await close(world)
@@ -287,7 +302,12 @@ async def _keep_synced(world: World) -> None:
             await world.ledger.durable()
         except OperatorError:
             continue  # refused to callers while it lasts; shown by /readyz
-        for step in (world.ledger.checkpoint, lambda: note_erasures(world), lambda: note_revocations(world)):
+        for step in (
+            world.ledger.checkpoint,
+            lambda: note_erasures(world),
+            lambda: note_revocations(world),
+            lambda: note_spending(world),
+        ):
             try:
                 step()
             except (OperatorError, OSError, sqlite3.Error) as error:  # tried again in a second
@@ -300,6 +320,12 @@ def note_erasures(world: World) -> None:
     for number, subject, at_ms in world.keyring.unnoted():
         world.ledger.note("erased", {"subject": subject, "erased_ms": at_ms})
         world.keyring.noted(number)
+
+
+def note_spending(world: World) -> None:
+    """Tell which budgets are nearly spent."""
+    for crossing in world.budgets.tell(world.clock.now_ms()):
+        world.alerts.tell(world.ledger, crossing)
 
 
 def note_revocations(world: World) -> None:

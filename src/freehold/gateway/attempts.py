@@ -7,6 +7,7 @@ sent; nothing is tried again once a byte could have reached the caller. Inside-o
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from freehold.kernel.classes import Zone
 from freehold.kernel.errors import CallerError, FreeholdError, OperatorError, PolicyRefusal, UpstreamError
 from freehold.kernel.snapshot import Target
 from freehold.kernel.units import Tokens
+from freehold.ledger.budgets import Exhausted
 from freehold.perimeter.ruling import Grant, Ruling, grant
 from freehold.routing.plan import Plan
 from freehold.upstream import door
@@ -52,25 +54,46 @@ async def attempt(run: Run, call: Call, plan: Plan) -> Answering:
     """Try the targets in order. Raises the error that the caller should see when none answers."""
     targets = plan.attempts if run.caller.allows_fallback else plan.attempts[:1]
     failures: list[UpstreamError] = []
-    for target in targets:
-        tries = 0
-        while True:
-            try:
-                return await _once(run, call, target)
-            except UpstreamError as error:
-                run.tried(error.code)
-                run.world.health.note(target.provider, is_ok=False, now_s=run.world.clock.now_s())
-                failures.append(error)
-                wait = (
-                    door.wait_before_retry(error, tries)
-                    if tries < run.snapshot.providers[target.provider].retries
-                    else None
-                )
-            if wait is None:
-                break
-            tries += 1
-            await asyncio.sleep(wait)
+    at = 0
+    while at < len(targets):
+        try:
+            return await _tried(run, call, targets[at], failures)
+        except UpstreamError:
+            at += 1
+        except Exhausted as spent:
+            targets, at = _degraded(run, spent, targets[at:]), 0
     raise _nobody_answered(run, failures)
+
+
+def _degraded(run: Run, spent: Exhausted, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    """What of the plan costs nothing, where a spent budget lets a call go on there. Raises Exhausted where it does not, or there is nothing."""
+    if spent.budget.when_spent != "degrade":
+        raise spent
+    run.degraded = spent.budget.pool
+    free = tuple(one for one in targets if run.world.zone_of(one) is Zone.INSIDE and run.quote(one)[0] == 0)
+    if not free or free == targets:
+        raise spent
+    return free
+
+
+async def _tried(run: Run, call: Call, target: Target, failures: list[UpstreamError]) -> Answering:
+    """Try one target as often as its provider allows; each failure is noted. Raises the last."""
+    for tries in itertools.count():
+        try:
+            return await _once(run, call, target)
+        except UpstreamError as error:
+            run.tried(error.code)
+            run.world.health.note(target.provider, is_ok=False, now_s=run.world.clock.now_s())
+            failures.append(error)
+            wait = (
+                door.wait_before_retry(error, tries)
+                if tries < run.snapshot.providers[target.provider].retries
+                else None
+            )
+            if wait is None:
+                raise
+        await asyncio.sleep(wait)
+    raise AssertionError("unreachable")
 
 
 async def _once(run: Run, call: Call, target: Target) -> Answering:
@@ -88,6 +111,7 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
         "attempt": permit.attempt,
         "key": run.caller.key.id,
         "workload": run.workload.name if run.workload else None,
+        "department": run.workload.department if run.workload else None,
         "class": permit.class_.label,
         "model": run.model,
         "endpoint": call.endpoint.value,
@@ -101,6 +125,7 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
         "request": world.ledger.commit(body or b"", run.caller.key.id),
         "bytes": len(body or b""),
         "held_usd": run.held,
+        "held_tokens": run.held_tokens,
     }
     _introduce(run)
     run.leaf = world.ledger.intend(fields)

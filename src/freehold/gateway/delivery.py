@@ -12,6 +12,7 @@ from typing import Protocol
 
 from freehold.gateway.attempts import Answering, check_utf8, in_trouble, named
 from freehold.gateway.lifecycle import State
+from freehold.gateway.limits import limit_headers
 from freehold.gateway.run import Run
 from freehold.kernel.errors import FreeholdError, UpstreamError
 from freehold.kernel.units import show_usd
@@ -269,6 +270,10 @@ def call_headers(run: Run, *, cost: str | None = None) -> Headers:
         headers.append((b"x-freehold-promise", run.world.ledger.promise(run.leaf).encode()))
     if run.transformed is not None:
         headers.append((b"x-freehold-transform", run.transformed.words().encode()))
+    if run.ticket is not None:
+        headers += limit_headers(run.ticket, run.asked.dialect, run.world.clock.now_s())
+    if run.degraded is not None:
+        headers.append((b"x-freehold-degraded", run.degraded.encode()))
     if run.lost:
         headers.append((b"x-freehold-lost", ", ".join(sorted(run.lost)).encode()))
     if cost is not None:

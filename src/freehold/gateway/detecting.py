@@ -31,10 +31,13 @@ _INSIDE = frozenset({Zone.INSIDE})
 async def rule_on(run: Run, call: Call, declared: Declared) -> tuple[Ruling, Reading | None]:
     """Rule on a decoded call: by what was declared, then by what is in it."""
     base = run.world.base_ruling(declared, run.snapshot)
+    run.has_more = bool(call.refers or call.unrecorded)
     if base.zones == _INSIDE:
+        run.has_more = run.has_more or (bool(run.budgets) and strings_of(call.body).is_opaque)
         return base, None
     in_path = () if "model" in call.body else (call.model,)
     strings = strings_of(call.body, *in_path, *run.caller.passed)
+    run.has_more = run.has_more or strings.is_opaque
     try:
         findings = await _scan(run, call, strings)
         reading, found = Reading(strings, tuple(findings)), weigh(findings, run.world.raises)

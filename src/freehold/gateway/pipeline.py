@@ -20,6 +20,7 @@ from functools import partial
 
 from freehold.gateway.admission import Caller
 from freehold.gateway.attempts import attempt, nothing_left
+from freehold.gateway.bounds import capped
 from freehold.gateway.delivery import Headers, Reply, call_headers, deliver_stream, deliver_whole
 from freehold.gateway.detecting import LONG, check_name, rule_on
 from freehold.gateway.disguise import Fits
@@ -74,6 +75,8 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
     run.workload, run.model = choice.workload, choice.name
     referred = issued.class_ if issued is not None else None
     declared = caller.declared(choice.workload.name if choice.workload else None, referred)
+    targets = [target for group in choice.groups for target in group]
+    call = run.call = capped(call, choice.workload, run.budgets, map(world.fleet.abilities.get, targets))
     run.ruling, reading = await rule_on(run, call, declared)
     run.life.to(State.RULED)
     fits = run.fits = Fits(run, call, reading)
@@ -86,6 +89,7 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
         return
     if not order.attempts:
         raise nothing_left(call, order, run.ruling)
+    run.enter(order.attempts)
     answering = await attempt(run, call, order)
     if answering.body is not None:
         await deliver_whole(run, answering, reply)

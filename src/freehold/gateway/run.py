@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from freehold.gateway.admission import Caller
+from freehold.gateway.bounds import Bounds, bounds
 from freehold.gateway.fitting import Fitter
 from freehold.gateway.lifecycle import Life, State
+from freehold.gateway.limits import Ticket
 from freehold.gateway.world import World
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import FreeholdError
 from freehold.kernel.ids import make_id
-from freehold.kernel.schema import Abilities
-from freehold.kernel.snapshot import Budget, Snapshot, Target, Workload
+from freehold.kernel.limits import Budget
+from freehold.kernel.snapshot import Snapshot, Target, Workload
 from freehold.kernel.units import ZERO, Tokens, Usd, show_usd
 from freehold.ledger.answers import ANSWER_ID, Issued
 from freehold.ledger.budgets import Hold
@@ -26,18 +29,6 @@ from freehold.wire.call import COUNTS, NOWHERE, STORED, Address, Call, Endpoint
 from freehold.wire.dialects import SPOKEN
 
 _NOTHING = Tokens()
-_ANSWERLESS = frozenset({Endpoint.EMBEDDINGS, Endpoint.RERANK, Endpoint.MODERATIONS})
-UNBOUNDED_OUTPUT = 16_384  # tokens held per choice, where neither the caller nor anything known limits the answer
-
-
-def bounds(call: Call, abilities: Abilities | None) -> tuple[int, int]:
-    """Upper bounds in tokens: a byte-level tokenizer never makes more tokens than there are bytes; output by the nearest limit known."""
-    if call.endpoint in _ANSWERLESS:
-        return call.size, 0
-    if call.max_output is not None:
-        return call.size, call.max_output
-    limit = (abilities.max_output if abilities else None) or UNBOUNDED_OUTPUT
-    return call.size, limit * call.choices
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -60,11 +51,14 @@ class Run:
         "call",
         "call_id",
         "caller",
+        "degraded",
         "endpoint",
         "first_byte_ms",
         "fits",
         "grant",
+        "has_more",
         "held",
+        "held_tokens",
         "hold",
         "is_trying",
         "issued",
@@ -76,6 +70,7 @@ class Run:
         "seen_tokens",
         "snapshot",
         "spoken",
+        "ticket",
         "tokens",
         "transformed",
         "workload",
@@ -99,6 +94,10 @@ class Run:
         self.is_trying = False
         self.hold: Hold | None = None
         self.held: str | None = None
+        self.held_tokens = 0
+        self.has_more = False  # whether the target will read more than the body holds
+        self.ticket: Ticket | None = None
+        self.degraded: str | None = None  # the budget that is spent, so that the call went where it costs nothing
         self.leaf = ""
         self.model = ""  # as configuration knows it; what the caller wrote may be anything
         self.answer: str | None = None
@@ -128,33 +127,55 @@ class Run:
         if self.answer_id is None and ANSWER_ID.fullmatch(answer_id):
             self.answer_id = answer_id
 
-    # --- money ------------------------------------------------------------------------------------------------
+    # --- money and limits ---------------------------------------------------------------------------------------
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """Every budget that this call counts in."""
+        return (*self.caller.key.budgets, *self.snapshot.budgets_of(self.workload))
+
+    def bounds(self, target: Target) -> Bounds:
+        assert self.call is not None
+        return bounds(self.call, self.world.fleet.abilities.get(target), has_more=self.has_more)
+
+    def quote(self, target: Target) -> tuple[Usd | None, int]:
+        """The most that an attempt at a target can cost and use."""
+        most = self.bounds(target)
+        return quote(self.world.prices.of(target), most.prompt, most.output), most.tokens
+
+    def enter(self, targets: Sequence[Target]) -> None:
+        """Take a place and a share of every rate that limits this call. Raises PolicyRefusal `limits.*`."""
+        limits = self.snapshot.limits_of(self.workload)
+        if self.caller.key.limits is not None:
+            limits = [(f"key:{self.caller.key.id}", self.caller.key.limits), *limits]
+        if limits:
+            most = max(self.bounds(target).tokens for target in targets)
+            self.ticket = self.world.throttle.admit(limits, most, now_ns=self.world.clock.now_ns())
 
     def reserve(self, target: Target) -> None:
-        """Hold the worst case of an attempt at a target, giving back what an earlier attempt held."""
-        budgets = self._budgets()
+        """Hold the worst case of an attempt at a target, giving back what an earlier attempt held. Raises Exhausted, PolicyRefusal."""
+        budgets = self.budgets
         if not budgets or self.endpoint in STORED:
             return
         self.release()
-        assert self.call is not None
-        rates = self.world.prices.of(target)
-        worst = quote(rates, *bounds(self.call, self.world.fleet.abilities.get(target)))
-        self.hold = self.world.budgets.reserve(budgets, worst, now_ms=self.world.clock.now_ms())
-        self.held = show_usd(self.hold.amount)
+        worst, tokens = self.quote(target)
+        self.hold = self.world.budgets.reserve(budgets, worst, tokens, now_ms=self.world.clock.now_ms())
+        self.held, self.held_tokens = show_usd(self.hold.usd), tokens
 
     def release(self) -> None:
         """Give a hold back whole: nothing was sent under it, or what was sent failed unbilled."""
         if self.hold is not None:
-            self.world.budgets.settle(self.hold, ZERO)
+            self.world.budgets.settle(self.hold, ZERO, 0)
             self.hold = None
 
-    def _budgets(self) -> dict[str, Budget]:
-        found = {}
-        if self.workload is not None and self.workload.budget is not None:
-            found[f"workload:{self.workload.name}"] = self.workload.budget
-        if self.caller.key.budget is not None:
-            found[f"key:{self.caller.key.id}"] = self.caller.key.budget
-        return found
+    def _give_back(self, bill: Charge, tokens: Tokens) -> None:
+        """Release what was held and taken, and count what it came to. A bill at the worst case has not told its tokens yet."""
+        used = None if bill.is_estimate and tokens is _NOTHING else tokens.prompt + tokens.completion
+        if self.hold is not None:
+            self.world.budgets.settle(self.hold, bill.amount, used)
+            self.hold = None
+        if self.ticket is not None:
+            self.world.throttle.leave(self.ticket, used, now_ns=self.world.clock.now_ns())
 
     # --- the end ----------------------------------------------------------------------------------------------
 
@@ -167,9 +188,7 @@ class Run:
         self.life.to({"refused": State.REFUSED, "ok": State.SETTLED}.get(outcome, State.FAILED))
         target = self.grant.target if self.grant is not None and is_sent else None
         bill, tokens = self._bill(outcome, target)
-        if self.hold is not None:
-            self.world.budgets.settle(self.hold, bill.amount)
-            self.hold = None
+        self._give_back(bill, tokens)
         receipt = self._receipt(outcome, status, error.code if error is not None else None, bill, tokens)
         try:
             self.world.ledger.settle(receipt)
@@ -184,7 +203,7 @@ class Run:
         if self.endpoint in STORED:
             return self._correction(outcome, rates)
         if call is not None and call.is_background and self.tokens is None and outcome != "failed":
-            worst = quote(rates, *bounds(call, self.world.fleet.abilities.get(target)))
+            worst, _ = self.quote(target)
             return Charge(worst, rates.source if rates else "unknown price", is_estimate=True), _NOTHING
         tokens, is_estimate = self._used(outcome)
         if outcome == "failed" and not self.seen_tokens:
@@ -200,7 +219,8 @@ class Run:
         if bill.amount is None or issued.cost is None:
             return Charge(None, bill.source), tokens
         amount = Usd(bill.amount - issued.cost)
-        self.world.budgets.correct(self._budgets(), amount, then_ms=issued.at_ms, now_ms=self.world.clock.now_ms())
+        more = tokens.prompt + tokens.completion
+        self.world.budgets.correct(self.budgets, amount, more, then_ms=issued.at_ms, now_ms=self.world.clock.now_ms())
         return Charge(amount, bill.source), tokens
 
     def _used(self, outcome: str) -> tuple[Tokens, bool]:
@@ -225,6 +245,8 @@ class Run:
             key=self.caller.key.id,
             workload=self.workload.name if self.workload else None,
             class_=(ruling.class_ if ruling else Class.RESTRICTED).label,
+            department=self.workload.department if self.workload else None,
+            degraded=self.degraded,
             model=self.model,
             endpoint=self.endpoint.value,
             outcome=outcome,

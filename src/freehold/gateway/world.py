@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from freehold.content.keyring import Keyring
+from freehold.gateway.alerts import Alerts
+from freehold.gateway.limits import Throttle
 from freehold.gateway.metrics import Metrics
 from freehold.identity.keys import Keys
 from freehold.kernel.classes import Class, Zone
@@ -33,6 +35,10 @@ class Clock:
 
     def now_ms(self) -> int:
         return int(self.now_s() * 1000)
+
+    def now_ns(self) -> int:
+        """Nanoseconds of the clock that never steps; all processes of a machine have the same."""
+        return int(self.monotonic_s() * 1e9)
 
 
 class Prices:
@@ -72,6 +78,8 @@ class World:
     keys: Keys
     ledger: Ledger
     budgets: Budgets
+    throttle: Throttle
+    alerts: Alerts
     transport: Transport
     metrics: Metrics
     keyring: Keyring

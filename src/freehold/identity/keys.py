@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hmac
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from freehold.kernel.classes import Class
-from freehold.kernel.config import parse_budget
 from freehold.kernel.errors import CallerError
 from freehold.kernel.ids import make_id, make_key
-from freehold.kernel.snapshot import Budget
+from freehold.kernel.limits import Budget, Limits, limits_of, parse_budgets
+from freehold.kernel.schema import Limits as LimitsSpec
 
 _SCHEMA = """
 create table if not exists key (
@@ -23,6 +26,8 @@ create table if not exists key (
   created_ms integer not null, revoked_ms integer
 );
 """
+# Forward only, in order; `user_version` says how many of them a store has seen.
+_MIGRATIONS = ("alter table key add column limits text;",)
 RECHECK_S = 0.5
 
 
@@ -37,7 +42,8 @@ class Key:
     budget_text: str | None
     created_ms: int
     revoked_ms: int | None
-    budget: Budget | None
+    budgets: tuple[Budget, ...] = ()
+    limits: Limits | None = None
 
 
 class Keys:
@@ -46,13 +52,27 @@ class Keys:
     def __init__(self, path: Path, pepper: bytes) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
         self._db.execute("pragma journal_mode = wal")
-        self._db.executescript(_SCHEMA)
+        self._migrate()
         self._pepper = pepper
         self._by_digest: dict[bytes, Key] = {}
         self._lent: dict[bytes, Key] = {}
         self._version: int | None = None
         self._checked_s = -RECHECK_S
         self.refresh()
+
+    def _migrate(self) -> None:
+        """Bring a store to this version, whole or not at all."""
+        self._db.execute("begin immediate")
+        try:
+            self._db.execute(_SCHEMA)
+            seen = self._db.execute("pragma user_version").fetchone()[0]
+            for step in _MIGRATIONS[seen:]:
+                self._db.execute(step)
+            self._db.execute(f"pragma user_version = {max(seen, len(_MIGRATIONS))}")
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
 
     def find(self, secret: str) -> Key | None:
         """The key that a secret belongs to, or None. Costs one HMAC."""
@@ -67,7 +87,7 @@ class Keys:
         version = self._db.execute("pragma data_version").fetchone()[0]
         if version != self._version:
             rows = self._db.execute(
-                "select digest, id, name, class, workload, budget, created_ms, revoked_ms from key where revoked_ms is null"
+                "select digest, id, name, class, workload, budget, created_ms, revoked_ms, limits from key where revoked_ms is null"
             ).fetchall()
             self._by_digest = {bytes(row[0]): _key(row[1:]) for row in rows} | self._lent
             self._version = version
@@ -77,25 +97,34 @@ class Keys:
         return frozenset(key.id for key in self._by_digest.values())
 
     def create(
-        self, name: str, *, class_: Class | None, workload: str | None, budget: str | None, now_ms: int
+        self,
+        name: str,
+        *,
+        class_: Class | None,
+        workload: str | None,
+        budgets: Sequence[str] = (),
+        limits: LimitsSpec | None = None,
+        now_ms: int,
     ) -> tuple[Key, str]:
-        """Make a key; returns it and the secret, which is shown this once. Raises CallerError for a bad budget."""
+        """Make a key; returns it and the secret, which is shown this once. Raises CallerError for a bad budget or limit."""
+        secret, key_id = make_key(), make_id("key", now_ms)
+        text = ", ".join(budgets) or None
+        spec = msgspec.json.encode(limits).decode() if limits is not None and limits != LimitsSpec() else None
         try:
-            parsed = parse_budget(budget) if budget is not None else None
+            key = _key((key_id, name, class_.label if class_ is not None else None, workload, text, now_ms, None, spec))
         except ValueError as error:
             raise CallerError(str(error), code="keys.budget") from None
-        secret = make_key()
-        key = Key(make_id("key", now_ms), name, class_, workload, budget, now_ms, None, parsed)
         self._db.execute(
-            "insert into key (id, name, digest, class, workload, budget, created_ms) values (?, ?, ?, ?, ?, ?, ?)",
+            "insert into key (id, name, digest, class, workload, budget, created_ms, limits) values (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                key.id,
+                key_id,
                 name,
                 self._digest(secret),
-                class_.label if class_ is not None else None,
+                key.class_.label if key.class_ is not None else None,
                 workload,
-                budget,
+                text,
                 now_ms,
+                spec,
             ),
         )
         self._version = None
@@ -105,9 +134,7 @@ class Keys:
     def lend(self, name: str, *, now_ms: int) -> str:
         """Make a restricted key that lives in memory only and ends with the process; returns the secret."""
         secret = make_key()
-        self._lent[self._digest(secret)] = Key(
-            make_id("key", now_ms), name, Class.RESTRICTED, None, None, now_ms, None, None
-        )
+        self._lent[self._digest(secret)] = Key(make_id("key", now_ms), name, Class.RESTRICTED, None, None, now_ms, None)
         self._version = None
         self.refresh()
         return secret
@@ -117,7 +144,7 @@ class Keys:
         return [
             _key(row)
             for row in self._db.execute(
-                "select id, name, class, workload, budget, created_ms, revoked_ms from key order by created_ms, id"
+                "select id, name, class, workload, budget, created_ms, revoked_ms, limits from key order by created_ms, id"
             )
         ]
 
@@ -140,8 +167,8 @@ class Keys:
         return hmac.digest(self._pepper, secret.encode("utf-8", "surrogatepass"), "sha256")
 
 
-def _key(row: tuple[str, str, str | None, str | None, str | None, int, int | None]) -> Key:
-    key_id, name, class_, workload, budget, created, revoked = row
+def _key(row: tuple[str, str, str | None, str | None, str | None, int, int | None, str | None]) -> Key:
+    key_id, name, class_, workload, budget, created, revoked, limits = row
     return Key(
         key_id,
         name,
@@ -150,5 +177,6 @@ def _key(row: tuple[str, str, str | None, str | None, str | None, int, int | Non
         budget,
         created,
         revoked,
-        parse_budget(budget) if budget else None,
+        parse_budgets(tuple(budget.split(",")), f"key:{key_id}") if budget else (),
+        limits_of(msgspec.json.decode(limits, type=LimitsSpec)) if limits else None,
     )

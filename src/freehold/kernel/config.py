@@ -14,24 +14,27 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import urlsplit
 
 import msgspec
 
 from freehold.kernel import schema
 from freehold.kernel.addresses import endpoint
 from freehold.kernel.classes import DEFAULT_ZONES, Class, Zone
+from freehold.kernel.limits import Budget, Limits, limits_of, parse_budgets, time_zone
 from freehold.kernel.problems import ConfigError, Problem, Wrong, line_of, near
-from freehold.kernel.routes import ROUTES, Route
+from freehold.kernel.provided import SIGNS, check_use, routes_of
 from freehold.kernel.snapshot import (
     Address,
     Attested,
-    Budget,
     Custom,
+    Department,
     Detection,
+    Errand,
+    Organisation,
     Provider,
     ProviderRow,
     Snapshot,
@@ -43,7 +46,6 @@ from freehold.kernel.units import Secret
 BUILTIN = "builtin"
 _TABLES = tuple(one.encode_name for one in msgspec.structs.fields(schema.Config))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
-_BUDGET = re.compile(r"(\d+(?:\.\d+)?) USD/(day|week|month|total)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class _Reader:
         for name in self.table("providers"):
             if (provider := self.attempt(self.provider, name)) is not None:
                 providers[name] = provider
+        organisation = self.attempt(self.organisation)
         workloads = {}
         for name in self.table("workloads"):
             if (workload := self.attempt(self.workload, name, providers)) is not None:
@@ -132,6 +135,7 @@ class _Reader:
             digest=f"sha256:{digest}",
             source=self.source,
             detection=detection,
+            organisation=organisation,
         )
 
     def note(self, wrong: Wrong) -> None:
@@ -209,6 +213,58 @@ class _Reader:
             retries=1,
             uses_proxy=False,
         )
+
+    def organisation(self) -> Organisation | None:
+        path = ("organisation",)
+        spec: schema.Organisation | None = self.typed(path, schema.Organisation)
+        if spec is None:
+            return None
+        departments = {}
+        for name in self.table("departments"):
+            if (found := self.attempt(self.department, name)) is not None:
+                departments[name] = found
+        budgets, limits = _spending(path, spec, "organisation")
+        try:
+            zone = time_zone(spec.time_zone)
+        except ValueError as error:
+            raise Wrong(
+                (*path, "time_zone"), str(error), "on a machine without zone data: pip install tzdata"
+            ) from None
+        return Organisation(
+            spec.name, zone, budgets, limits, departments, self.webhook((*path, "webhook"), spec.webhook)
+        )
+
+    def department(self, name: str) -> Department | None:
+        path = ("departments", name)
+        if not _NAME.match(name):
+            raise Wrong(path, f"{name!r} cannot be a department's name", "use letters, digits, '.', '_' and '-'")
+        spec: schema.Department | None = self.typed(path, schema.Department)
+        return Department(*_spending(path, spec, f"department:{name}")) if spec is not None else None
+
+    def webhook(self, path: tuple[str, ...], text: str | None) -> Errand | None:
+        """Where alerts go. The address is often a secret itself, so no error shows it."""
+        if text is None:
+            return None
+        found = text if "://" in text else self.secret(path, text).value
+        parts = urlsplit(found)
+        try:
+            host, is_tls, address = endpoint(path, f"{parts.scheme}://{parts.netloc}")
+        except Wrong:
+            raise Wrong(
+                path, "that is no address to send alerts to", "https://host/path, or env:NAME that holds it"
+            ) from None
+        if not is_tls and not (address and (address.is_private or address.is_loopback)):
+            raise Wrong(path, "alerts would be sent in plain text", "use https://")
+        provider = Provider(
+            name="webhook",
+            base_url=f"{parts.scheme}://{parts.netloc}",
+            host=host,
+            is_tls=is_tls,
+            declared_zone=Zone.OUTSIDE,
+            why="alerts of budgets, without content",
+        )
+        where = Secret((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), "[organisation] webhook")
+        return Errand(provider, where)
 
     def detection(self) -> Detection | None:
         spec: schema.Detection | None = self.typed(("detection",), schema.Detection)
@@ -326,7 +382,7 @@ class _Reader:
             attested=self.attested(path, spec, row),
             routes=tuple(
                 replace(route, traits=replace(route.traits, family=route.traits.family or name))
-                for route in _routes(spec, row)
+                for route in routes_of(spec, row)
             ),
             auth=row.auth if row else "bearer",
             region=spec.region or "",
@@ -352,12 +408,12 @@ class _Reader:
 
     def credentials(self, path: tuple[str, ...], spec: schema.Provider, row: ProviderRow | None) -> dict[str, Secret]:
         """What a provider signs with: complete, of its own kind, and without anything that would be left unused."""
-        _check_use(path, spec, row)
+        check_use(path, spec, row)
         given = {part: value for part, value in msgspec.structs.asdict(spec.credentials).items() if value is not None}
         if not given:
             return {}
         where = (*path, "credentials")
-        needed, optional = _SIGNS.get(row.auth if row else "bearer", (frozenset(), frozenset()))
+        needed, optional = SIGNS.get(row.auth if row else "bearer", (frozenset(), frozenset()))
         if not needed:
             raise Wrong(where, "this provider signs nothing", 'write key = "env:NAME"')
         if spec.key is not None:
@@ -455,11 +511,21 @@ class _Reader:
             )
         if len(set(flat)) != len(flat):
             raise Wrong((*path, "targets"), f"workload {name!r} lists a target twice", "list each once")
+        budgets, limits = _spending(path, spec, f"workload:{name}")
+        departments = self.table("departments")
+        if departments and spec.department is not None and spec.department not in departments:
+            raise Wrong(
+                (*path, "department"),
+                f"the department {spec.department!r} is not configured",
+                near(spec.department, list(departments)),
+            )
         return Workload(
             name=name,
             class_=Class.parse(spec.class_),
             groups=groups,
-            budget=_budget(path, spec.budget),
+            budgets=budgets,
+            limits=limits,
+            max_output=spec.max_output,
             department=spec.department,
             is_lossless=spec.lossless,
             shares_state=spec.shares_state,
@@ -489,61 +555,18 @@ class _Reader:
 _FREE = schema.Price(input=Decimal(0), output=Decimal(0))
 
 
-def parse_budget(text: str) -> Budget:
-    """Read `20 USD/month`. Raises ValueError for anything else; the period is day, week, month or total."""
-    found = _BUDGET.match(text)
-    if not found:
-        raise ValueError(
-            f'{text!r} is not a budget; write AMOUNT USD/PERIOD, such as "20 USD/month" (day, week, month, total)'
-        )
+def _spending(
+    path: tuple[str, ...], spec: schema.Workload | schema.Department | schema.Organisation, scope: str
+) -> tuple[tuple[Budget, ...], Limits | None]:
+    """The budgets and limits of a table."""
     try:
-        return Budget(Decimal(found.group(1)), found.group(2))  # type: ignore[arg-type]  # the expression admits only periods
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is not an amount") from None
-
-
-_SIGNS = {  # by a provider's way of asking: the credentials that it needs, and those that it may have
-    "sigv4": (frozenset({"access_key", "secret_key"}), frozenset({"session_token"})),
-    "google": (frozenset({"service_account"}), frozenset[str]()),
-}
-
-
-def _check_use(path: tuple[str, ...], spec: schema.Provider, row: ProviderRow | None) -> None:
-    """Raises Wrong for a part that would change nothing: whoever wrote it believes that it does."""
-    auth, address = (row.auth, row.base_url) if row else ("bearer", "")
-    for part in ("region", "project", "resource"):
-        is_named = f"{{{part}}}" in address and spec.base_url is None
-        is_signed = part == "region" and auth == "sigv4"
-        if getattr(spec, part) is not None and not is_named and not is_signed:
-            why = "base_url is the whole address" if f"{{{part}}}" in address else "this provider has no use for it"
-            raise Wrong((*path, part), why, "remove it")
-    if spec.api_version is not None and auth != "api-key":
-        raise Wrong((*path, "api_version"), "this provider has no use for it", 'it belongs to Azure: like = "azure"')
-    if auth == "sigv4" and spec.region is None and spec.credentials != schema.Credentials():
-        raise Wrong((*path, "region"), "a signature names its region", 'add region = "eu-central-1"')
-
-
-def _routes(spec: schema.Provider, row: ProviderRow | None) -> tuple[Route, ...]:
-    """The dialects of a provider: as the file says, with the row's knowledge of each; else the row's; else openai-chat."""
-    known = row.routes if row is not None else ()
-    if spec.dialect is None:
-        routes = known or (ROUTES["openai-chat"],)
-    else:
-        names = (spec.dialect,) if isinstance(spec.dialect, str) else spec.dialect
-        mine = {route.dialect: route for route in reversed(known)}
-        routes = tuple(mine.get(name, ROUTES[name]) for name in names)
-    if spec.api_version is not None:
-        # Azure's older interface: the deployment stands in the path and the version in the query.
-        path = f"/openai/deployments/{{model}}/{{endpoint}}?api-version={quote(spec.api_version)}"
-        routes = tuple(replace(route, path=path) for route in routes if route.dialect == "openai-chat")
-    return routes
-
-
-def _budget(path: tuple[str, ...], text: str | None) -> Budget | None:
-    try:
-        return parse_budget(text) if text is not None else None
+        budgets = parse_budgets(spec.budget, scope)
     except ValueError as error:
         raise Wrong((*path, "budget"), str(error), 'budget = "200 USD/month"') from None
+    try:
+        return budgets, limits_of(spec.limits)
+    except ValueError as error:
+        raise Wrong((*path, "limits"), str(error), 'limits = { calls = "600/minute" }') from None
 
 
 def _end_of(day: datetime.date) -> float:

@@ -20,6 +20,52 @@ class File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Base of every table in the file."""
 
 
+Share = Annotated[float, msgspec.Meta(gt=0, le=10)]
+
+
+class Budget(File, frozen=True):
+    """A budget with more to say than its limit (`"20 USD/month"`, `"5000000 tokens/day"`).
+
+    hard: what would exceed it is not sent, else it is only told; alerts: shares of the limit (1 = all) whose crossing is written down and told to
+    `[organisation] webhook`; when_spent: `refuse` a call that no longer fits, or `degrade` it to inside targets that cost nothing.
+    """
+
+    limit: str
+    hard: bool = True
+    alerts: tuple[Share, ...] = (0.8, 1)
+    when_spent: Literal["refuse", "degrade"] = "refuse"
+
+
+BudgetSpec = str | Budget | tuple[str | Budget, ...]
+
+
+class Limits(File, frozen=True):
+    """How fast: `calls = "600/minute"`, `tokens = "100000/minute"` (second, minute, hour, day); concurrent: how many calls at once."""
+
+    calls: str | None = None
+    tokens: str | None = None
+    concurrent: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] | None = None
+
+
+class Organisation(File, frozen=True):
+    """The `[organisation]` table: what holds for all calls together. time_zone: where days, weeks and months begin;
+    webhook: where alerts of budgets are sent as JSON (`env:NAME`, `file:PATH`, or an https address).
+    """
+
+    name: str = ""
+    time_zone: str = "UTC"
+    budget: BudgetSpec | None = None
+    limits: Limits | None = None
+    webhook: str | None = None
+
+
+class Department(File, frozen=True):
+    """One `[departments.NAME]` table; workloads say which department they belong to."""
+
+    budget: BudgetSpec | None = None
+    limits: Limits | None = None
+
+
 class Price(File, frozen=True):
     """USD per million tokens, overriding the price book for one model; `hourly` is an own machine's cost to be allocated."""
 
@@ -111,12 +157,14 @@ class Workload(File, frozen=True):
     lossless: a target is left out if a translation for it would lose anything that the call asks for;
     shares_state: callers may refer to what a provider keeps and Freehold has no record of (conversations, templates, items, caches), whoever made it;
     transform: what is found may be taken out (`redact`) or replaced and put back in the answer (`pseudonymise`), so that a call which only the
-    detectors raised may leave as its declared class.
+    detectors raised may leave as its declared class; max_output: the limit of an answer in tokens, sent to the target where the caller sets none.
     """
 
     targets: tuple[str | tuple[str, ...], ...]
     class_: ClassName = msgspec.field(name="class", default="restricted")
-    budget: str | None = None
+    budget: BudgetSpec | None = None
+    limits: Limits | None = None
+    max_output: Annotated[int, msgspec.Meta(gt=0)] | None = None
     department: str | None = None
     lossless: bool = False
     shares_state: bool = False
@@ -181,6 +229,8 @@ class Config(File, frozen=True):
 
     classes: dict[ClassName, tuple[ZoneName, ...]] = {}
     providers: dict[str, Provider] = {}
+    organisation: Organisation = Organisation()
+    departments: dict[str, Department] = {}
     workloads: dict[str, Workload] = {}
     server: Server = Server()
     network: Network = Network()

@@ -6,21 +6,21 @@ secrets are read, zones decided, names checked.
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Literal
 
 from freehold.kernel.classes import Class, Zone
+from freehold.kernel.limits import Budget, Limits
 from freehold.kernel.routes import ROUTES, Auth, Route
 from freehold.kernel.schema import Abilities, Engine, Network, Price, Server, Timeouts
 from freehold.kernel.units import Secret
 
 DEFAULT_TIMEOUTS = Timeouts()
 Address = ipaddress.IPv4Network | ipaddress.IPv6Network
-Period = Literal["day", "week", "month", "total"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +103,46 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """The most that may be spent in a period (UTC)."""
+class Organisation:
+    """What holds for all calls together, and for each department. zone: where a day begins; webhook: where alerts go."""
 
-    limit: Decimal
-    period: Period
+    name: str = ""
+    zone: datetime.tzinfo = datetime.UTC
+    budgets: tuple[Budget, ...] = ()
+    limits: Limits | None = None
+    departments: Mapping[str, Department] = field(default_factory=dict)
+    webhook: Errand | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Somewhere that is told something: an address without its path as a provider, and the path, which may be a secret."""
+
+    provider: Provider
+    path: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Department:
+    """What holds for the workloads of a department."""
+
+    budgets: tuple[Budget, ...] = ()
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """A named use case. `groups` are tried in order; the targets of one group share the load; is_lossless: translation may lose nothing;
     shares_state: its callers may refer to what a provider keeps and no receipt names;
-    transform: how what is found is taken out, so that a call may leave as its declared class."""
+    transform: how what is found is taken out, so that a call may leave as its declared class;
+    budgets, limits: of its own, its department's and the organisation's are beside; max_output: tokens of an answer, where the caller sets no limit."""
 
     name: str
     class_: Class
     groups: tuple[tuple[Target, ...], ...]
-    budget: Budget | None = None
+    budgets: tuple[Budget, ...] = ()
+    limits: Limits | None = None
+    max_output: int | None = None
     department: str | None = None
     is_lossless: bool = False
     shares_state: bool = False
@@ -162,3 +185,22 @@ class Snapshot:
     digest: str
     source: str | None = None
     detection: Detection = Detection()
+    organisation: Organisation = Organisation()
+
+    def budgets_of(self, workload: Workload | None) -> tuple[Budget, ...]:
+        """Every budget that a workload's calls count in, beside their key's."""
+        if workload is None:
+            return self.organisation.budgets
+        department = self.organisation.departments.get(workload.department or "")
+        return (*workload.budgets, *(department.budgets if department else ()), *self.organisation.budgets)
+
+    def limits_of(self, workload: Workload | None) -> list[tuple[str, Limits]]:
+        """Every limit that a workload's calls count in, with whose it is, beside their key's."""
+        found: list[tuple[str, Limits | None]] = []
+        if workload is not None:
+            department = workload.department or ""
+            known = self.organisation.departments.get(department)
+            found = [(f"workload:{workload.name}", workload.limits)]
+            found.append((f"department:{department}", known.limits if known else None))
+        found.append(("organisation", self.organisation.limits))
+        return [(scope, limits) for scope, limits in found if limits is not None]

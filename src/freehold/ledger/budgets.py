@@ -1,106 +1,175 @@
 """Budgets: hold the worst case before a call is sent, settle the true cost after. The counter that enforces is the one that reports.
 
-Rules: a hold is taken only if everything spent, everything held and this fits; holds are released exactly once; an unknown price cannot be
-held, so a budgeted call with one is refused. Periods are UTC. One process in this form; workers come with leases.
-What it does not know: prices, calls, the log.
+Rules: a hold is taken only if everything spent, everything held and this fits every hard budget; holds are released exactly once; an unknown price
+cannot be held, so a call with a budget in USD is refused for it. A clock that steps back does not begin a period again.
+What it does not know: prices, calls, the log, and who else draws on the same pools.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+import msgspec
+
 from freehold.kernel.errors import PolicyRefusal
-from freehold.kernel.snapshot import Budget, Period
-from freehold.kernel.units import Usd, show_usd
+from freehold.kernel.limits import Budget, is_same_period_until_ms, period_start_ms
+from freehold.kernel.units import Usd
+from freehold.ledger.pools import MemoryPools, Pools, Share
+
+_ZERO = Decimal(0)
+
+
+class Exhausted(PolicyRefusal):
+    """A call that no longer fits a hard budget; `budget` says which."""
+
+    def __init__(self, budget: Budget, message: str, hint: str, retry_after_s: float | None) -> None:
+        super().__init__(message, code="budget.exhausted", status=429, hint=hint, retry_after_s=retry_after_s)
+        self.budget = budget
+
+
+class Crossing(msgspec.Struct, frozen=True):
+    """A budget of which more is spent than one of its alerts says. at: that share of the limit."""
+
+    budget: Budget
+    at: Decimal
+    spent: Decimal
+    start_ms: int
 
 
 @dataclass(slots=True, eq=False)
 class Hold:
-    """Money set aside for one call in every scope that has a budget."""
+    """What is set aside for one call in every budget that it counts in."""
 
-    scopes: tuple[str, ...]
-    amount: Usd
+    parts: tuple[tuple[_Account, Decimal], ...]
+    usd: Usd
 
 
-@dataclass(slots=True)
 class _Account:
-    period_start_ms: int
-    spent: Decimal
-    held: Decimal
-    period_end_ms: int = 0  # until when period_start_ms is known to hold
+    """One budget's share, in its running period."""
+
+    __slots__ = ("budget", "share", "until_ms")
+
+    def __init__(self, budget: Budget, share: Share) -> None:
+        self.budget, self.share = budget, share
+        self.until_ms = 0  # until when the period is known to be the running one
 
 
 class Budgets:
-    """Counters by scope: `workload:NAME` or `key:ID`. spent: what each scope had already spent in its running period."""
+    """Every budget's counter, by its pool. spent: what each pool had spent before, and when its period began; zone: where a day begins."""
 
-    def __init__(self, spent: Mapping[str, tuple[int, Decimal]] | None = None) -> None:
-        self._accounts = {
-            scope: _Account(start, amount, Decimal(0)) for scope, (start, amount) in (spent or {}).items()
-        }
+    def __init__(
+        self,
+        pools: Pools | None = None,
+        *,
+        spent: Mapping[str, tuple[int, Decimal]] | None = None,
+        zone: datetime.tzinfo = datetime.UTC,
+    ) -> None:
+        self._pools = pools or MemoryPools()
+        self._zone = zone
+        self._accounts: dict[str, _Account] = {}
+        self._before = dict(spent or {})
 
-    def reserve(self, budgets: Mapping[str, Budget], worst: Usd | None, *, now_ms: int) -> Hold:
-        """Set the worst case aside. Raises PolicyRefusal `budget.exhausted` (429) or `budget.unknown_price` (403)."""
-        if budgets and worst is None:
-            raise PolicyRefusal(
-                "The target's price is unknown, so a call with a budget cannot be sent to it.",
-                code="budget.unknown_price",
-                hint="Add prices to the provider in freehold.toml.",
-            )
-        amount = worst or Usd(Decimal(0))
-        accounts = [(scope, budget, self._account(scope, budget.period, now_ms)) for scope, budget in budgets.items()]
-        for scope, budget, account in accounts:
-            if account.spent + account.held + amount > budget.limit:
-                kind, _, name = scope.partition(":")
-                left = max(Decimal(0), budget.limit - account.spent - account.held)
+    def reserve(self, budgets: Sequence[Budget], usd: Usd | None, tokens: int = 0, *, now_ms: int) -> Hold:
+        """Set the worst case aside: so many dollars (None: unknown) and tokens. Raises Exhausted (429) or PolicyRefusal `budget.unknown_price` (403)."""
+        held: list[tuple[_Account, Decimal]] = []
+        for budget in budgets:
+            if budget.unit == "USD" and usd is None:
+                self._release(held)
                 raise PolicyRefusal(
-                    f"The budget of {kind} {name!r} ({show_usd(Usd(budget.limit))} USD/{budget.period}) has {show_usd(Usd(left))} USD left and this call may cost {show_usd(amount)} USD.",
-                    code="budget.exhausted",
-                    status=429,
-                    hint="Lower max_tokens, wait for the next period, or raise the budget.",
+                    "The target's price is unknown, so a call with a budget cannot be sent to it.",
+                    code="budget.unknown_price",
+                    hint="Add prices to the provider in freehold.toml.",
                 )
-        for _, _, account in accounts:
-            account.held += amount
-        return Hold(tuple(budgets), amount)
+            account = self._account(budget, now_ms)
+            amount = Decimal(tokens) if budget.unit == "tokens" else usd or _ZERO
+            if not account.share.hold(amount, budget.limit if budget.is_hard else None):
+                self._release(held)
+                raise self._exhausted(account, amount, now_ms)
+            held.append((account, amount))
+        return Hold(tuple(held), usd or Usd(_ZERO))
 
-    def settle(self, hold: Hold, cost: Usd | None) -> None:
-        """Release a hold and count the true cost; an unknown cost counts as the amount held."""
-        for scope in hold.scopes:
-            account = self._accounts[scope]
-            account.held -= hold.amount
-            account.spent += hold.amount if cost is None else cost
-        hold.scopes = ()
+    def settle(self, hold: Hold, usd: Usd | None, tokens: int | None = None) -> None:
+        """Release a hold and count what it came to; what is not known counts as it was held."""
+        for account, amount in hold.parts:
+            true = tokens if account.budget.unit == "tokens" else usd
+            account.share.settle(amount, amount if true is None else Decimal(true))
+        hold.parts = ()
 
-    def correct(self, budgets: Mapping[str, Budget], amount: Usd, *, then_ms: int, now_ms: int) -> None:
+    def correct(self, budgets: Sequence[Budget], usd: Usd, tokens: int = 0, *, then_ms: int, now_ms: int) -> None:
         """Count a difference to what was charged at `then_ms`; a period that has ended stays as it was."""
-        for scope, budget in budgets.items():
-            account = self._account(scope, budget.period, now_ms)
-            if then_ms >= account.period_start_ms:
-                account.spent += amount
+        for budget in budgets:
+            account = self._account(budget, now_ms)
+            if then_ms >= account.share.start_ms:
+                account.share.spend(Decimal(tokens) if budget.unit == "tokens" else usd)
 
-    def _account(self, scope: str, period: Period, now_ms: int) -> _Account:
-        account = self._accounts.get(scope)
-        if account is not None and account.period_start_ms <= now_ms < account.period_end_ms:
+    def left(self, budget: Budget, now_ms: int) -> Decimal:
+        """How much may still be spent or held."""
+        account = self._account(budget, now_ms)
+        use = self._pools.use(budget.pool, account.share.start_ms)
+        slack = account.share.leased - account.share.spent - account.share.held
+        return max(_ZERO, budget.limit - use.leased + slack)
+
+    def tell(self, now_ms: int) -> list[Crossing]:
+        """Share with the other workers what is spent; returns which alerts were crossed since, each once over all workers."""
+        found: list[Crossing] = []
+        for account in self._accounts.values():
+            share, budget = account.share, account.budget
+            share.tell()
+            if not budget.alerts or budget.limit <= 0:
+                continue
+            spent = self._pools.use(budget.pool, share.start_ms).spent
+            found += (
+                Crossing(budget, at, spent, share.start_ms)
+                for at in budget.alerts
+                if spent >= at * budget.limit and self._pools.is_first(budget.pool, share.start_ms, str(at))
+            )
+        return found
+
+    def _account(self, budget: Budget, now_ms: int) -> _Account:
+        account = self._accounts.get(budget.pool)
+        if account is not None and now_ms < account.until_ms and account.budget is budget:
             return account
-        start = period_start_ms(period, now_ms)
+        start = period_start_ms(budget.period, now_ms, self._zone)
         if account is None:
-            account = self._accounts[scope] = _Account(start, Decimal(0), Decimal(0))
-        elif account.period_start_ms != start:
-            account.period_start_ms, account.spent = start, Decimal(0)
-        account.period_end_ms = now_ms - now_ms % 3_600_000 + 3_600_000  # a period never ends within an hour (UTC)
+            account = self._accounts[budget.pool] = _Account(budget, self._opened(budget, start))
+        elif start > account.share.start_ms:
+            held = account.share.held
+            account.share.tell()
+            account.share = self._opened(budget, start)
+            account.share.hold(held, None)  # what is under way is settled in the new period
+        account.budget, account.until_ms = budget, is_same_period_until_ms(now_ms)
         return account
 
+    def _opened(self, budget: Budget, start_ms: int) -> Share:
+        """A share of a period; what was spent of it before this process is counted first, and its alerts are not told again."""
+        share = Share(self._pools, budget.pool, start_ms)
+        began, spent = self._before.pop(budget.pool, (start_ms, _ZERO))
+        if began == start_ms and spent:
+            share.spend(spent)
+            for at in budget.alerts:
+                if spent >= at * budget.limit:
+                    self._pools.is_first(budget.pool, start_ms, str(at))
+        return share
 
-def period_start_ms(period: Period, now_ms: int) -> int:
-    """When the running period began (UTC), in milliseconds since 1970; 0 for `total`. Weeks begin on Monday."""
-    if period == "total":
-        return 0
-    now = datetime.datetime.fromtimestamp(now_ms / 1000, datetime.UTC)
-    start = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    if period == "week":
-        start -= datetime.timedelta(days=start.weekday())
-    elif period == "month":
-        start = start.replace(day=1)
-    return round(start.timestamp() * 1000)
+    def _release(self, held: list[tuple[_Account, Decimal]]) -> None:
+        for account, amount in held:
+            account.share.settle(amount, _ZERO)
+
+    def _exhausted(self, account: _Account, amount: Decimal, now_ms: int) -> Exhausted:
+        budget = account.budget
+        kind, _, name = budget.scope.partition(":")
+        whose = f"the {kind} {name!r}" if name else f"the {kind}"
+        left = self.left(budget, now_ms)
+        if budget.unit == "USD":
+            rest = f"has {left.normalize():f} USD left and this call may cost {amount.normalize():f} USD"
+        else:
+            rest = f"has {left:f} tokens left and this call may use {amount:f}"
+        return Exhausted(
+            budget,
+            f"The budget of {whose} ({budget.words}) {rest}.",
+            "Lower max_tokens, wait for the next period, or raise the budget.",
+            None,
+        )

@@ -36,7 +36,8 @@ class Receipt(msgspec.Struct, frozen=True):
     outcome: ok, refused, failed, cancelled (the caller left), cut (the stream broke off), lost (Freehold was killed).
     cost_usd: exact decimal text, None when the price is unknown; attempts: what was tried, in order;
     lost: what a translation could not carry; labels: what kinds of sensitive content were found; answer_id: under which the provider keeps the answer, or the one that was asked for;
-    booked_ms: when what this corrects was asked for, and when its cost is counted.
+    booked_ms: when what this corrects was asked for, and when its cost is counted; department: that of the workload; degraded: the budget that was
+    spent, so that the call went where it costs nothing.
     """
 
     call: str
@@ -64,6 +65,8 @@ class Receipt(msgspec.Struct, frozen=True):
     labels: tuple[str, ...] = ()
     answer_id: str | None = None
     booked_ms: int | None = None
+    department: str | None = None
+    degraded: str | None = None
 
     def fields(self) -> dict[str, Any]:
         t = self.tokens
@@ -103,6 +106,8 @@ class Receipt(msgspec.Struct, frozen=True):
             "labels": self.labels,
             "answer_id": self.answer_id,
             "booked_ms": self.booked_ms,
+            "department": self.department,
+            "degraded": self.degraded,
         }
 
 
@@ -292,6 +297,7 @@ def _lost(intent: dict[str, Any], now_ms: int) -> dict[str, Any]:
         call=intent["call"],
         key=intent["key"],
         workload=intent["workload"],
+        department=intent.get("department"),
         class_=(intent.get("transform") or {}).get("from") or intent["class"],
         model=intent["model"],
         endpoint=intent["endpoint"],
@@ -300,7 +306,7 @@ def _lost(intent: dict[str, Any], now_ms: int) -> dict[str, Any]:
         status=0,
         target=intent["target"],
         zone=intent["zone"],
-        tokens=Tokens(),
+        tokens=Tokens(output=intent.get("held_tokens") or 0),
         cost_usd=intent.get("held_usd"),
         price="held at the worst case" if intent.get("held_usd") else None,
         is_estimate=True,

@@ -19,9 +19,9 @@ import msgspec
 from freehold.kernel.errors import CallerError
 from freehold.ledger import log as logs
 
-GROUPS = ("workload", "key", "model", "target", "zone", "class", "day", "outcome")
+GROUPS = ("department", "workload", "key", "model", "target", "zone", "class", "day", "outcome")
 _BATCH = 5_000
-_VERSION = 2  # of the tables
+_VERSION = 3  # of the tables
 # What is kept of a receipt that names a stored answer.
 _OF_ANSWER = ("key", "workload", "class", "model", "target", "tokens", "cost_usd", "is_estimate", "at_ms", "booked_ms")
 
@@ -90,7 +90,7 @@ create table if not exists place (one integer primary key check (one = 1), segme
 create table if not exists receipt (
   call text primary key, at_ms integer not null, day text not null, key text not null, workload text not null, model text not null,
   target text not null, zone text not null, class text not null, outcome text not null,
-  input_tokens integer not null, output_tokens integer not null, cost_usd text, answer_id text, answer text
+  input_tokens integer not null, output_tokens integer not null, cost_usd text, answer_id text, answer text, department text not null
 ) without rowid;
 create index if not exists receipt_at on receipt (at_ms);
 create index if not exists receipt_answer on receipt (answer_id) where answer_id is not null;
@@ -139,7 +139,7 @@ class SqliteStore:
             is_current = self.place() == before
             if is_current:
                 self._db.executemany(
-                    "insert into receipt values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    "insert into receipt values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     [_row(receipt) for receipt in receipts],
                 )
                 self._db.execute(
@@ -207,4 +207,5 @@ def _row(receipt: dict[str, Any]) -> tuple[Any, ...]:
         receipt["cost_usd"],
         answer_id,
         msgspec.json.encode({field: receipt[field] for field in _OF_ANSWER}).decode() if answer_id else None,
+        receipt.get("department") or "",
     )

@@ -97,7 +97,7 @@ _INSIDE = frozenset({Zone.INSIDE})
 
 
 class Grant:
-    """Permission for one attempt of one call to one target with one body, for a moment; or for a bodyless probe. Only `grant` and `grant_probe` make one.
+    """Permission for one attempt of one call to one target with one body, for a moment; for a bodyless probe; or for one errand. Only `grant`, `grant_probe` and `grant_errand` make one.
 
     digest: SHA-256 of the body that may be sent; expires_s: seconds since 1970. What it says is sealed: changed in any part, it is void.
     """
@@ -139,7 +139,7 @@ class Grant:
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """What a grant is bound to beside its target. attempt: from 1, 0 for a probe."""
+    """What a grant is bound to beside its target. attempt: from 1, 0 for a probe, -1 for an errand."""
 
     call_id: str
     attempt: int
@@ -149,6 +149,7 @@ class Bound(msgspec.Struct, frozen=True):
 
 _KEY = os.urandom(32)  # of this process: a grant means nothing anywhere else
 LIFETIME_S = 60.0
+_ERRAND = -1
 _NO_BODY = hashlib.sha256(b"").digest()
 
 
@@ -196,6 +197,13 @@ def grant_probe(provider: Provider, *, now_s: float) -> Grant:
     bound = Bound("probe", 0, _NO_BODY, now_s + LIFETIME_S)
     zone = provider.zone_at(now_s)
     return Grant(_KEY, provider=provider, target=Target(provider.name, ""), zone=zone, class_=Class.PUBLIC, bound=bound)
+
+
+def grant_errand(provider: Provider, body: bytes, *, now_s: float) -> Grant:
+    """Mint the permission to tell something to somewhere that the configuration names (an alert to a webhook): facts about calls, never their content."""
+    bound = Bound("errand", _ERRAND, hashlib.sha256(body).digest(), now_s + LIFETIME_S)
+    target = Target(provider.name, "")
+    return Grant(_KEY, provider=provider, target=target, zone=provider.zone_at(now_s), class_=Class.PUBLIC, bound=bound)
 
 
 def honour(permit: Grant, body: bytes | None, *, now_s: float) -> None:

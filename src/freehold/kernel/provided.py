@@ -1,0 +1,47 @@
+"""What a provider's table may say: how its kind signs, which parts of an address it has, and which dialects it takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import quote
+
+from freehold.kernel import schema
+from freehold.kernel.problems import Wrong
+from freehold.kernel.routes import ROUTES, Route
+from freehold.kernel.snapshot import ProviderRow
+
+SIGNS = {  # by a provider's way of asking: the credentials that it needs, and those that it may have
+    "sigv4": (frozenset({"access_key", "secret_key"}), frozenset({"session_token"})),
+    "google": (frozenset({"service_account"}), frozenset[str]()),
+}
+
+
+def check_use(path: tuple[str, ...], spec: schema.Provider, row: ProviderRow | None) -> None:
+    """Raises Wrong for a part that would change nothing: whoever wrote it believes that it does."""
+    auth, address = (row.auth, row.base_url) if row else ("bearer", "")
+    for part in ("region", "project", "resource"):
+        is_named = f"{{{part}}}" in address and spec.base_url is None
+        is_signed = part == "region" and auth == "sigv4"
+        if getattr(spec, part) is not None and not is_named and not is_signed:
+            why = "base_url is the whole address" if f"{{{part}}}" in address else "this provider has no use for it"
+            raise Wrong((*path, part), why, "remove it")
+    if spec.api_version is not None and auth != "api-key":
+        raise Wrong((*path, "api_version"), "this provider has no use for it", 'it belongs to Azure: like = "azure"')
+    if auth == "sigv4" and spec.region is None and spec.credentials != schema.Credentials():
+        raise Wrong((*path, "region"), "a signature names its region", 'add region = "eu-central-1"')
+
+
+def routes_of(spec: schema.Provider, row: ProviderRow | None) -> tuple[Route, ...]:
+    """The dialects of a provider: as the file says, with the row's knowledge of each; else the row's; else openai-chat."""
+    known = row.routes if row is not None else ()
+    if spec.dialect is None:
+        routes = known or (ROUTES["openai-chat"],)
+    else:
+        names = (spec.dialect,) if isinstance(spec.dialect, str) else spec.dialect
+        mine = {route.dialect: route for route in reversed(known)}
+        routes = tuple(mine.get(name, ROUTES[name]) for name in names)
+    if spec.api_version is not None:
+        # Azure's older interface: the deployment stands in the path and the version in the query.
+        path = f"/openai/deployments/{{model}}/{{endpoint}}?api-version={quote(spec.api_version)}"
+        routes = tuple(replace(route, path=path) for route in routes if route.dialect == "openai-chat")
+    return routes

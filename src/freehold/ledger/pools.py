@@ -1,0 +1,190 @@
+"""Shared counters, so that a limit holds over all workers: each leases a part, and what all have leased never exceeds the limit.
+
+`Pools` is the seam: memory here for one process, SQLite in `sqlite_pools` for several; one contract suite holds both.
+Rules: what a worker says of itself is absolute, so it may be said twice; what has been leased and not given back counts as used, so a worker
+that dies takes nothing with it until its true use is known; a rate is one number, the theoretical arrival time of GCRA (ATM Forum TM 4.0, I.371).
+What it does not know: what is counted, and why there is a limit.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_DOWN, Decimal
+from typing import Protocol
+
+import msgspec
+
+from freehold.kernel.limits import Rate
+
+_ZERO = Decimal(0)
+_GRAIN = Decimal("0.000001")
+_AHEAD = 32  # times what it needs now that a worker leases, where there is plenty and others to share with
+
+
+class Use(msgspec.Struct, frozen=True):
+    """What all workers together have leased of a pool, and how much of it is spent for good."""
+
+    leased: Decimal
+    spent: Decimal
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """What a rate allows now. granted: 0 or what was asked for; wait_s: until that much would be; left: how many could still come; full_s: until all are back."""
+
+    granted: int
+    wait_s: float
+    left: int
+    full_s: float
+
+
+class Pools(Protocol):
+    """Counters as one worker sees them. A pool is named, and begins anew with each period (start_ms)."""
+
+    def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal | None) -> Decimal:
+        """Lease at least so much if it fits below the limit (None: always), more if there is plenty; returns how much, or 0."""
+
+    def report(self, pool: str, start_ms: int, *, leased: Decimal, spent: Decimal) -> None:
+        """Say what this worker has of a pool, absolutely: what it no longer has, others may lease."""
+
+    def use(self, pool: str, start_ms: int) -> Use: ...
+    def is_first(self, pool: str, start_ms: int, mark: str) -> bool:
+        """Set a mark on a pool; False if anybody has set it before."""
+
+    def pace(self, name: str, rate: Rate, amount: int, now_ns: int) -> Pace:
+        """Take an amount of a rate, or nothing. now_ns: a clock that never steps."""
+
+    def repay(self, name: str, rate: Rate, amount: int, now_ns: int) -> None:
+        """Give back what was taken of a rate and not used; less than nothing: what was used beyond it."""
+
+    def close(self) -> None: ...
+
+
+class Share:
+    """What one worker has of one pool in one period: leased ≥ spent + held."""
+
+    __slots__ = ("_pool", "_pools", "_told", "held", "leased", "spent", "start_ms")
+
+    def __init__(self, pools: Pools, pool: str, start_ms: int = 0) -> None:
+        self._pools, self._pool, self.start_ms = pools, pool, start_ms
+        self.leased = self.spent = self.held = self._told = _ZERO
+
+    def hold(self, amount: Decimal, limit: Decimal | None) -> bool:
+        """Set an amount aside, if it fits."""
+        short = self.spent + self.held + amount - self.leased
+        if short > 0:
+            granted = self._pools.lease(self._pool, self.start_ms, short, limit)
+            if granted < short:
+                return False
+            self.leased += granted
+        self.held += amount
+        return True
+
+    def settle(self, held: Decimal, cost: Decimal) -> None:
+        """Release what was held and count what it came to, even if that is more."""
+        self.held -= held
+        self.spend(cost)
+
+    def spend(self, cost: Decimal) -> None:
+        self.spent += cost
+        over = self.spent + self.held - self.leased
+        if over > 0:
+            self.leased += self._pools.lease(self._pool, self.start_ms, over, None)
+
+    def tell(self) -> None:
+        """Say what is spent, and give back what was not needed since the last time."""
+        busy = (self.spent - self._told) * 2
+        kept = min(self.leased, self.spent + self.held + max(busy, _ZERO))
+        if kept != self.leased or self.spent != self._told:
+            self.leased, self._told = kept, self.spent
+            self._pools.report(self._pool, self.start_ms, leased=kept, spent=self.spent)
+
+
+class Board:
+    """The counters themselves, where all workers live in one process."""
+
+    def __init__(self) -> None:
+        self.uses: dict[tuple[str, int], dict[str, Use]] = {}
+        self.marks: set[tuple[str, int, str]] = set()
+        self.arrivals: dict[str, int] = {}
+
+
+class MemoryPools:
+    """Counters in memory. workers: how many share the board; the only one leases exactly what it needs."""
+
+    def __init__(self, board: Board | None = None, *, worker: str = "", workers: int = 1) -> None:
+        self._board = board or Board()
+        self._worker, self._workers = worker, workers
+
+    def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal | None) -> Decimal:
+        uses = self._board.uses.setdefault((pool, start_ms), {})
+        granted = least
+        if limit is not None:
+            granted = granted_of(limit - sum(use.leased for use in uses.values()), least, self._workers)
+        if granted:
+            own = uses.get(self._worker, _NOTHING)
+            uses[self._worker] = Use(own.leased + granted, own.spent)
+        return granted
+
+    def report(self, pool: str, start_ms: int, *, leased: Decimal, spent: Decimal) -> None:
+        self._board.uses.setdefault((pool, start_ms), {})[self._worker] = Use(leased, spent)
+
+    def use(self, pool: str, start_ms: int) -> Use:
+        uses = self._board.uses.get((pool, start_ms), {}).values()
+        return Use(sum((use.leased for use in uses), _ZERO), sum((use.spent for use in uses), _ZERO))
+
+    def is_first(self, pool: str, start_ms: int, mark: str) -> bool:
+        marked = (pool, start_ms, mark)
+        is_first = marked not in self._board.marks
+        self._board.marks.add(marked)
+        return is_first
+
+    def pace(self, name: str, rate: Rate, amount: int, now_ns: int) -> Pace:
+        arrival, pace = paced(self._board.arrivals.get(name, 0), rate, amount, now_ns)
+        self._board.arrivals[name] = arrival
+        return pace
+
+    def repay(self, name: str, rate: Rate, amount: int, now_ns: int) -> None:
+        self._board.arrivals[name] = repaid(self._board.arrivals.get(name, 0), rate, amount, now_ns)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+_NOTHING = Use(_ZERO, _ZERO)
+
+
+def granted_of(free: Decimal, least: Decimal, workers: int) -> Decimal:
+    """How much of what is free one of several workers gets: ahead of its need while there is plenty, so that it seldom asks; near the end only what it needs."""
+    if free < least:
+        return _ZERO
+    if workers == 1:
+        return least
+    share = (free / (4 * workers)).quantize(_GRAIN, ROUND_DOWN)
+    return max(least, min(least * _AHEAD, share))
+
+
+def paced(arrival: int, rate: Rate, amount: int, now_ns: int) -> tuple[int, Pace]:
+    """GCRA: (new theoretical arrival time, what it allows). More than the whole burst counts as the whole burst."""
+    burst = rate.period_s * 1_000_000_000
+    arrival = min(max(arrival, now_ns), now_ns + burst)
+    after = arrival + _cost(rate, min(amount, rate.count))
+    if after - now_ns > burst:
+        wait_s = (after - now_ns - burst) / 1e9
+        return arrival, Pace(0, wait_s, _left(rate, arrival, now_ns), (arrival - now_ns) / 1e9)
+    return after, Pace(amount, 0.0, _left(rate, after, now_ns), (after - now_ns) / 1e9)
+
+
+def repaid(arrival: int, rate: Rate, amount: int, now_ns: int) -> int:
+    """The theoretical arrival time when an amount is given back (or, below zero, taken after all)."""
+    burst = rate.period_s * 1_000_000_000
+    if amount >= 0:
+        return arrival - _cost(rate, min(amount, rate.count), up=False)
+    return min(max(arrival, now_ns) + _cost(rate, -amount), now_ns + burst)
+
+
+def _cost(rate: Rate, amount: int, *, up: bool = True) -> int:
+    """Nanoseconds that an amount stands for; rounded so that never more comes than is allowed."""
+    return (amount * rate.period_s * 1_000_000_000 + (rate.count - 1 if up else 0)) // rate.count
+
+
+def _left(rate: Rate, arrival: int, now_ns: int) -> int:
+    return (rate.period_s * 1_000_000_000 - (arrival - now_ns)) * rate.count // (rate.period_s * 1_000_000_000)

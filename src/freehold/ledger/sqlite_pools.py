@@ -1,0 +1,100 @@
+"""Pools in a SQLite file, for the workers of one machine.
+
+Rules: the file belongs to one run of the supervisor, which fills it from the ledger: it is never the truth about money, so it is not synced.
+Amounts are decimal text, added up here, because SQLite would round. A write waits for the other workers' at most.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+from freehold.kernel.limits import Rate
+from freehold.ledger.pools import Pace, Use, granted_of, paced, repaid
+
+_SCHEMA = """
+create table if not exists use (pool text not null, start_ms integer not null, worker text not null, leased text not null, spent text not null,
+  primary key (pool, start_ms, worker)) without rowid;
+create table if not exists mark (pool text not null, start_ms integer not null, mark text not null, primary key (pool, start_ms, mark)) without rowid;
+create table if not exists rate (name text primary key, arrival integer not null) without rowid;
+"""
+_ZERO = Decimal(0)
+
+
+class SqlitePools:
+    """The counters as one worker sees them."""
+
+    def __init__(self, path: Path, *, worker: str, workers: int) -> None:
+        self._worker, self._workers = worker, workers
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = off")
+        self._db.executescript(_SCHEMA)
+
+    @contextmanager
+    def _alone(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("begin immediate")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
+
+    def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal | None) -> Decimal:
+        with self._alone() as db:
+            rows = db.execute(
+                "select worker, leased, spent from use where pool = ? and start_ms = ?", (pool, start_ms)
+            ).fetchall()
+            granted = least
+            if limit is not None:
+                granted = granted_of(limit - sum((Decimal(row[1]) for row in rows), _ZERO), least, self._workers)
+            if granted:
+                own = next((row for row in rows if row[0] == self._worker), (self._worker, "0", "0"))
+                self._put(pool, start_ms, Decimal(own[1]) + granted, Decimal(own[2]))
+            return granted
+
+    def report(self, pool: str, start_ms: int, *, leased: Decimal, spent: Decimal) -> None:
+        self._put(pool, start_ms, leased, spent)
+
+    def _put(self, pool: str, start_ms: int, leased: Decimal, spent: Decimal) -> None:
+        self._db.execute(
+            "insert into use values (?, ?, ?, ?, ?) on conflict do update set leased = excluded.leased, spent = excluded.spent",
+            (pool, start_ms, self._worker, format(leased, "f"), format(spent, "f")),
+        )
+
+    def use(self, pool: str, start_ms: int) -> Use:
+        rows = self._db.execute("select leased, spent from use where pool = ? and start_ms = ?", (pool, start_ms))
+        leased = spent = _ZERO
+        for one, other in rows:
+            leased, spent = leased + Decimal(one), spent + Decimal(other)
+        return Use(leased, spent)
+
+    def is_first(self, pool: str, start_ms: int, mark: str) -> bool:
+        done = self._db.execute("insert or ignore into mark values (?, ?, ?)", (pool, start_ms, mark))
+        return done.rowcount == 1
+
+    def pace(self, name: str, rate: Rate, amount: int, now_ns: int) -> Pace:
+        with self._alone():
+            arrival, pace = paced(self._arrival(name), rate, amount, now_ns)
+            self._set(name, arrival)
+            return pace
+
+    def repay(self, name: str, rate: Rate, amount: int, now_ns: int) -> None:
+        with self._alone():
+            self._set(name, repaid(self._arrival(name), rate, amount, now_ns))
+
+    def _arrival(self, name: str) -> int:
+        row = self._db.execute("select arrival from rate where name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _set(self, name: str, arrival: int) -> None:
+        self._db.execute(
+            "insert into rate values (?, ?) on conflict do update set arrival = excluded.arrival", (name, arrival)
+        )
+
+    def close(self) -> None:
+        self._db.close()
