@@ -37,7 +37,7 @@ def freehold(provider: Standin, other: Standin, tmp_path_factory: pytest.TempPat
         text += f'[providers.{name}]\ndialect = "openai-responses"\nbase_url = "{stand.base_url}"\nzone = "{zone}"\nretries = 0\n'
         text += "prices = { m = { input = 1.0, output = 2.0 } }\n"
     text += '[workloads.w]\nclass = "public"\ntargets = ["near/m", "twin/m"]\n'
-    text += '[workloads.tight]\nclass = "public"\ntargets = ["near/m"]\nbudget = "0.0005 USD/total"\n'
+    text += '[workloads.tight]\nclass = "public"\ntargets = ["near/m"]\nbudget = "0.0008 USD/total"\n'
     with running(tmp_path_factory.mktemp("stored"), text) as one:
         yield one
 

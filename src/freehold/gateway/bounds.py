@@ -17,9 +17,11 @@ from freehold.kernel.schema import Abilities
 from freehold.kernel.snapshot import Workload
 from freehold.wire.call import COUNTS, STORED, Call, Endpoint
 from freehold.wire.limiting import limited
+from freehold.wire.quiet import uses_hosted
 
 UNBOUNDED_OUTPUT = 16_384  # tokens for each choice, where neither the caller nor anything known limits the answer
 UNKNOWN_CONTEXT = 200_000  # tokens, for a target whose context nobody knows
+ADDED = 256  # tokens that providers put before any prompt (of recorded calls: up to 44 more than there are bytes)
 TOOLS = (
     1_500  # tokens that providers put before a prompt with tools (Anthropic's table: up to 804 with `any`, July 2026)
 )
@@ -41,8 +43,8 @@ def bounds(call: Call, abilities: Abilities | None, *, has_more: bool) -> Bounds
     """has_more: whether the target will read more than the body holds."""
     if call.endpoint in COUNTS or call.endpoint in STORED:
         return Bounds(0, 0)
-    prompt = call.size + (TOOLS if "tools" in call.needs else 0)
-    if has_more:
+    prompt = call.size + ADDED + (TOOLS if "tools" in call.needs else 0)
+    if has_more or uses_hosted(call.dialect, call.body):
         prompt = max(prompt, (abilities.context if abilities else None) or UNKNOWN_CONTEXT)
     if call.endpoint in _ANSWERLESS:
         return Bounds(prompt, 0)
