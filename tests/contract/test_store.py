@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from freehold.kernel.errors import CallerError
-from freehold.ledger.store import Place, SqliteStore, Store, catch_up
+from freehold.ledger.store import SqliteStore, Store, catch_up
 
 Make = Callable[[], Store]
 
@@ -72,12 +73,52 @@ def test_sums_are_exact(make: Make, tmp_path: Path) -> None:
 def test_a_receipt_counts_once_whoever_reads_it(make: Make, tmp_path: Path) -> None:
     write_log(tmp_path / "log", receipt("a"), receipt("b"))
     one, other = make(), make()
-    stale = one.place()
     assert catch_up(other, tmp_path / "log") == 2
-    assert one.add([receipt("a")], stale, Place("00000001.jsonl", 10)) is False
+    assert one.add([receipt("a")], "00000001.jsonl", 0, 10) is False
     write_log(tmp_path / "log", receipt("c"), segment=2)
     assert catch_up(one, tmp_path / "log") == 1
     assert one.usage(())[0].calls == 3
+
+
+def test_several_segments_may_grow_at_once(make: Make, tmp_path: Path) -> None:
+    """Each worker has one, and each is read from where it was left."""
+    store = make()
+    for at in range(4):
+        for segment in (1, 2, 3):
+            write_log(tmp_path / "log", receipt(f"{segment}-{at}", cost_usd="0.1"), segment=segment)
+        assert catch_up(store, tmp_path / "log") == 3
+        assert catch_up(store, tmp_path / "log") == 0
+    assert store.usage(())[0].cost_usd == Decimal("1.2")
+
+
+def test_amounts_of_any_fineness_are_exact(make: Make, tmp_path: Path) -> None:
+    """Whole nano-dollars, parts of them, below them, large ones, and ones that are taken back."""
+    amounts = [
+        "0",
+        "123456789.123456789123456789",
+        "-0.000000000000000001",
+        "1e-30",
+        "-0.25",
+        "99999999999",
+        "0.3333333333333333333333",
+    ]
+    write_log(tmp_path / "log", *(receipt(f"c{at}", cost_usd=text) for at, text in enumerate(amounts)))
+    store = make()
+    catch_up(store, tmp_path / "log")
+    (row,) = store.usage(("day",))
+    with localcontext(prec=60):
+        assert row.cost_usd == sum(map(Decimal, amounts))
+    assert row.unpriced == 0
+
+
+def test_a_day_begins_where_the_organisation_is(make: Make, tmp_path: Path) -> None:
+    late = 1_795_500_000_000 - 7 * 3_600_000  # 23:00 UTC on the 23rd
+    write_log(tmp_path / "log", receipt("a", at_ms=late), receipt("b", at_ms=late + 3_600_000))
+    store = make()
+    catch_up(store, tmp_path / "log")
+    assert [row.group["day"] for row in store.usage(("day",))] == ["2026-11-23", "2026-11-24"]
+    assert [row.group["day"] for row in store.usage(("day",), zone=ZoneInfo("Asia/Kolkata"))] == ["2026-11-24"]
+    assert [row.group["month"] for row in store.usage(("month",))] == ["2026-11"]
 
 
 def test_a_half_written_line_is_read_later(make: Make, tmp_path: Path) -> None:
@@ -104,7 +145,7 @@ def test_groups_times_and_unknown_prices(make: Make, tmp_path: Path) -> None:
     rows = {(row.group["day"], row.group["outcome"]): row for row in store.usage(("day", "outcome"))}
     assert rows[("2026-11-25", "ok")].unpriced == 1
     assert rows[("2026-11-24", "refused")].unpriced == 0, "what was refused has no price to know"
-    assert store.usage((), since_ms=1_795_500_000_000 + 1)[0].calls == 1
+    assert store.usage((), since_ms=1_795_500_000_000 + 900_000)[0].calls == 1
     assert store.usage(("workload",))[0].group == {"workload": ""}
     with pytest.raises(CallerError):
         store.usage(("call; drop table receipt",))

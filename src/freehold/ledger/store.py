@@ -1,16 +1,17 @@
 """The index over the log: answers questions about usage. It holds nothing that the log does not, and can be rebuilt from it.
 
 `Store` is the seam: SQLite implements it here, Postgres later; one contract suite holds both.
-Rules: a receipt counts once, whatever process indexes it; money is summed as exact decimals.
+Rules: each segment of the log is read from where it was left, several may grow at once; a receipt counts once, whatever process indexes it; money is summed as exact decimals.
 """
 
 from __future__ import annotations
 
 import datetime
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,96 +20,89 @@ import msgspec
 from freehold.kernel.errors import CallerError
 from freehold.ledger import log as logs
 
-GROUPS = ("department", "workload", "key", "model", "target", "zone", "class", "day", "outcome")
+GROUPS = ("department", "workload", "key", "model", "target", "zone", "class", "outcome", "day", "month")
 _BATCH = 5_000
 _VERSION = 3  # of the tables
 # What is kept of a receipt that names a stored answer.
 _OF_ANSWER = ("key", "workload", "class", "model", "target", "tokens", "cost_usd", "is_estimate", "at_ms", "booked_ms")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """How far the index has read: a segment's name and an offset in bytes."""
-
-    segment: str = ""
-    offset: int = 0
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UsageRow:
     """Usage of one group. unpriced: calls whose price is unknown; their cost is not in cost_usd."""
 
     group: dict[str, str]
-    calls: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: Decimal
-    unpriced: int
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    unpriced: int = 0
 
 
 class Store(Protocol):
-    """What an index can do. `usage` takes names from GROUPS and times in milliseconds since 1970, the end exclusive."""
+    """What an index can do. `usage` takes names from GROUPS and times in milliseconds since 1970 (down to the quarter of an hour before, the end exclusive); zone: where a day begins."""
 
-    def place(self) -> Place: ...
-    def add(self, receipts: Iterable[dict[str, Any]], before: Place, after: Place) -> bool: ...
+    def places(self) -> dict[str, int]:
+        """How far each segment was read: offsets in bytes."""
+
+    def add(self, receipts: Iterable[dict[str, Any]], segment: str, before: int, after: int) -> bool:
+        """Add the receipts of a segment between two offsets; False if somebody else has added them meanwhile."""
+
     def answers(self, answer_id: str) -> list[dict[str, Any]]: ...
     def usage(
-        self, by: tuple[str, ...], since_ms: int | None = None, until_ms: int | None = None
+        self,
+        by: tuple[str, ...],
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        zone: datetime.tzinfo = datetime.UTC,
     ) -> list[UsageRow]: ...
     def close(self) -> None: ...
 
 
 def catch_up(store: Store, folder: Path) -> int:
-    """Read what the log has gained into the index; returns how many receipts. Safe beside a writer and other readers."""
-    added = 0
-    while True:
-        before = store.place()
-        receipts, after = _next_batch(folder, before)
-        if after == before:
-            return added
-        if store.add(receipts, before, after):
-            added += len(receipts)
-
-
-def _next_batch(folder: Path, place: Place) -> tuple[list[dict[str, Any]], Place]:
-    receipts: list[dict[str, Any]] = []
+    """Read what the logs have gained into the index; returns how many receipts. Safe beside writers and other readers."""
+    added, places = 0, store.places()
     for path in logs.segments(folder):
-        if path.name < place.segment:
-            continue
-        offset = place.offset if path.name == place.segment else 0
-        for line, behind in logs.lines(path, offset):
-            place = Place(path.name, behind)
-            if b'"kind":"settled"' in line:
-                receipts.append(msgspec.json.decode(line, type=dict[str, Any]))
-            if len(receipts) >= _BATCH:
-                return receipts, place
+        place = places.get(path.name, 0)
+        while path.stat().st_size > place:
+            receipts, after = _next_batch(path, place)
+            if after == place:
+                break  # the rest is half a line
+            if store.add(receipts, path.name, place, after):
+                added += len(receipts)
+                place = after
+            else:
+                place = store.places().get(path.name, 0)
+    return added
+
+
+def _next_batch(path: Path, place: int) -> tuple[list[dict[str, Any]], int]:
+    receipts: list[dict[str, Any]] = []
+    for line, behind in logs.lines(path, place):
+        place = behind
+        if b'"kind":"settled"' in line:
+            receipts.append(msgspec.json.decode(line, type=dict[str, Any]))
+        if len(receipts) >= _BATCH:
+            break
     return receipts, place
 
 
+# Receipts are added up as they are read: for each quarter of an hour, and for each kind (what receipts have in common) in it. Money is whole
+# nano-dollars and the rest of them in 1e-18 dollars, because SQLite adds integers exactly and quickly; what is finer still stands as text.
 _SCHEMA = """
-create table if not exists place (one integer primary key check (one = 1), segment text not null, "offset" integer not null);
-create table if not exists receipt (
-  call text primary key, at_ms integer not null, day text not null, key text not null, workload text not null, model text not null,
+create table place (segment text primary key, "offset" integer not null) without rowid;
+create table kind (id integer primary key, department text not null, workload text not null, key text not null, model text not null,
   target text not null, zone text not null, class text not null, outcome text not null,
-  input_tokens integer not null, output_tokens integer not null, cost_usd text, answer_id text, answer text, department text not null
-) without rowid;
-create index if not exists receipt_at on receipt (at_ms);
-create index if not exists receipt_answer on receipt (answer_id) where answer_id is not null;
+  unique (department, workload, key, model, target, zone, class, outcome));
+create table tally (kind integer not null, slot integer not null, calls integer not null, input integer not null, output integer not null,
+  nano integer not null, atto integer not null, unpriced integer not null, primary key (kind, slot)) without rowid;
+create table fine (kind integer not null, slot integer not null, amount text not null);
+create table answer (id text not null, call text not null, said text not null, primary key (id, call)) without rowid;
 """
-
-
-class _ExactSum:
-    """An SQLite aggregate that adds decimal text without rounding."""
-
-    def __init__(self) -> None:
-        self.total = Decimal(0)
-
-    def step(self, text: str | None) -> None:
-        if text is not None:
-            self.total += Decimal(text)
-
-    def finalize(self) -> str:
-        return str(self.total)
+_KINDS = ("department", "workload", "key", "model", "target", "zone", "class", "outcome")
+_TIMES = {"day": "%Y-%m-%d", "month": "%Y-%m"}
+SLOT_MS = 900_000  # days begin at such times in every zone
+_NANO = Decimal(10) ** 9
 
 
 class SqliteStore:
@@ -119,93 +113,157 @@ class SqliteStore:
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
         self._prepare()
-        self._db.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]  # typeshed wants a narrower protocol
+        self._known: dict[tuple[str, ...], int] = {}
 
     def _prepare(self) -> None:
         """Make the tables; those of another version are dropped, because the log holds all that was in them."""
-        if self._db.execute("pragma user_version").fetchone()[0] != _VERSION:
-            self._db.executescript(
-                f"begin immediate; drop table if exists receipt; drop table if exists place; {_SCHEMA} pragma user_version = {_VERSION}; commit;"
-            )
+        with self._alone() as db:
+            if db.execute("pragma user_version").fetchone()[0] == _VERSION:
+                return
+            for (table,) in db.execute("select name from sqlite_master where type = 'table'").fetchall():
+                db.execute(f'drop table "{table}"')
+            for statement in filter(None, map(str.strip, _SCHEMA.split(";"))):
+                db.execute(statement)
+            db.execute(f"pragma user_version = {_VERSION}")
 
-    def place(self) -> Place:
-        row = self._db.execute('select segment, "offset" from place').fetchone()
-        return Place(*row) if row else Place()
-
-    def add(self, receipts: Iterable[dict[str, Any]], before: Place, after: Place) -> bool:
-        """Add receipts read between two places; returns False if somebody else has added them meanwhile."""
+    @contextmanager
+    def _alone(self) -> Iterator[sqlite3.Connection]:
         self._db.execute("begin immediate")
         try:
-            is_current = self.place() == before
-            if is_current:
-                self._db.executemany(
-                    "insert into receipt values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                    [_row(receipt) for receipt in receipts],
-                )
-                self._db.execute(
-                    'insert into place values (1, ?, ?) on conflict (one) do update set segment = excluded.segment, "offset" = excluded."offset"',
-                    (after.segment, after.offset),
-                )
+            yield self._db
         except BaseException:
             self._db.execute("rollback")
             raise
         self._db.execute("commit")
-        return is_current
+
+    def places(self) -> dict[str, int]:
+        return dict(self._db.execute('select segment, "offset" from place').fetchall())
+
+    def add(self, receipts: Iterable[dict[str, Any]], segment: str, before: int, after: int) -> bool:
+        with self._alone() as db:
+            row = db.execute('select "offset" from place where segment = ?', (segment,)).fetchone()
+            if (row[0] if row else 0) != before:
+                return False
+            tallies: dict[tuple[int, int], _Sum] = {}
+            for receipt in receipts:
+                at = (self._kind(receipt), (receipt.get("booked_ms") or receipt["at_ms"]) // SLOT_MS)
+                fine = tallies.setdefault(at, _Sum()).take(receipt)
+                if fine is not None:
+                    db.execute("insert into fine values (?,?,?)", (*at, fine))
+                if receipt.get("answer_id"):
+                    said = msgspec.json.encode({field: receipt[field] for field in _OF_ANSWER}).decode()
+                    db.execute("insert into answer values (?,?,?)", (receipt["answer_id"], receipt["call"], said))
+            db.executemany(_ADD, [(*at, *msgspec.structs.astuple(tally)) for at, tally in tallies.items()])
+            db.execute(
+                'insert into place values (?, ?) on conflict do update set "offset" = excluded."offset"',
+                (segment, after),
+            )
+            return True
+
+    def _kind(self, receipt: dict[str, Any]) -> int:
+        """The number of what a receipt has in common with others. Called while nobody else writes."""
+        kind = tuple(receipt.get(name) or "" for name in _KINDS)
+        found = self._known.get(kind)
+        if found is None:
+            self._db.execute("insert or ignore into kind values (null,?,?,?,?,?,?,?,?)", kind)
+            where = " and ".join(f"{name} = ?" for name in _KINDS)
+            found = self._known[kind] = self._db.execute(f"select id from kind where {where}", kind).fetchone()[0]  # noqa: S608 - fixed names
+        return found
 
     def answers(self, answer_id: str) -> list[dict[str, Any]]:
         """What receipts say of a stored answer, in the order of the calls."""
-        rows = self._db.execute("select answer from receipt where answer_id = ? order by call", (answer_id,))
+        rows = self._db.execute("select said from answer where id = ? order by call", (answer_id,))
         return [msgspec.json.decode(text, type=dict[str, Any]) for (text,) in rows]
 
-    def usage(self, by: tuple[str, ...], since_ms: int | None = None, until_ms: int | None = None) -> list[UsageRow]:
+    def usage(
+        self,
+        by: tuple[str, ...],
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        zone: datetime.tzinfo = datetime.UTC,
+    ) -> list[UsageRow]:
         for name in by:
             if name not in GROUPS:
                 raise CallerError(f"{name!r} is not a group; use {', '.join(GROUPS)}.", code="usage.unknown_group")
-        columns = "".join(f"{name}, " for name in by)
-        grouped = f"group by {', '.join(by)} order by {', '.join(by)}" if by else ""
+        slots = ((since_ms or 0) // SLOT_MS, until_ms // SLOT_MS if until_ms is not None else 2**62)
+        times = self._label(tuple(name for name in by if name in _TIMES), slots, zone)
+        each, joined = ("label", "join temp.time using (slot)") if times else ("0", "")
         rows = self._db.execute(
-            f"select {columns} count(*), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), exact_sum(cost_usd), "  # noqa: S608 - names are from GROUPS
-            f"coalesce(sum(cost_usd is null and outcome <> 'refused'), 0) from receipt where at_ms >= ? and at_ms < ? {grouped}",
-            (since_ms or 0, until_ms if until_ms is not None else 2**62),
+            f"select kind, {each}, sum(calls), sum(input), sum(output), sum(nano), sum(atto), sum(unpriced) from tally {joined} "  # noqa: S608 - no text of others
+            "where slot >= ? and slot < ? group by 1, 2",
+            slots,
         ).fetchall()
-        size = len(by)
-        return [
-            UsageRow(
-                dict(zip(by, row, strict=False)),
-                row[size],
-                row[size + 1],
-                row[size + 2],
-                Decimal(row[size + 3] or 0),
-                row[size + 4],
-            )
-            for row in rows
-        ]
+        fine = self._db.execute(
+            f"select kind, {each}, amount from fine {joined} where slot >= ? and slot < ?",  # noqa: S608 - no text of others
+            slots,
+        ).fetchall()
+        kinds = {row[0]: row[1:] for row in self._db.execute(f"select id, {', '.join(_KINDS)} from kind")}  # noqa: S608 - fixed names
+        groups: dict[tuple[str, ...], UsageRow] = {}
+
+        def group_of(kind: int, label: int) -> UsageRow:
+            known = dict(zip(_KINDS, kinds[kind], strict=True)) | (times[label] if times else {})
+            group = tuple(known[name] for name in by)
+            return groups.setdefault(group, UsageRow(dict(zip(by, group, strict=True))))
+
+        with localcontext(prec=60):
+            for kind, label, calls, prompt, completion, nano, atto, unpriced in rows:
+                row = group_of(kind, label)
+                row.calls += calls
+                row.input_tokens += prompt
+                row.output_tokens += completion
+                row.cost_usd += (Decimal(nano) + Decimal(atto) / _NANO) / _NANO
+                row.unpriced += unpriced
+            for kind, label, amount in fine:
+                group_of(kind, label).cost_usd += Decimal(amount)
+        return [groups[group] for group in sorted(groups)]
+
+    def _label(self, names: tuple[str, ...], slots: tuple[int, int], zone: datetime.tzinfo) -> list[dict[str, str]]:
+        """Number the days (or months) that slots lie in, for the query; returns what each number stands for."""
+        if not names:
+            return []
+        self._db.execute("create temp table if not exists time (slot integer primary key, label integer not null)")
+        self._db.execute("delete from temp.time")
+        numbers: dict[tuple[str, ...], int] = {}
+        found = self._db.execute("select distinct slot from tally where slot >= ? and slot < ?", slots).fetchall()
+        for (slot,) in found:
+            moment = datetime.datetime.fromtimestamp(slot * SLOT_MS / 1000, zone)
+            label = numbers.setdefault(tuple(moment.strftime(_TIMES[name]) for name in names), len(numbers))
+            self._db.execute("insert into temp.time values (?, ?)", (slot, label))
+        return [dict(zip(names, label, strict=True)) for label in numbers]
 
     def close(self) -> None:
         self._db.close()
 
 
-def _row(receipt: dict[str, Any]) -> tuple[Any, ...]:
-    tokens, answer_id = receipt["tokens"], receipt.get("answer_id")
-    at_ms = receipt.get("booked_ms") or receipt["at_ms"]
-    day = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).date().isoformat()
-    prompt = tokens["input"] + tokens["cache_read"] + tokens["cache_write"] + tokens["audio_in"]
-    completion = tokens["output"] + tokens["reasoning"] + tokens["audio_out"]
-    return (
-        receipt["call"],
-        at_ms,
-        day,
-        receipt["key"],
-        receipt["workload"] or "",
-        receipt["model"],
-        receipt["target"] or "",
-        receipt["zone"] or "",
-        receipt["class"],
-        receipt["outcome"],
-        prompt,
-        completion,
-        receipt["cost_usd"],
-        answer_id,
-        msgspec.json.encode({field: receipt[field] for field in _OF_ANSWER}).decode() if answer_id else None,
-        receipt.get("department") or "",
-    )
+_ADD = """
+insert into tally values (?,?,?,?,?,?,?,?) on conflict do update set calls = calls + excluded.calls, input = input + excluded.input,
+  output = output + excluded.output, nano = nano + excluded.nano, atto = atto + excluded.atto, unpriced = unpriced + excluded.unpriced
+"""
+
+
+class _Sum(msgspec.Struct):
+    """What receipts of one kind and time come to; in the order of the table's columns."""
+
+    calls: int = 0
+    input: int = 0
+    output: int = 0
+    nano: int = 0
+    atto: int = 0
+    unpriced: int = 0
+
+    def take(self, receipt: dict[str, Any]) -> str | None:
+        """Add a receipt; returns its cost if it is finer than can be added here."""
+        tokens, cost = receipt["tokens"], receipt["cost_usd"]
+        self.calls += 1
+        self.input += tokens["input"] + tokens["cache_read"] + tokens["cache_write"] + tokens["audio_in"]
+        self.output += tokens["output"] + tokens["reasoning"] + tokens["audio_out"]
+        if cost is None:
+            self.unpriced += receipt["outcome"] != "refused"
+            return None
+        whole = int(Decimal(cost).scaleb(18).to_integral_value())
+        if abs(whole) >= 10**27 or Decimal(whole).scaleb(-18) != Decimal(cost):
+            return str(cost)
+        nano, atto = divmod(whole, 10**9)
+        self.nano += nano
+        self.atto += atto
+        return None
