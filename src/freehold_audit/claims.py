@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from freehold_audit.report import Report
@@ -34,12 +35,12 @@ class Claims:
         elif kind == "settled":
             self._settle(record, where)
 
-    def end(self, last_epoch: int) -> None:
-        """A call without an end: in the last epoch it is under way, or settled by the next start; before that it is a finding."""
+    def end(self, unsealed: Container[int]) -> None:
+        """A call without an end: in an epoch that is not sealed it is under way, or settled when it is; else it is a finding."""
         for call, intents in self._intents.items():
             if call in self._settled:
                 continue
-            if intents[-1].get("epoch") == last_epoch:
+            if intents[-1].get("epoch") in unsealed:
                 self._report.notes.append(f"call {call} has no end yet: it was under way, or the next start settles it")
             else:
                 self._report.find(f"call {call}", "was sent and never settled")

@@ -47,6 +47,7 @@ class _Epoch:
     number: int
     link: str
     began_ms: int
+    run: int
     key: Key
     sealed: tuple[int, str] | None = None
     ended_ms: int | None = None
@@ -88,7 +89,7 @@ def verify(bundle: Path, *, trust: str | None = None, expected: Expected | None 
             report.find(name, "no entry of the parent log opened this epoch")
     if is_whole and report.counts.get("records withheld"):
         report.find("manifest", "says that this is everything, and records are withheld")
-    claims.end(epochs[-1].number if epochs else 0)
+    claims.end({epoch.number for epoch in epochs if epoch.sealed is None})
     _compare(expected, {f"{epoch.number:08d}": epoch.key for epoch in epochs}, leaves, report)
     report.counts["epochs"] = len(epochs)
     return report
@@ -280,7 +281,9 @@ def _parent(files: dict[str, bytes], keys: Keys, report: Report, kept: Roots) ->
             elif entry["kind"] == "epoch_opened":
                 if epoch != max(epochs, default=0) + 1:
                     report.find(where, f"epoch {epoch} follows epoch {max(epochs, default=0)}: there is a gap")
-                epochs[epoch] = _Epoch(epoch, leaf.hex(), int(entry["at_ms"]), keys.at(number))
+                epochs[epoch] = _Epoch(
+                    epoch, leaf.hex(), int(entry["at_ms"]), int(entry.get("run", epoch)), keys.at(number)
+                )
             elif epoch not in epochs or epochs[epoch].sealed is not None:
                 report.find(where, f"seals epoch {epoch}, which is not open")
             else:
@@ -289,10 +292,19 @@ def _parent(files: dict[str, bytes], keys: Keys, report: Report, kept: Roots) ->
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             report.find(where, f"is no entry ({error})")
         prev = leaf.hex()
-    for epoch in list(epochs)[:-1]:
-        if epochs[epoch].sealed is None:
-            report.find("parent.log", f"epoch {epoch} was never sealed, and others follow it")
-    return list(epochs.values())
+    found = list(epochs.values())
+    _runs(found, report)
+    return found
+
+
+def _runs(epochs: list[_Epoch], report: Report) -> None:
+    """Epochs of one run may be open together; those of an earlier run are sealed."""
+    for before, after in itertools.pairwise(epochs):
+        if after.run < before.run:
+            report.find("parent.log", f"epoch {after.number} belongs to an earlier run than the one before it")
+    for epoch in epochs:
+        if epoch.sealed is None and epoch.run != epochs[-1].run:
+            report.find("parent.log", f"epoch {epoch.number} was never sealed, and another run follows it")
 
 
 def _between(epochs: dict[int, _Epoch], where: str, report: Report) -> None:

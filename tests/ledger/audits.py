@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from freehold.ledger.export import Wanted, export
 from freehold.ledger.signing import load_signer
+from freehold.ledger.steward import Steward
 from freehold_audit import Expected, Report, verify
 
 FACTS: dict[str, Any] = {
@@ -15,6 +17,24 @@ FACTS: dict[str, Any] = {
     "providers": {"a": {"zone": "inside", "host": "10.0.0.1", "attestation": None}, "cloud": {"zone": "outside", "host": "cloud.example", "attestation": None}},
     "workloads": {"left": "public", "right": "public"},
 }  # fmt: skip
+
+
+class Alone:
+    """A ledger in a process of its own, as `freehold up` has it; `kill` ends it as kill -9 does: no flush, no close."""
+
+    def __init__(self, state: Path, now_ms: Callable[[], int], **facts: Any) -> None:
+        self._steward = Steward(state, now_ms)
+        self.ledger = self._steward.open({"policy": "sha256:p", "prices": "sha256:b", **FACTS, **facts})
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.ledger, name)
+
+    def close(self) -> None:
+        self.ledger.close()
+        self._steward.close()
+
+    def kill(self) -> None:
+        self._steward.close()
 
 
 def audit(state: Path, *, expected: Expected | None = None) -> Report:

@@ -27,20 +27,19 @@ from freehold.ledger.export import Wanted, export
 from freehold.ledger.files import append_synced
 from freehold.ledger.ledger import Ledger, Receipt
 from freehold.ledger.signing import Signer, load_signer
+from freehold.ledger.steward import Steward
 from freehold_audit import Expected, Report, verify
 from freehold_audit.proof import Key, Tree, open_note
-from ledger.audits import FACTS, audit
+from ledger.audits import FACTS, Alone, audit
 
 
-def open_ledger(state: Path, now: int = 1_700_000_000_000, **facts: Any) -> Ledger:
+def open_ledger(state: Path, now: int = 1_700_000_000_000, **facts: Any) -> Alone:
     clock = itertools.count(now)
-    return Ledger.open(
-        state, policy="sha256:p", prices="sha256:b", now_ms=lambda: next(clock), facts={**FACTS, **facts}
-    )
+    return Alone(state, lambda: next(clock), **facts)
 
 
 def run_call(
-    ledger: Ledger,
+    ledger: Ledger | Alone,
     call: str,
     *,
     zone: str = "inside",
@@ -326,8 +325,7 @@ async def test_a_checkpoint_that_was_cut_short_breaks_nothing(tmp_path: Path) ->
         for name in ("00000001.checkpoints", "parent.checkpoints"):
             path = state / "log" / name
             path.write_bytes(path.read_bytes()[:-cut])
-        os.close(ledger._lock_fd)  # killed
-        ledger._lock_fd = -1
+        ledger.kill()
         assert export(state / "log", tmp_path / f"{cut}-out", load_signer(state), Wanted(), 1)
         open_ledger(state, 1_700_000_500_000).close()
         report = audit(state)
@@ -340,8 +338,7 @@ async def test_a_transformed_call_that_is_lost_counts_as_what_it_was(tmp_path: P
     ledger.introduce("k", "public", None)
     intent = {"call": "call_a", "attempt": 1, "key": "k", "workload": None, "class": "public", "model": "m", "endpoint": "chat/completions", "is_stream": False, "target": "cloud/m", "zone": "outside", "zones": FACTS["classes"]["public"], "decision": "allow", "attestation": None, "held_usd": None, "transform": {"kind": "redact", "from": "restricted"}}  # fmt: skip
     ledger.intend(intent)
-    os.close(ledger._lock_fd)  # killed
-    ledger._lock_fd = -1
+    ledger.kill()
     open_ledger(tmp_path, 1_700_000_500_000).close()
     assert audit(tmp_path).findings == []
     lost = [json.loads(line) for line in lines_of(tmp_path / "log/00000002.jsonl") if b'"lost"' in line]
@@ -384,7 +381,7 @@ async def test_another_key_is_not_trusted(tmp_path: Path) -> None:
 # --- claims ------------------------------------------------------------------------------------------------------
 
 
-def claimed(tmp_path: Path, make: Callable[[Ledger], Any], **facts: Any) -> list[str]:
+def claimed(tmp_path: Path, make: Callable[[Alone], Any], **facts: Any) -> list[str]:
     ledger = open_ledger(tmp_path, **facts)
     make(ledger)
     ledger.close()
@@ -431,7 +428,7 @@ USED = {"evidence": "sha256:1", "controls": ["zero-retention"], "until_ms": 1_70
     ],
 )  # fmt: skip
 async def test_claims(
-    tmp_path: Path, make: Callable[[Ledger], Any], facts: dict[str, Any], expected: str | None
+    tmp_path: Path, make: Callable[[Alone], Any], facts: dict[str, Any], expected: str | None
 ) -> None:
     found = claimed(tmp_path, make, **facts)
     if expected is None:
@@ -552,3 +549,61 @@ def test_a_report_counts() -> None:
     report.count("x", 2)
     report.find("here", "that")
     assert (report.counts, report.holds) == ({"x": 2}, False)
+
+
+# --- several epochs of one run ---------------------------------------------------------------------------------
+
+
+async def test_workers_of_one_run_may_write_at_once(tmp_path: Path) -> None:
+    """Each has an epoch of its own; one that is killed is settled by the next, and sealed then; the whole verifies at every moment."""
+    clock = itertools.count(1_700_000_000_000)
+    steward = Steward(tmp_path, lambda: next(clock))
+    workers = [steward.open({**FACTS, "policy": "p"}, after=()) for _ in range(3)]
+    for round_ in range(4):
+        for at, worker in enumerate(workers):
+            run_call(worker, f"call_{at}{round_}")
+            await worker.durable()
+            worker.checkpoint()
+        assert audit(tmp_path).findings == []
+    workers[1].intend({**intent_of("call_lost"), "at_ms": 0})
+    workers[1]._log.flush()
+    dead = workers[1].epoch
+    workers[1] = steward.open({**FACTS, "policy": "p"}, after=[dead])
+    assert workers[1].recovered == 1
+    assert steward.left_open == (1, 3, 4)
+    run_call(workers[1], "call_after")
+    report = audit(tmp_path)
+    assert report.findings == []
+    for worker in workers:
+        worker.close()
+    steward.close()
+    report = audit(tmp_path)
+    assert report.findings == []
+    assert report.counts["calls sent inside"] == 14
+
+
+async def test_an_epoch_of_an_earlier_run_must_be_sealed(tmp_path: Path) -> None:
+    await fill(tmp_path, epochs=2)
+    parent = tmp_path / "log/parent.log"
+    entries = [line for line in lines_of(parent) if not (b"epoch_sealed" in line and b'"epoch":1,' in line)]
+    write(parent, entries)
+    assert any("was never sealed, and another run follows it" in one.what for one in audit(tmp_path).findings)
+
+
+async def test_calls_that_a_closed_process_left_open_are_settled_later(tmp_path: Path) -> None:
+    """An orderly end with a call under way does not seal the epoch: the next start finds the call."""
+    ledger = open_ledger(tmp_path)
+    ledger.introduce("key_1", "public", None)
+    ledger.intend(intent_of("call_open"))
+    ledger.close()
+    again = open_ledger(tmp_path, 1_700_000_900_000)
+    assert again.recovered == 1
+    again.close()
+    assert audit(tmp_path).findings == []
+
+
+def intent_of(call: str) -> dict[str, Any]:
+    return {
+        "call": call, "attempt": 1, "key": "key_1", "workload": None, "class": "public", "model": "m", "endpoint": "chat/completions", "is_stream": False,
+        "target": "a/m", "zone": "inside", "zones": FACTS["classes"]["public"], "decision": "allow", "attestation": None, "held_usd": None,
+    }  # fmt: skip

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.limits import parse_budget, period_start_ms
 from freehold.kernel.units import Usd
-from freehold.ledger.budgets import Budgets, Exhausted, Hold
+from freehold.ledger.budgets import Budgets, Exhausted, Hold, seed
+from freehold.ledger.pools import Board, MemoryPools
 
 NOW = 1_795_500_000_000  # 2026-11-24, 06:00 UTC
 HOUR = 3_600_000
@@ -26,8 +27,15 @@ WORK = parse_budget("10 USD/day", "workload:w")
 TOKENS = parse_budget("1000 tokens/day", "workload:w")
 
 
+def seeded(now_ms: int, spent: str) -> Budgets:
+    """As after a restart: what the receipts say was spent of the key's day."""
+    board = Board()
+    seed(MemoryPools(board, worker="before"), [(KEY, period_start_ms("day", now_ms), Decimal(spent))])
+    return Budgets(MemoryPools(board))
+
+
 def test_what_is_held_counts() -> None:
-    budgets = Budgets()
+    budgets = Budgets(MemoryPools())
     first = budgets.reserve([KEY], usd("0.6"), now_ms=NOW)
     with pytest.raises(Exhausted) as caught:
         budgets.reserve([KEY], usd("0.5"), now_ms=NOW)
@@ -40,7 +48,7 @@ def test_what_is_held_counts() -> None:
 
 def test_every_scope_must_have_room() -> None:
     """And a refusal by one leaves nothing held in another."""
-    budgets = Budgets()
+    budgets = Budgets(MemoryPools())
     with pytest.raises(PolicyRefusal, match="key 'k'"):
         budgets.reserve([WORK, TOKENS, KEY], usd("5"), 100, now_ms=NOW)
     assert budgets.left(WORK, NOW) == 10
@@ -49,7 +57,7 @@ def test_every_scope_must_have_room() -> None:
 
 
 def test_tokens_are_counted_beside_money() -> None:
-    budgets = Budgets()
+    budgets = Budgets(MemoryPools())
     hold = budgets.reserve([TOKENS], None, 800, now_ms=NOW)
     with pytest.raises(Exhausted, match="has 200 tokens left and this call may use 300"):
         budgets.reserve([TOKENS], None, 300, now_ms=NOW)
@@ -58,9 +66,9 @@ def test_tokens_are_counted_beside_money() -> None:
 
 
 def test_an_unknown_price_is_refused_only_where_there_is_a_budget_in_money() -> None:
-    assert Budgets().reserve([], None, now_ms=NOW).parts == ()
-    Budgets().reserve([TOKENS], None, 5, now_ms=NOW)
-    budgets = Budgets()
+    assert Budgets(MemoryPools()).reserve([], None, now_ms=NOW).parts == ()
+    Budgets(MemoryPools()).reserve([TOKENS], None, 5, now_ms=NOW)
+    budgets = Budgets(MemoryPools())
     with pytest.raises(PolicyRefusal) as caught:
         budgets.reserve([TOKENS, KEY], None, 5, now_ms=NOW)
     assert caught.value.code == "budget.unknown_price"
@@ -68,7 +76,7 @@ def test_an_unknown_price_is_refused_only_where_there_is_a_budget_in_money() -> 
 
 
 def test_what_is_not_known_counts_as_it_was_held() -> None:
-    budgets = Budgets()
+    budgets = Budgets(MemoryPools())
     budgets.settle(budgets.reserve([KEY, TOKENS], usd("0.7"), 600, now_ms=NOW), None, None)
     assert (budgets.left(KEY, NOW), budgets.left(TOKENS, NOW)) == (Decimal("0.3"), 400)
 
@@ -76,7 +84,7 @@ def test_what_is_not_known_counts_as_it_was_held() -> None:
 def test_a_soft_budget_counts_and_refuses_nothing() -> None:
     soft = parse_budget("1 USD/day", "key:k")
     soft = type(soft)(soft.scope, soft.limit, soft.unit, soft.period, is_hard=False)
-    budgets = Budgets()
+    budgets = Budgets(MemoryPools())
     for _ in range(3):
         budgets.settle(budgets.reserve([soft], usd("0.7"), now_ms=NOW), usd("0.7"))
     assert budgets.left(soft, NOW) == 0
@@ -84,7 +92,7 @@ def test_a_soft_budget_counts_and_refuses_nothing() -> None:
 
 
 def test_a_new_period_begins_empty_and_keeps_what_is_held() -> None:
-    budgets = Budgets(spent={KEY.pool: (period_start_ms("day", NOW), Decimal("0.5"))})
+    budgets = seeded(NOW, "0.5")
     hold = budgets.reserve([KEY], usd("0.5"), now_ms=NOW)
     budgets.reserve([KEY], usd("0.5"), now_ms=NOW + 24 * HOUR)
     with pytest.raises(PolicyRefusal):
@@ -94,13 +102,13 @@ def test_a_new_period_begins_empty_and_keeps_what_is_held() -> None:
 
 
 def test_what_was_spent_in_an_older_period_is_over() -> None:
-    budgets = Budgets(spent={KEY.pool: (period_start_ms("day", NOW - 24 * HOUR), Decimal(1))})
+    budgets = seeded(NOW - 24 * HOUR, "1")
     assert budgets.left(KEY, NOW) == 1
 
 
 def test_a_clock_that_steps_back_does_not_begin_a_period_again() -> None:
     """What was spent stays spent, in the day before and in the one after."""
-    budgets = Budgets()
+    budgets = Budgets(MemoryPools())
     budgets.settle(budgets.reserve([KEY], usd("0.9"), now_ms=NOW), usd("0.9"))
     for step in (-48 * HOUR, -HOUR, 0, HOUR):
         with pytest.raises(Exhausted):
@@ -108,19 +116,19 @@ def test_a_clock_that_steps_back_does_not_begin_a_period_again() -> None:
 
 
 def test_an_alert_is_told_once() -> None:
-    budgets = Budgets()
+    budgets = Budgets(MemoryPools())
     told = []
     for amount in ("0.7", "0.1", "0.1", "0.1"):
         budgets.settle(budgets.reserve([KEY], usd(amount), now_ms=NOW), usd(amount))
         told += [(str(one.at), str(one.spent)) for one in budgets.tell(NOW)]
     assert told == [("0.8", "0.8"), ("1", "1.0")]
-    again = Budgets(spent={KEY.pool: (period_start_ms("day", NOW), Decimal("0.9"))})
+    again = seeded(NOW, "0.9")
     again.settle(again.reserve([KEY], usd("0.05"), now_ms=NOW), usd("0.05"))
     assert again.tell(NOW) == [], "what was told before a restart is not told again"
 
 
 def test_what_comes_out_later_counts_in_its_own_period() -> None:
-    budgets = Budgets()
+    budgets = Budgets(MemoryPools())
     budgets.correct([KEY, TOKENS], usd("0.4"), 100, then_ms=NOW - HOUR, now_ms=NOW)
     budgets.correct([KEY, TOKENS], usd("0.4"), 100, then_ms=NOW - 24 * HOUR, now_ms=NOW)
     budgets.correct([KEY], usd("-0.1"), then_ms=NOW - HOUR, now_ms=NOW)
@@ -130,7 +138,7 @@ def test_what_comes_out_later_counts_in_its_own_period() -> None:
 @given(st.lists(st.tuples(st.decimals("0", "2", places=3), st.decimals("0", "1", places=3)), max_size=30), st.data())
 def test_spent_never_exceeds_the_limit(calls: list[tuple[Decimal, Decimal]], data: st.DataObject) -> None:
     """Whatever is held, charged (never above what was held) and in which order it settles."""
-    budgets, limit = Budgets(), parse_budget("3 USD/total", "key:k")
+    budgets, limit = Budgets(MemoryPools()), parse_budget("3 USD/total", "key:k")
     held: list[tuple[Hold, Decimal]] = []
     spent = Decimal(0)
     for worst, share in calls:

@@ -18,8 +18,8 @@ from freehold.kernel.errors import OperatorError
 from freehold.kernel.units import Tokens
 from freehold.ledger import log as logs
 from freehold.ledger import record as records
-from freehold.ledger.ledger import Ledger, Receipt
-from ledger.audits import FACTS, audit
+from freehold.ledger.ledger import Receipt
+from ledger.audits import Alone, audit
 
 values = st.recursive(
     st.none()
@@ -75,9 +75,9 @@ def intent(call: str) -> dict[str, Any]:
     }
 
 
-def open_ledger(state: Path) -> Ledger:
+def open_ledger(state: Path) -> Alone:
     clock = itertools.count(1_700_000_000_000)
-    ledger = Ledger.open(state, policy="sha256:p", prices="sha256:b", now_ms=lambda: next(clock), facts=FACTS)
+    ledger = Alone(state, lambda: next(clock))
     ledger.introduce("key_1", "public", None)
     return ledger
 
@@ -98,10 +98,10 @@ async def test_a_killed_process_leaves_open_calls_that_are_settled_once(tmp_path
     ledger.settle(receipt("call_a"))
     ledger.intend(intent("call_b"))
     ledger.intend(intent("call_b") | {"attempt": 2})
-    os.close(ledger._lock_fd)  # what a kill does: no flush, no close
+    ledger.kill()
     again = open_ledger(tmp_path)
     assert again.recovered == 1
-    os.close(again._lock_fd)
+    again.kill()
     third = open_ledger(tmp_path)
     assert third.recovered == 0
     third.close()
@@ -123,7 +123,7 @@ async def test_a_killed_process_leaves_open_calls_that_are_settled_once(tmp_path
 async def test_a_torn_last_line_is_removed(tmp_path: Path, cut: int) -> None:
     ledger = open_ledger(tmp_path)
     ledger.intend(intent("call_a"))
-    os.close(ledger._lock_fd)
+    ledger.kill()
     path = logs.segments(tmp_path / "log")[-1]
     path.write_bytes(path.read_bytes()[:-cut])
     again = open_ledger(tmp_path)

@@ -29,17 +29,19 @@ from freehold.gateway.protocol import FreeholdProtocol
 from freehold.gateway.world import Clock, Prices, World, build_fleet
 from freehold.identity.keys import Keys
 from freehold.kernel.errors import OperatorError
-from freehold.kernel.limits import period_start_ms
+from freehold.kernel.limits import Budget, period_start_ms
 from freehold.kernel.snapshot import Snapshot
-from freehold.ledger.budgets import Budgets
+from freehold.ledger.budgets import Budgets, seed
 from freehold.ledger.files import secret_file, write_private
 from freehold.ledger.ledger import Ledger
-from freehold.ledger.pools import MemoryPools
+from freehold.ledger.pools import Board, MemoryPools, Pools
+from freehold.ledger.steward import Steward
 from freehold.ledger.store import SqliteStore, UsageRow, catch_up
 from freehold.perimeter.detection import raises_of
 from freehold.perimeter.detectors.engines import HyperscanEngine
 from freehold.perimeter.detectors.scanner import Scanner, digest_of
 from freehold.perimeter.proof import prove
+from freehold.pricing.book import Book
 from freehold.pricing.book import load as load_book
 from freehold.upstream.door import Health
 from freehold.upstream.transport import HttpTransport, Transport
@@ -48,8 +50,8 @@ SYNC_EVERY_S = 1.0
 HEARTH = Path(__file__).parent.parent / "engines" / "hearth.gguf"
 
 
-def open_keys(state: Path) -> Keys:
-    """The keys of a state directory; makes what is missing. Raises OperatorError `config.state` if it cannot be made."""
+def make_state(state: Path) -> None:
+    """Make the state directory if it is missing. Raises OperatorError `config.state`."""
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -58,6 +60,11 @@ def open_keys(state: Path) -> Keys:
             code="config.state",
             hint="Set FREEHOLD_HOME to a directory that can be written.",
         ) from None
+
+
+def open_keys(state: Path) -> Keys:
+    """The keys of a state directory; makes what is missing. Raises OperatorError `config.state` if it cannot be made."""
+    make_state(state)
     return Keys(state / "store.db", secret_file(state / "pepper"))
 
 
@@ -67,10 +74,28 @@ def open_keyring(state: Path) -> Keyring:
     return Keyring(state / "subjects.db", secret_file(state / "master.key"))
 
 
-def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None, clock: Clock | None = None) -> World:
-    """Compose a world over a state directory.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is the same for every process that serves a snapshot: proven, loaded, and with the state directory taken."""
 
-    Raises OperatorError when the perimeter's proof fails, or when the ledger is locked or broken. Close it with `close`.
+    snapshot: Snapshot
+    state: Path
+    clock: Clock
+    book: Book
+    scanner: Scanner
+    steward: Steward
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The first record of every epoch."""
+        facts = {"policy": self.snapshot.digest, "prices": self.book.digest, "rules": self.scanner.digest}
+        return {**facts_of(self.snapshot), **facts, "build": __version__}
+
+
+def prepare(snapshot: Snapshot, state: Path, clock: Clock | None = None) -> Prepared:
+    """Prove the perimeter, load what is needed, take the state directory.
+
+    Raises OperatorError when the proof fails, or when the ledger is locked or broken. Whoever prepares closes the steward.
     """
     clock = clock or Clock()
     proof = prove(snapshot, now_s=clock.now_s())
@@ -83,84 +108,94 @@ def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None
             code="perimeter.unproven",
             hint="'freehold check' shows the whole proof.",
         )
-    book = load_book()
-    keys = open_keys(state)
-    keyring = open_keyring(state)
+    make_state(state)
+    return Prepared(snapshot, state, clock, load_book(), load_scanner(snapshot, state), Steward(state, clock.now_ms))
+
+
+def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Transport | None = None) -> World:
+    """Compose what one process serves with. Close it with `close`."""
+    snapshot, clock = prepared.snapshot, prepared.clock
+    keys, keyring, health = open_keys(prepared.state), open_keyring(prepared.state), Health()
 
     def subject_key(subject: str) -> bytes:
         keyring.refresh(clock.monotonic_s())  # another process may have destroyed it
         return keyring.key(subject, clock.now_ms())
 
-    try:
-        scanner = load_scanner(snapshot, state)
-        facts = {**facts_of(snapshot), "build": __version__, "rules": scanner.digest}
-        ledger = Ledger.open(
-            state,
-            policy=snapshot.digest,
-            prices=book.digest,
-            now_ms=clock.now_ms,
-            facts=facts,
-            subject_key=subject_key,
-        )
-    except BaseException:
-        keys.close()
-        keyring.close()
-        raise
-    health, pools, transport = Health(), MemoryPools(), transport or HttpTransport(ca_bundle=_bundle(snapshot))
+    ledger.key_subjects_with(subject_key)
+    transport = transport or HttpTransport(ca_bundle=_bundle(snapshot))
     return World(
         snapshot=snapshot,
-        prices=Prices(book, snapshot),
-        fleet=build_fleet(snapshot, book, lambda provider: health.is_unwell(provider, clock.now_s())),
+        prices=Prices(prepared.book, snapshot),
+        fleet=build_fleet(snapshot, prepared.book, lambda provider: health.is_unwell(provider, clock.now_s())),
         keys=keys,
         ledger=ledger,
-        budgets=Budgets(pools, spent=_spent(state, snapshot, keys, clock), zone=snapshot.organisation.zone),
+        pools=pools,
+        budgets=Budgets(pools, zone=snapshot.organisation.zone),
         throttle=Throttle(pools),
         alerts=Alerts(snapshot.organisation, transport, clock.now_s),
         transport=transport,
         metrics=Metrics(),
         keyring=keyring,
-        scanner=scanner,
+        scanner=prepared.scanner,
         raises=raises_of(snapshot),
         health=health,
         clock=clock,
     )
 
 
+def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None, clock: Clock | None = None) -> World:
+    """Compose a world for this process alone. Raises OperatorError. Close it with `close`."""
+    prepared = prepare(snapshot, state, clock)
+    try:
+        board = Board()
+        seed(MemoryPools(board, worker="before"), spent_before(prepared))
+        world = assemble(prepared, prepared.steward.open(prepared.facts), MemoryPools(board), transport=transport)
+    except BaseException:
+        prepared.steward.close()
+        raise
+    world.steward = prepared.steward
+    return world
+
+
 async def close(world: World) -> None:
-    """Close what `build` opened."""
+    """Close what `build` or `assemble` opened."""
     if isinstance(world.transport, HttpTransport):
         await world.transport.close()
     world.ledger.close()
+    if world.steward is not None:
+        world.steward.close()
     world.keyring.close()
     world.keys.close()
+    world.pools.close()
 
 
-def _spent(state: Path, snapshot: Snapshot, keys: Keys, clock: Clock) -> dict[str, tuple[int, Decimal]]:
-    """What every budget had already spent in its running period, from the receipts."""
-    departments = snapshot.organisation.departments.values()
+def spent_before(prepared: Prepared) -> list[tuple[Budget, int, Decimal]]:
+    """What every budget had already spent in its running period, which began then, from the receipts."""
+    snapshot, clock, state = prepared.snapshot, prepared.clock, prepared.state
+    keys = open_keys(state)
     budgets = [
         *snapshot.organisation.budgets,
-        *(budget for department in departments for budget in department.budgets),
+        *(budget for department in snapshot.organisation.departments.values() for budget in department.budgets),
         *(budget for workload in snapshot.workloads.values() for budget in workload.budgets),
         *(budget for key in keys.all() if key.revoked_ms is None for budget in key.budgets),
     ]
+    keys.close()
     if not budgets:
-        return {}
+        return []
     store = SqliteStore(state / "index.db")
     try:
         catch_up(store, state / "log")
         known: dict[tuple[str, int], list[UsageRow]] = {}
-        spent = {}
+        spent = []
         for budget in budgets:
             start = period_start_ms(budget.period, clock.now_ms(), snapshot.organisation.zone)
             kind, _, name = budget.scope.partition(":")
-            by = (kind,) if name else ()
             if (kind, start) not in known:
-                known[kind, start] = store.usage(by, since_ms=start)
+                known[kind, start] = store.usage((kind,) if name else (), since_ms=start)
             rows = [row for row in known[kind, start] if not name or row.group[kind] == name]
             tokens = sum(row.input_tokens + row.output_tokens for row in rows)
             money = sum((row.cost_usd for row in rows), Decimal(0))
-            spent[budget.pool] = (start, Decimal(tokens) if budget.unit == "tokens" else money)
+            spent.append((budget, start, Decimal(tokens) if budget.unit == "tokens" else money))
         return spent
     finally:
         store.close()

@@ -18,6 +18,8 @@ from freehold.kernel.schema import Abilities
 from freehold.kernel.snapshot import Snapshot, Target
 from freehold.ledger.budgets import Budgets
 from freehold.ledger.ledger import Ledger
+from freehold.ledger.pools import Pools
+from freehold.ledger.steward import Steward
 from freehold.perimeter.detectors.scanner import Scanner
 from freehold.perimeter.ruling import Declared, Ruling, rule
 from freehold.pricing.book import Book, Tariff, tariff
@@ -77,6 +79,7 @@ class World:
     fleet: Fleet
     keys: Keys
     ledger: Ledger
+    pools: Pools
     budgets: Budgets
     throttle: Throttle
     alerts: Alerts
@@ -88,6 +91,7 @@ class World:
     health: Health = field(default_factory=Health)
     clock: Clock = field(default_factory=Clock)
     is_draining: bool = False
+    steward: Steward | None = None  # where this process has the state directory itself
     engine_ready: Callable[[], bool] = lambda: True
     _rulings: dict[Declared, tuple[Snapshot, Ruling]] = field(default_factory=dict)
 

@@ -8,7 +8,7 @@ What it does not know: prices, calls, the log, and who else draws on the same po
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -17,7 +17,7 @@ import msgspec
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.limits import Budget, is_same_period_until_ms, period_start_ms
 from freehold.kernel.units import Usd
-from freehold.ledger.pools import MemoryPools, Pools, Share
+from freehold.ledger.pools import Pools, Share
 
 _ZERO = Decimal(0)
 
@@ -58,19 +58,11 @@ class _Account:
 
 
 class Budgets:
-    """Every budget's counter, by its pool. spent: what each pool had spent before, and when its period began; zone: where a day begins."""
+    """Every budget's counter, by its pool. zone: where a day begins."""
 
-    def __init__(
-        self,
-        pools: Pools | None = None,
-        *,
-        spent: Mapping[str, tuple[int, Decimal]] | None = None,
-        zone: datetime.tzinfo = datetime.UTC,
-    ) -> None:
-        self._pools = pools or MemoryPools()
-        self._zone = zone
+    def __init__(self, pools: Pools, *, zone: datetime.tzinfo = datetime.UTC) -> None:
+        self._pools, self._zone = pools, zone
         self._accounts: dict[str, _Account] = {}
-        self._before = dict(spent or {})
 
     def reserve(self, budgets: Sequence[Budget], usd: Usd | None, tokens: int = 0, *, now_ms: int) -> Hold:
         """Set the worst case aside: so many dollars (None: unknown) and tokens. Raises Exhausted (429) or PolicyRefusal `budget.unknown_price` (403)."""
@@ -134,25 +126,14 @@ class Budgets:
             return account
         start = period_start_ms(budget.period, now_ms, self._zone)
         if account is None:
-            account = self._accounts[budget.pool] = _Account(budget, self._opened(budget, start))
+            account = self._accounts[budget.pool] = _Account(budget, Share(self._pools, budget.pool, start))
         elif start > account.share.start_ms:
             held = account.share.held
             account.share.tell()
-            account.share = self._opened(budget, start)
+            account.share = Share(self._pools, budget.pool, start)
             account.share.hold(held, None)  # what is under way is settled in the new period
         account.budget, account.until_ms = budget, is_same_period_until_ms(now_ms)
         return account
-
-    def _opened(self, budget: Budget, start_ms: int) -> Share:
-        """A share of a period; what was spent of it before this process is counted first, and its alerts are not told again."""
-        share = Share(self._pools, budget.pool, start_ms)
-        began, spent = self._before.pop(budget.pool, (start_ms, _ZERO))
-        if began == start_ms and spent:
-            share.spend(spent)
-            for at in budget.alerts:
-                if spent >= at * budget.limit:
-                    self._pools.is_first(budget.pool, start_ms, str(at))
-        return share
 
     def _release(self, held: list[tuple[_Account, Decimal]]) -> None:
         for account, amount in held:
@@ -173,3 +154,12 @@ class Budgets:
             "Lower max_tokens, wait for the next period, or raise the budget.",
             None,
         )
+
+
+def seed(pools: Pools, spent: Iterable[tuple[Budget, int, Decimal]]) -> None:
+    """Count what was spent before, each in the period that began then; its alerts are not told again."""
+    for budget, start_ms, amount in spent:
+        pools.report(budget.pool, start_ms, leased=amount, spent=amount)
+        for at in budget.alerts:
+            if amount >= at * budget.limit:
+                pools.is_first(budget.pool, start_ms, str(at))

@@ -1,7 +1,8 @@
 """The parent log: which epochs there were, and what each came to. An epoch is one run of one process, with a log of its own.
 
 Rules: an epoch's log begins with a link to the entry that opened it, and ends with an entry that says how many records it has and under which
-root; an epoch whose process was killed is sealed by the next start. So several processes never write into one tree, and none can be left out.
+root; an epoch whose process was killed is sealed when its calls have been settled. So several processes never write into one tree, and none can be
+left out. The epochs of one run (of a supervisor and its workers) may be open at the same time; those of an earlier run are all sealed.
 Where the signing key is exchanged, an entry names the new one and is signed by the old.
 """
 
@@ -33,11 +34,13 @@ class Epochs:
             logs.cut_torn_line(self._path)
             cut_torn_checkpoint(folder / "parent.checkpoints")
         self._tree, self._prev = Tree(), records.GENESIS
-        self._open: set[int] = set()
+        self.open: set[int] = set()
+        self._run = 1
         self._key: str | None = None  # the one that was last handed over to
         self.last = 0
         for entry, line in entries(self._path):
             self._take(entry, line)
+            self._run = max(self._run, entry.get("run", 0) + 1)
         if self._key not in (None, signer.public):
             raise OperatorError(
                 "signing.key is not the key that the log was handed over to.",
@@ -46,16 +49,20 @@ class Epochs:
             )
 
     def begin(self, now_ms: int) -> tuple[int, str]:
-        """Seal what a killed process left open, open the next epoch; returns its number and the link that its log begins with."""
-        self._seal_all(now_ms)
+        """Open the next epoch; returns its number and the link that its log begins with."""
         epoch = max(self.last, _highest(self._folder)) + 1
-        self._append({"kind": "epoch_opened", "epoch": epoch, "at_ms": now_ms})
+        self._append({"kind": "epoch_opened", "epoch": epoch, "at_ms": now_ms, "run": self._run})
         self._sign()
         return epoch, self._prev
 
     def hand_over(self, to: Signer, now_ms: int) -> None:
-        """Let another key sign from here on. The caller must keep `to` before, and use it after."""
-        self._seal_all(now_ms)
+        """Let another key sign from here on. The caller must keep `to` before, and use it after. Raises OperatorError while an epoch is open."""
+        if self.open:
+            raise OperatorError(
+                "Freehold was not stopped in order, and its last calls are not settled yet.",
+                code="ledger.unsealed",
+                hint="Start it once and stop it, then exchange the key.",
+            )
         entry = {
             "kind": "key_rotated",
             "epoch": self.last,
@@ -67,10 +74,6 @@ class Epochs:
         self._append(entry)
         self._signer = to
         self._sign()
-
-    def _seal_all(self, now_ms: int) -> None:
-        for epoch in sorted(self._open):
-            self.seal(epoch, now_ms)
 
     def seal(self, epoch: int, now_ms: int) -> None:
         """Say what an epoch came to."""
@@ -97,10 +100,13 @@ class Epochs:
         self._tree.append(bytes.fromhex(self._prev))
         epoch = entry["epoch"]
         self.last = max(self.last, epoch)
-        if entry["kind"] == "key_rotated":
-            self._key = entry["to"]
-        else:
-            (self._open.add if entry["kind"] == "epoch_opened" else self._open.discard)(epoch)
+        match entry["kind"]:
+            case "key_rotated":
+                self._key = entry["to"]
+            case "epoch_opened":
+                self.open.add(epoch)
+            case _:
+                self.open.discard(epoch)
 
     def _sign(self) -> None:
         sign(self._folder, self._signer, "parent", self._tree.size, self._tree.root())

@@ -17,7 +17,6 @@ import msgspec
 from freehold.kernel.errors import CallerError
 from freehold.ledger import log as logs
 from freehold.ledger import record as records
-from freehold.ledger.epochs import entries
 from freehold.ledger.signing import Signer, checkpoints_in
 
 FORMAT = "freehold-bundle/1"
@@ -51,10 +50,11 @@ def export(folder: Path, out: Path, signer: Signer, wanted: Wanted, now_ms: int)
     files["parent.log"] = parent
     files["parent.checkpoints"] = _within(folder / "parent.checkpoints", parent.count(b"\n"))
     shown = 0
-    for path in logs.segments(folder):
-        if not _overlaps(folder, int(path.stem), wanted):
-            continue
-        lines = [line for line, _ in logs.lines(path)]
+    for epoch, is_sealed in _overlapping(parent, wanted):
+        path = folder / f"{epoch:08d}.jsonl"
+        if is_sealed and not path.is_file():
+            continue  # the verifier says that it is missing; one that has only just begun has no file yet
+        lines = _whole_lines(path).splitlines()
         kept = list(_kept(lines, wanted))
         shown += sum(not line.startswith(b"#") for line in kept)
         files[f"{path.stem}.log"] = b"".join(line + b"\n" for line in kept)
@@ -86,13 +86,22 @@ def _kept(lines: list[bytes], wanted: Wanted) -> Iterator[bytes]:
         yield line if is_shown else b"#" + records.leaf_hash(line).encode()
 
 
-def _overlaps(folder: Path, epoch: int, wanted: Wanted) -> bool:
-    """Whether an epoch ran in the time that is asked for."""
-    times = {entry["kind"]: entry["at_ms"] for entry, _ in entries(folder / "parent.log") if entry["epoch"] == epoch}
-    began, ended = times.get("epoch_opened", 0), times.get("epoch_sealed")
-    return (wanted.to_ms is None or began < wanted.to_ms) and (
-        wanted.from_ms is None or ended is None or ended >= wanted.from_ms
-    )
+def _overlapping(parent: bytes, wanted: Wanted) -> list[tuple[int, bool]]:
+    """The epochs that ran in the time that is asked for, and whether each is sealed, as far as the parent log was read: more may be opened meanwhile."""
+    began: dict[int, int] = {}
+    ended: dict[int, int] = {}
+    for line in parent.splitlines():
+        entry = msgspec.json.decode(line, type=dict[str, Any])
+        if entry["kind"] == "epoch_opened":
+            began[entry["epoch"]] = entry["at_ms"]
+        elif entry["kind"] == "epoch_sealed":
+            ended[entry["epoch"]] = entry["at_ms"]
+    return [
+        (epoch, epoch in ended)
+        for epoch, at in began.items()
+        if (wanted.to_ms is None or at < wanted.to_ms)
+        and (wanted.from_ms is None or epoch not in ended or ended[epoch] >= wanted.from_ms)
+    ]
 
 
 def _whole_lines(path: Path) -> bytes:

@@ -1,16 +1,15 @@
-"""The ledger of one running Freehold: opens the log, settles what a crash left open, records intents and receipts.
+"""The ledger of one process: records intents and receipts in an epoch of its own.
 
 Rules (DESIGN §3, laws 4 and 5): an intent is with the operating system before the attempt is sent, and on disk before
-bytes leave `inside`; every call ends in exactly one `settled` record; one process writes at a time.
+bytes leave `inside`; every call ends in exactly one `settled` record.
+What it does not know: other epochs, and who has the state directory (the steward does).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
-import os
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,7 @@ from freehold.kernel.units import Tokens
 from freehold.ledger import log as logs
 from freehold.ledger import record as records
 from freehold.ledger.answers import Answers
-from freehold.ledger.epochs import Epochs, sign
-from freehold.ledger.files import secret_file, take_lock
-from freehold.ledger.rotation import signer_in_force
+from freehold.ledger.epochs import sign
 from freehold.ledger.signing import Signer
 
 NowMs = Callable[[], int]
@@ -114,68 +111,44 @@ class Receipt(msgspec.Struct, frozen=True):
 SubjectKey = Callable[[str], bytes]
 
 
-class Seals(msgspec.Struct, frozen=True):
-    """What makes a log one that can be proven: its signature, its parent, and the keys of its commitments."""
+class Seals(msgspec.Struct):
+    """What makes a log one that can be proven: where its checkpoints go, who signs them, and the keys of its commitments."""
 
     folder: Path
     signer: Signer
-    epochs: Epochs
     subject_key: SubjectKey
 
 
-def _derived(secret: bytes) -> SubjectKey:
-    """Keys of subjects out of one secret, where there is no keyring."""
-    return lambda subject: hmac.digest(secret, subject.encode(), "sha256")
-
-
 class Ledger:
-    """Open with `Ledger.open`; close when done. Not for use from several threads."""
+    """One epoch of the log, for one process. `Steward.open` makes it; close when done. Not for use from several threads.
 
-    def __init__(self, log: logs.Log, lock_fd: int, seals: Seals, now_ms: NowMs, answers: Answers) -> None:
-        self._log, self._lock_fd, self._seals, self._now_ms = log, lock_fd, seals, now_ms
+    ended: told when it is closed, with whether every call has its end.
+    """
+
+    def __init__(
+        self, log: logs.Log, seals: Seals, now_ms: NowMs, answers: Answers, ended: Callable[[bool], None]
+    ) -> None:
+        self._log, self._seals, self._now_ms, self._ended = log, seals, now_ms, ended
         self._signed = 0
+        self._is_closed = False
         self._open_calls: set[str] = set()
         self._keys: dict[str, tuple[str | None, str | None]] = {}
         self._flush_pending = False
         self.answers = answers
         self.recovered = 0
 
-    @classmethod
-    def open(
-        cls,
-        state: Path,
-        *,
-        policy: str,
-        prices: str,
-        now_ms: NowMs,
-        facts: Mapping[str, Any] | None = None,
-        subject_key: SubjectKey | None = None,
-    ) -> Ledger:
-        """Take the lock, mend a torn end, begin a new epoch and settle what the last one left open.
-
-        facts: what the first record says of the configuration beside its digest, for whoever audits the log; subject_key: the keys under
-        which commitments are made. Raises OperatorError `ledger.locked` if another process has it, `ledger.broken` if a log cannot be read.
-        """
-        folder = state / "log"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock_fd = take_lock(state)
-        try:
-            unsettled = _recover(folder)
-            signer = signer_in_force(state)
-            epochs = Epochs(folder, signer)
-            log = logs.Log(folder, *epochs.begin(now_ms()))
-            seals = Seals(folder, signer, epochs, subject_key or _derived(secret_file(state / "commitment.key")))
-            ledger = cls(log, lock_fd, seals, now_ms, Answers(state))
-        except BaseException:
-            os.close(lock_fd)
-            raise
-        log.append({**(facts or {}), "kind": "opened", "at_ms": now_ms(), "policy": policy, "prices": prices})
+    def begin(self, facts: Mapping[str, Any], unsettled: Sequence[dict[str, Any]]) -> None:
+        """Write the first records: what the epoch runs under, and the end of every call that a dead process left open (its last intent)."""
+        self._log.append({**facts, "kind": "opened", "at_ms": self._now_ms()})
         for intent in unsettled:
-            log.append(_lost(intent, now_ms()))
-        log.append({"kind": "recovered", "at_ms": now_ms(), "settled": len(unsettled)})
-        log.flush()
-        ledger.recovered = len(unsettled)
-        return ledger
+            self._log.append(_lost(intent, self._now_ms()))
+        self._log.append({"kind": "recovered", "at_ms": self._now_ms(), "settled": len(unsettled)})
+        self._log.sync_now()
+        self.recovered = len(unsettled)
+
+    @property
+    def epoch(self) -> int:
+        return self._log.epoch
 
     @property
     def failure(self) -> str | None:
@@ -251,44 +224,22 @@ class Ledger:
         ):  # kept in the buffer; `check` refuses new calls until it could be written
             self._log.flush()
 
+    def key_subjects_with(self, subject_key: SubjectKey) -> None:
+        """Make commitments under these keys from here on."""
+        self._seals.subject_key = subject_key
+
     def close(self) -> None:
-        if self._lock_fd >= 0:
+        """Write the end of the epoch, once."""
+        if not self._is_closed:
+            self._is_closed = True
             self._log.append({"kind": "closed", "at_ms": self._now_ms(), "open_calls": len(self._open_calls)})
-            self._log.close()
-            with contextlib.suppress(OperatorError, OSError):  # else the next start seals it
-                self._seals.epochs.seal(self._log.epoch, self._now_ms())
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+            is_whole = self._log.close() and not self._open_calls
+            self._ended(is_whole)
 
-
-def _recover(folder: Path) -> list[dict[str, Any]]:
-    """Find calls that were sent but not settled: last intent of each, from the last `recovered` record on."""
-    paths = logs.segments(folder)
-    if paths:
-        logs.cut_torn_line(paths[-1])
-    unsettled: dict[str, dict[str, Any]] = {}
-    for path in _since_last_recovery(paths):
-        for line, _ in logs.lines(path):
-            try:
-                found = msgspec.json.decode(line, type=dict[str, Any])
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                raise OperatorError(
-                    f"The log {path.name} holds a line that is no record.",
-                    code="ledger.broken",
-                    hint="Restore it from a backup; Freehold never rewrites a log.",
-                ) from None
-            if found["kind"] == "intent":
-                unsettled[found["call"]] = found
-            elif found["kind"] == "settled":
-                unsettled.pop(found["call"], None)
-    return list(unsettled.values())
-
-
-def _since_last_recovery(paths: list[Path]) -> list[Path]:
-    for at in range(len(paths) - 1, -1, -1):
-        if any(b'"kind":"recovered"' in line for line, _ in logs.lines(paths[at])):
-            return paths[at:]
-    return paths
+    def leave(self) -> None:
+        """Let go of the log without a word: another process goes on with it."""
+        self._is_closed = True
+        self._log.leave()
 
 
 def _lost(intent: dict[str, Any], now_ms: int) -> dict[str, Any]:

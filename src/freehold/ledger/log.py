@@ -98,6 +98,16 @@ class Log:
         self._written += len(data)
         self.failure = None
 
+    def sync_now(self) -> None:
+        """Bring everything to the disk before going on. Raises OperatorError."""
+        self.flush()
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            self.failure, self._is_dead = f"fdatasync: {os.strerror(error.errno or 0)}", True
+            raise unavailable(self.failure) from None
+        self._synced, self.synced_tree = self._written, (self.tree.size, self.tree.root())
+
     async def sync(self) -> None:
         """Wait until everything flushed so far is on the disk."""
         need = self._written
@@ -122,15 +132,22 @@ class Log:
         finally:
             self._syncing = None
 
-    def close(self) -> None:
-        """Flush, sync and close. Safe to call twice."""
+    def close(self) -> bool:
+        """Flush, sync and close; returns whether everything is on the disk. Safe to call twice."""
         if self._fd < 0:
-            return
+            return False
         try:
             self.flush()
             os.fdatasync(self._fd)
         except (OperatorError, OSError):
-            pass  # recovery settles what is missing
+            is_whole = False  # recovery settles what is missing
+        else:
+            is_whole = True
+        self.leave()
+        return is_whole
+
+    def leave(self) -> None:
+        """Close without writing anything."""
         self._disk.shutdown(wait=False)
         os.close(self._fd)
         self._fd, self._is_dead = -1, True

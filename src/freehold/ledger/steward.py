@@ -1,0 +1,107 @@
+"""Who has a state directory: its lock, its parent log, and what dead processes left open.
+
+Rules: one steward at a time. It opens an epoch for each process that serves (itself, or its workers), settles in a new one what a dead one left,
+and seals an epoch only when every call of it has its end; so whatever is killed, and when, the next look finds what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from freehold.kernel.errors import OperatorError
+from freehold.ledger import log as logs
+from freehold.ledger.answers import Answers
+from freehold.ledger.epochs import Epochs
+from freehold.ledger.files import secret_file, take_lock
+from freehold.ledger.ledger import Ledger, NowMs, Seals, SubjectKey
+from freehold.ledger.rotation import signer_in_force
+
+
+class Steward:
+    """Take with `Steward(state, now_ms)`, which raises OperatorError `ledger.locked` if another process has it, `ledger.broken` if a log cannot be read."""
+
+    def __init__(self, state: Path, now_ms: NowMs) -> None:
+        self._state, self._folder, self._now_ms = state, state / "log", now_ms
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock_fd = take_lock(state)
+        try:
+            self._signer = signer_in_force(state)
+            self._epochs = Epochs(self._folder, self._signer)
+            self._answers = Answers(state)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def left_open(self) -> tuple[int, ...]:
+        """Epochs that are not sealed: those of dead processes, and those of workers that live."""
+        return tuple(sorted(self._epochs.open))
+
+    def open(
+        self, facts: Mapping[str, Any], *, after: Iterable[int] | None = None, subject_key: SubjectKey | None = None
+    ) -> Ledger:
+        """Begin an epoch, settle in it what dead ones left, and seal those.
+
+        facts: what the first record says of the configuration (at least its digest), for whoever audits the log; after: the dead epochs, all
+        that are open if not given; subject_key: the keys under which commitments are made.
+        """
+        dead = self.left_open if after is None else tuple(after)
+        unsettled = self.unsettled(dead)
+        log = logs.Log(self._folder, *self._epochs.begin(self._now_ms()))
+        keys = subject_key or _derived(secret_file(self._state / "commitment.key"))
+        seals = Seals(self._folder, self._signer, keys)
+        ledger = Ledger(log, seals, self._now_ms, self._answers, lambda is_whole: self._ended(log.epoch, is_whole))
+        ledger.begin(facts, unsettled)
+        for epoch in dead:
+            self._epochs.seal(epoch, self._now_ms())
+        return ledger
+
+    def unsettled(self, epochs: Iterable[int]) -> list[dict[str, Any]]:
+        """The last intent of every call that was sent and has no end in these epochs."""
+        found: dict[str, dict[str, Any]] = {}
+        for epoch in epochs:
+            for record in records_of(self._folder / f"{epoch:08d}.jsonl"):
+                if record["kind"] == "intent":
+                    found[record["call"]] = record
+                elif record["kind"] == "settled":
+                    found.pop(record["call"], None)
+        return list(found.values())
+
+    def _ended(self, epoch: int, is_whole: bool) -> None:
+        if is_whole:
+            with contextlib.suppress(OperatorError, OSError):  # else the next start does it
+                self._epochs.seal(epoch, self._now_ms())
+
+    def close(self) -> None:
+        """Let the state directory go. Safe to call twice."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+
+def records_of(path: Path) -> Iterable[dict[str, Any]]:
+    """The records of a segment whose process is dead; half a line at its end is cut off. Raises OperatorError."""
+    if not path.is_file():
+        return
+    logs.cut_torn_line(path)
+    for line, _ in logs.lines(path):
+        try:
+            yield msgspec.json.decode(line, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise OperatorError(
+                f"The log {path.name} holds a line that is no record.",
+                code="ledger.broken",
+                hint="Restore it from a backup; Freehold never rewrites a log.",
+            ) from None
+
+
+def _derived(secret: bytes) -> SubjectKey:
+    """Keys of subjects out of one secret, where there is no keyring."""
+    return lambda subject: hmac.digest(secret, subject.encode(), "sha256")
