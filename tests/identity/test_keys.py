@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from freehold.identity.keys import Keys
+from freehold.identity.keys import Keys, Lent
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import CallerError
 
@@ -70,7 +70,9 @@ def test_a_bad_budget_is_refused(tmp_path: Path) -> None:
 
 def test_a_lent_key_is_restricted_and_not_kept(tmp_path: Path) -> None:
     keys = Keys(tmp_path / "store.db", PEPPER)
-    found = keys.find(keys.lend("hello", now_ms=5))
+    lent = Lent.make("hello", 5)
+    keys.lend(lent)
+    found = keys.find(lent.secret)
     assert found is not None
     assert found.class_ is Class.RESTRICTED
     assert keys.all() == []

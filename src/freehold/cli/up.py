@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shlex
+import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
 from freehold.cli.hello import first_call
 from freehold.cli.setting import Setting, config_option, show_table, zone_words
-from freehold.engines.embedded import Embedded, choose_place
-from freehold.gateway.app import Ports, build, listen, make_engine, running, stop_signal
+from freehold.engines.bulletin import Bulletin
+from freehold.engines.embedded import Embedded, Place, choose_place
+from freehold.gateway.app import build, listen, make_engine, prepare, running, stop_signal
 from freehold.gateway.logs import log
 from freehold.gateway.world import World, served_names
+from freehold.identity.keys import Lent
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import BUILTIN, Surroundings
-from freehold.kernel.snapshot import Provider, Target
+from freehold.kernel.snapshot import Provider, Snapshot, Target
 from freehold.upstream.rows import ROWS
 
 ENGINE_WAIT_S = 60.0
@@ -45,40 +49,105 @@ class Shown:
     help="Port of the admin plane (loopback only).",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the data plane.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that serve, on one port."
+)
 @click.option("--hello/--no-hello", default=True, help="Make one real first call and show it.")
-def command(config: Path | None, port: int, admin_port: int, host: str, hello: bool) -> None:
+def command(config: Path | None, port: int, admin_port: int, host: str, workers: int, hello: bool) -> int:
     """Start Freehold on 127.0.0.1:4000 (admin on 4001).
 
     Without a freehold.toml it uses what is there: known key variables, a local Ollama, vLLM or llama.cpp, and the built-in model.
     """
-    import uvloop  # only the server needs it
-
-    uvloop.run(_up(config, Ports(port, admin_port, host), hello))
-
-
-async def _up(config: Path | None, ports: Ports, hello: bool) -> None:
-    stop = stop_signal()
     setting = Setting.find(config)
     place = choose_place()
     around = Surroundings(os.environ, ROWS, builtin_url=place.base_url, builtin_key=place.key)
-    snapshot = await asyncio.to_thread(setting.snapshot, around)
-    sockets = (listen(ports.host, ports.data, "--port"), listen("127.0.0.1", ports.admin, "--admin-port"))
-    world = build(snapshot, setting.state)
-    engine = make_engine(snapshot, place)
-    shown = first_keys(world)
-    base_url = f"http://{ports.host}:{sockets[0].getsockname()[1]}/v1"
-    async with running(world, sockets, engine=engine):
-        show_fleet(world, setting, engine)
-        show_start(base_url, sockets[1].getsockname()[1], shown)
-        if shown is not None and (first := first_model(world, shown)) is not None:
-            show_example(base_url, *first)
-        if hello:
-            await _hello(world, base_url, engine, shown)
-        click.echo(f"Serving on {base_url}  (Ctrl-C stops)")
-        log("serving", address=base_url, recovered=world.ledger.recovered, policy=world.snapshot.digest)
+    snapshot = setting.snapshot(around)
+    sockets = (listen(host, port, "--port"), listen("127.0.0.1", admin_port, "--admin-port"))
+    start = Start(setting, snapshot, place, sockets, f"http://{host}:{sockets[0].getsockname()[1]}/v1", hello)
+    if workers > 1:
+        return _supervise(start, workers)
+    import uvloop  # only the server needs it
+
+    uvloop.run(_alone(start))
+    return 0
+
+
+@dataclass(frozen=True)
+class Start:
+    """What was decided before anything serves."""
+
+    setting: Setting
+    snapshot: Snapshot
+    place: Place
+    sockets: tuple[socket.socket, socket.socket]
+    base_url: str
+    hello: bool
+    lent: Lent = field(
+        default_factory=lambda: Lent.make("hello", int(time.time() * 1000))
+    )  # for the first call, if the keys of the first run are known
+
+
+async def _alone(start: Start) -> None:
+    """Serve in this process."""
+    stop = stop_signal()
+    world = build(start.snapshot, start.setting.state)
+    world.keys.lend(start.lent)
+    engine = make_engine(start.snapshot, start.place)
+    async with running(world, start.sockets, engine=engine):
+        await _greet(start, world, engine)
         await stop.wait()
         log("draining")
     log("stopped")
+
+
+def _supervise(start: Start, workers: int) -> int:
+    """Serve in processes of their own, and watch over them."""
+    from freehold.gateway.workers import Line, Supervisor  # whoever serves alone needs none of it
+
+    engine = make_engine(start.snapshot, start.place)
+    bulletin = Bulletin(engine.settings, engine.model) if engine is not None else None
+
+    async def serve(world: World, line: Line, is_first: bool) -> None:
+        stop = stop_signal()
+        line.when_gone(stop)
+        world.keys.lend(start.lent)
+        if bulletin is not None:
+            world.engine_ready = lambda: bulletin.is_ready or bulletin.failure is not None
+        async with running(world, start.sockets):
+            line.say_ready()
+            if is_first:
+                await _greet(start, world, bulletin)
+            await stop.wait()
+
+    async def keep(line: Line) -> None:
+        """Run the engine, and tell the workers how it is."""
+        stop, own = stop_signal(), make_engine(start.snapshot, start.place)
+        line.when_gone(stop)
+        assert own is not None
+        assert bulletin is not None
+        own.start()
+        while not stop.is_set():
+            bulletin.write(is_ready=own.is_ready, failure=own.failure)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await stop.wait()
+        await own.stop()
+
+    prepared = prepare(start.snapshot, start.setting.state)
+    return Supervisor(prepared, start.sockets, workers, serve, keep if bulletin is not None else None).run()
+
+
+async def _greet(start: Start, world: World, engine: Embedded | Bulletin | None) -> None:
+    """Show what there is, and make the first call."""
+    shown = first_keys(world)
+    show_fleet(world, start.setting, engine)
+    show_start(start.base_url, start.sockets[1].getsockname()[1], shown)
+    if shown is not None and (first := first_model(world, shown)) is not None:
+        show_example(start.base_url, *first)
+    if start.hello:
+        await _hello(start, engine, shown)
+    click.echo(f"Serving on {start.base_url}  (Ctrl-C stops)")
+    log("serving", address=start.base_url, recovered=world.ledger.recovered, policy=world.snapshot.digest)
 
 
 def first_keys(world: World) -> Shown | None:
@@ -91,7 +160,7 @@ def first_keys(world: World) -> Shown | None:
     return Shown(restricted, public)
 
 
-def show_fleet(world: World, setting: Setting, engine: Embedded | None) -> None:
+def show_fleet(world: World, setting: Setting, engine: Embedded | Bulletin | None) -> None:
     """Print every provider with its zone and the reason for it."""
     now = world.clock.now_s()
     rows = []
@@ -163,7 +232,7 @@ def show_example(base_url: str, model: str, key: str) -> None:
     )
 
 
-async def _hello(world: World, base_url: str, engine: Embedded | None, shown: Shown | None) -> None:
+async def _hello(start: Start, engine: Embedded | Bulletin | None, shown: Shown | None) -> None:
     """Make the first call, as any application would."""
     if engine is None:
         click.echo("The embedded engine is switched off, so there is no first call.\n")
@@ -172,9 +241,9 @@ async def _hello(world: World, base_url: str, engine: Embedded | None, shown: Sh
     if not await engine.wait(ENGINE_WAIT_S):
         click.echo(f"The built-in model is not available: {engine.failure or 'it takes too long to load'}\n")
         return
-    key = shown.restricted if shown else world.keys.lend("hello", now_ms=world.clock.now_ms())
+    key = shown.restricted if shown else start.lent.secret
     model, is_own = f"builtin/{engine.settings.name}", engine.settings.model is not None
-    click.echo(await asyncio.to_thread(first_call, base_url, key, model, is_own=is_own))
+    click.echo(await asyncio.to_thread(first_call, start.base_url, key, model, is_own=is_own))
     waited = time.monotonic() - began
     if waited > 1:
         click.echo(f"(the model took {waited:.1f} s to load and answer)\n")

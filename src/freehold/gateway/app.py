@@ -147,9 +147,9 @@ def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None
     """Compose a world for this process alone. Raises OperatorError. Close it with `close`."""
     prepared = prepare(snapshot, state, clock)
     try:
-        board = Board()
+        ledger, board = prepared.steward.open(prepared.facts), Board()
         seed(MemoryPools(board, worker="before"), spent_before(prepared))
-        world = assemble(prepared, prepared.steward.open(prepared.facts), MemoryPools(board), transport=transport)
+        world = assemble(prepared, ledger, MemoryPools(board), transport=transport)
     except BaseException:
         prepared.steward.close()
         raise
@@ -170,7 +170,7 @@ async def close(world: World) -> None:
 
 
 def spent_before(prepared: Prepared) -> list[tuple[Budget, int, Decimal]]:
-    """What every budget had already spent in its running period, which began then, from the receipts."""
+    """What every budget had already spent in its running period, which began then, from the receipts: ask when a crash's are written."""
     snapshot, clock, state = prepared.snapshot, prepared.clock, prepared.state
     keys = open_keys(state)
     budgets = [
@@ -240,15 +240,6 @@ def _bundle(snapshot: Snapshot) -> str | None:
     if snapshot.network.ca_bundle is None:
         return None
     return str(Path(snapshot.source or ".").parent / snapshot.network.ca_bundle)
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where to listen. Port 0 means any free one."""
-
-    data: int = 4000
-    admin: int = 4001
-    host: str = "127.0.0.1"
 
 
 class _Server(uvicorn.Server):
@@ -353,6 +344,8 @@ def note_erasures(world: World) -> None:
     """Forget keys that another process destroyed, and write down that they were."""
     world.keyring.refresh(world.clock.monotonic_s())
     for number, subject, at_ms in world.keyring.unnoted():
+        if not world.pools.is_first(f"erasure {number}", 0, "noted"):
+            continue  # another worker writes it
         world.ledger.note("erased", {"subject": subject, "erased_ms": at_ms})
         world.keyring.noted(number)
 

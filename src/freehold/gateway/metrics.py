@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import os
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
 
 from freehold.ledger.ledger import Receipt
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+def share_metrics(folder: Path) -> None:
+    """Let the metrics of this process count together with those of others, in files of a folder. Call it before any are made."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
@@ -55,7 +64,9 @@ class Metrics:
         self._attempts = Counter(
             "freehold_attempts", "Attempts by result", ["target", "zone", "result"], registry=self.registry
         )
-        self.in_flight = Gauge("freehold_calls_in_flight", "Calls under way", registry=self.registry)
+        self.in_flight = Gauge(
+            "freehold_calls_in_flight", "Calls under way", registry=self.registry, multiprocess_mode="livesum"
+        )
         self._known: dict[tuple[str, ...], tuple[Counter, Counter, Counter, Counter, Histogram, Histogram]] = {}
         self._tried: dict[tuple[str, str, str], Counter] = {}
 
@@ -99,5 +110,10 @@ class Metrics:
             tried.inc()
 
     def text(self) -> bytes:
-        """The metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """The metrics in Prometheus' text format, those of all processes that count together."""
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if folder is None:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        multiprocess.MultiProcessCollector(together, folder)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

@@ -215,6 +215,9 @@ class Run:
         issued = self.issued
         if outcome != "ok" or self.tokens is None or issued is None or not issued.is_estimate:
             return Charge(ZERO, "nothing was used"), _NOTHING
+        assert self.call is not None
+        if not self.world.pools.is_first(f"answer {self.call.refers}", 0, "counted"):
+            return Charge(ZERO, "counted already"), _NOTHING  # two asked at once
         bill, tokens = charge(rates, self.tokens), issued.missing(self.tokens)
         if bill.amount is None or issued.cost is None:
             return Charge(None, bill.source), tokens

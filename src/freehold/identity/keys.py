@@ -46,6 +46,20 @@ class Key:
     limits: Limits | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A key that is in no store: it lives in the memory of those that are handed it."""
+
+    id: str
+    name: str
+    secret: str
+    created_ms: int
+
+    @classmethod
+    def make(cls, name: str, now_ms: int) -> Lent:
+        return cls(make_id("key", now_ms), name, make_key(), now_ms)
+
+
 class Keys:
     """The keys of one state directory. pepper: 32 secret bytes that live beside the store, not in it."""
 
@@ -131,13 +145,12 @@ class Keys:
         self.refresh()
         return key, secret
 
-    def lend(self, name: str, *, now_ms: int) -> str:
-        """Make a restricted key that lives in memory only and ends with the process; returns the secret."""
-        secret = make_key()
-        self._lent[self._digest(secret)] = Key(make_id("key", now_ms), name, Class.RESTRICTED, None, None, now_ms, None)
+    def lend(self, lent: Lent) -> None:
+        """Take a key for as long as this process lives. It is restricted."""
+        key = Key(lent.id, lent.name, Class.RESTRICTED, None, None, lent.created_ms, None)
+        self._lent[self._digest(lent.secret)] = key
         self._version = None
         self.refresh()
-        return secret
 
     def all(self) -> list[Key]:
         """Every key, revoked ones too, oldest first."""

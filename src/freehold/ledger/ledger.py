@@ -228,6 +228,10 @@ class Ledger:
         """Make commitments under these keys from here on."""
         self._seals.subject_key = subject_key
 
+    def when_ended(self, ended: Callable[[bool], None]) -> None:
+        """Tell this instead when it is closed: a worker cannot seal its epoch, its supervisor does."""
+        self._ended = ended
+
     def close(self) -> None:
         """Write the end of the epoch, once."""
         if not self._is_closed:

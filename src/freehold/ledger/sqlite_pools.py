@@ -96,5 +96,10 @@ class SqlitePools:
             "insert into rate values (?, ?) on conflict do update set arrival = excluded.arrival", (name, arrival)
         )
 
+    def leased(self) -> list[tuple[str, int]]:
+        """The pools and periods of which this worker has something."""
+        rows = self._db.execute("select pool, start_ms from use where worker = ?", (self._worker,))
+        return [(str(pool), int(start_ms)) for pool, start_ms in rows]
+
     def close(self) -> None:
         self._db.close()

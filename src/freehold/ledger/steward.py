@@ -76,8 +76,12 @@ class Steward:
 
     def _ended(self, epoch: int, is_whole: bool) -> None:
         if is_whole:
-            with contextlib.suppress(OperatorError, OSError):  # else the next start does it
-                self._epochs.seal(epoch, self._now_ms())
+            self.seal(epoch)
+
+    def seal(self, epoch: int) -> None:
+        """Say that an epoch is over, and what it came to. Every call of it has its end."""
+        with contextlib.suppress(OperatorError, OSError):  # else the next start does it
+            self._epochs.seal(epoch, self._now_ms())
 
     def close(self) -> None:
         """Let the state directory go. Safe to call twice."""

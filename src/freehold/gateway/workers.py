@@ -1,0 +1,320 @@
+"""Serve with several processes: one port, one supervisor, one ledger.
+
+The supervisor has the state directory and nothing else to do: it forks the workers from what it has prepared, gives each an epoch of the ledger
+and a name among the pools, and replaces one that dies. Rules: it never runs an event loop and never starts a thread, because it forks; a worker
+that ends in order says so by its status, and every other is taken for dead: its calls are settled in its successor's epoch, and what it had leased
+comes down to what it spent. A worker whose supervisor is gone drains and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NoReturn
+
+import uvloop
+from prometheus_client import multiprocess
+
+from freehold.gateway.app import Prepared, assemble, open_keys, spent_before
+from freehold.gateway.logs import log, log_bug
+from freehold.gateway.metrics import share_metrics
+from freehold.gateway.world import World
+from freehold.kernel.errors import FreeholdError
+from freehold.kernel.limits import Budget, period_start_ms
+from freehold.ledger.budgets import seed
+from freehold.ledger.ledger import Ledger
+from freehold.ledger.sqlite_pools import SqlitePools
+from freehold.ledger.steward import records_of
+
+ORDERLY, DISORDERLY = 0, 4  # how a worker ends: with every call of its epoch settled, or not
+_KILL_AFTER_S = 10.0  # beyond the time that draining may take
+_BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+_YOUNG_S = 1.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+Keep = Callable[["Line"], Awaitable[None]]
+Serve = Callable[
+    [World, "Line", bool], Awaitable[None]
+]  # the world, the line to the supervisor, whether it is the first of all
+
+
+class Line:
+    """The line between a worker and its supervisor: ready goes up, and its end says that the other is gone."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        end.setblocking(False)
+
+    def say_ready(self) -> None:
+        self._end.send(b"r")
+
+    def is_ready(self) -> bool:
+        """Whether the other side has said that it is ready."""
+        try:
+            return self._end.recv(16) != b""
+        except OSError:
+            return False
+
+    def when_gone(self, stop: asyncio.Event) -> None:
+        """Set an event when the supervisor is gone."""
+        asyncio.get_running_loop().add_reader(self._end.fileno(), stop.set)
+
+    def close(self) -> None:
+        self._end.close()
+
+
+@dataclass(slots=True)
+class _Worker:
+    pid: int
+    epoch: int
+    line: Line
+    began_s: float = field(default_factory=time.monotonic)
+    is_ready: bool = False
+
+
+class Supervisor:
+    """Runs `count` workers on these listening sockets until it is told to stop. serve: what each does, a coroutine; keep: what one more child
+    does, if there is anything.
+    """
+
+    def __init__(
+        self, prepared: Prepared, sockets: Sequence[socket.socket], count: int, serve: Serve, keep: Keep | None
+    ) -> None:
+        self._prepared, self._sockets, self._count, self._serve, self._keep = prepared, sockets, count, serve, keep
+        self._pools_file = prepared.state / "pools.db"
+        self._metrics = prepared.state / "metrics"
+        self._workers: dict[int, _Worker] = {}
+        self._keeper: _Worker | None = None
+        self._deaths = 0  # in a row, of young workers
+        self._due: list[tuple[float, tuple[int, ...]]] = []  # when to replace whom
+        self._was_ready = False
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; returns the exit code."""
+        self._clean()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        if self._keep is not None:
+            self._keeper = self._fork_keeper()
+        first = self._prepared.steward.open(self._prepared.facts)
+        self._seed()
+        self._fork(first, is_first=True)
+        for _ in range(1, self._count):
+            self._start(())
+        while True:
+            found = signal.sigtimedwait(_SIGNALS, 0.2)
+            if found is not None and found.si_signo != signal.SIGCHLD:
+                return self._stop()
+            self._bury()
+            if not self._was_ready and not self._workers:
+                log("workers_failed")
+                return 1
+            self._replace()
+
+    def _seed(self) -> None:
+        pools = SqlitePools(self._pools_file, worker="before", workers=self._count)
+        seed(pools, spent_before(self._prepared))
+        pools.close()  # no connection may go through a fork
+
+    def _start(self, dead: tuple[int, ...]) -> None:
+        """Begin an epoch, settle in it what dead ones left, and fork the worker that goes on with it."""
+        ledger = self._prepared.steward.open(self._prepared.facts, after=dead)
+        for epoch in dead:
+            self._settle_pools(epoch)
+        self._fork(ledger)
+
+    def _fork(self, ledger: Ledger, *, is_first: bool = False) -> None:
+        mine, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            mine.close()
+            self._be_worker(ledger, Line(theirs), is_first=is_first)
+        theirs.close()
+        self._workers[pid] = _Worker(pid, ledger.epoch, Line(mine))
+        ledger.leave()
+        log("worker", pid=pid, epoch=ledger.epoch)
+
+    def _be_worker(self, ledger: Ledger, line: Line, *, is_first: bool) -> NoReturn:
+        status = DISORDERLY
+        try:
+            self._be_child()
+            share_metrics(self._metrics)
+            ends: list[bool] = []
+            ledger.when_ended(ends.append)
+            ledger.answers.is_shared = True
+            world = assemble(
+                self._prepared, ledger, SqlitePools(self._pools_file, worker=str(ledger.epoch), workers=self._count)
+            )
+            _run(self._serve(world, line, is_first))
+            status = ORDERLY if ends == [True] else DISORDERLY
+        except FreeholdError as error:
+            log("worker_failed", reason=error.code)
+        except BaseException as error:  # the border: nothing of the supervisor's may run on in a worker
+            log_bug(error)
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    def _fork_keeper(self) -> _Worker:
+        assert self._keep is not None
+        mine, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            mine.close()
+            try:
+                self._be_child()
+                self._close_sockets()
+                _run(self._keep(Line(theirs)))
+            except BaseException as error:  # the border, as above
+                log_bug(error)
+            finally:
+                os._exit(0)
+        theirs.close()
+        return _Worker(pid, 0, Line(mine))
+
+    def _be_child(self) -> None:
+        """Forget the supervisor's signals and its lines to the others."""
+        for worker in (*self._workers.values(), *([self._keeper] if self._keeper else [])):
+            worker.line.close()
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def _close_sockets(self) -> None:
+        """Only workers accept: while they drain, whoever calls must be refused and not wait."""
+        for sock in self._sockets:
+            sock.close()
+
+    def _bury(self) -> None:
+        """Note who has died, and when to replace them."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                break
+            self._ended(pid, os.waitstatus_to_exitcode(status))
+        for worker in self._workers.values():
+            if not worker.is_ready and worker.line.is_ready():
+                worker.is_ready = self._was_ready = True
+
+    def _ended(self, pid: int, status: int) -> None:
+        if self._keeper is not None and pid == self._keeper.pid:
+            self._keeper.line.close()
+            self._keeper = self._fork_keeper()
+            return
+        worker = self._workers.pop(pid, None)
+        if worker is None:
+            return
+        worker.line.close()
+        multiprocess.mark_process_dead(pid, str(self._metrics))  # type: ignore[no-untyped-call]
+        log("worker_ended", pid=pid, epoch=worker.epoch, status=status)
+        dead: tuple[int, ...] = (worker.epoch,)
+        if status == ORDERLY:
+            self._prepared.steward.seal(worker.epoch)
+            dead = ()
+        is_young = time.monotonic() - worker.began_s < _YOUNG_S
+        self._deaths = self._deaths + 1 if is_young else 0
+        self._due.append((time.monotonic() + _BACKOFF_S[min(self._deaths, len(_BACKOFF_S) - 1)], dead))
+
+    def _replace(self) -> None:
+        now = time.monotonic()
+        due = [dead for at, dead in self._due if at <= now]
+        self._due = [(at, dead) for at, dead in self._due if at > now]
+        for dead in due:
+            self._start(dead)
+
+    def _stop(self) -> int:
+        """Let every worker drain, and seal what ended in order; the next start settles the rest."""
+        log("draining")
+        self._close_sockets()
+        until = time.monotonic() + self._prepared.snapshot.server.drain + _KILL_AFTER_S
+        for pid in self._workers:
+            os.kill(pid, signal.SIGTERM)
+        while self._workers and time.monotonic() < until:
+            self._collect()
+        for pid in self._workers:
+            os.kill(pid, signal.SIGKILL)
+        while self._workers:
+            self._collect()
+        if self._keeper is not None:
+            self._keeper.line.close()
+            os.kill(self._keeper.pid, signal.SIGTERM)
+            os.waitpid(self._keeper.pid, 0)
+        self._clean()
+        log("stopped")
+        return 0
+
+    def _collect(self) -> None:
+        """Take in one worker that has ended, if there is one within a moment."""
+        for pid in list(self._workers):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                worker = self._workers.pop(pid)
+                if os.waitstatus_to_exitcode(status) == ORDERLY:
+                    self._prepared.steward.seal(worker.epoch)
+                return
+        select.select([], [], [], 0.02)
+
+    def _settle_pools(self, epoch: int) -> None:
+        """Bring down what a dead worker had leased to what its calls came to, those that were lost at what they held."""
+        pools = SqlitePools(self._pools_file, worker=str(epoch), workers=self._count)
+        leased = pools.leased()
+        if leased:
+            spent = self._spent_in(epoch)
+            for pool, start_ms in leased:
+                amount = spent.get((pool, start_ms), Decimal(0))
+                pools.report(pool, start_ms, leased=amount, spent=amount)
+        pools.close()
+
+    def _spent_in(self, epoch: int) -> dict[tuple[str, int], Decimal]:
+        """What the calls of a dead epoch came to, by pool and period."""
+        keys = open_keys(self._prepared.state)
+        by_key = {key.id: key.budgets for key in keys.all()}
+        keys.close()
+        snapshot, folder = self._prepared.snapshot, self._prepared.state / "log"
+        records = list(records_of(folder / f"{epoch:08d}.jsonl"))
+        ended = [record for record in records if record["kind"] == "settled"]
+        done = {record["call"] for record in ended}
+        lost = {
+            record["call"]: record for record in records if record["kind"] == "intent" and record["call"] not in done
+        }
+        found: dict[tuple[str, int], Decimal] = {}
+        for record in (*ended, *lost.values()):
+            workload = snapshot.workloads.get(record["workload"] or "")
+            for budget in (*by_key.get(record["key"], ()), *snapshot.budgets_of(workload)):
+                start = period_start_ms(budget.period, record["at_ms"], snapshot.organisation.zone)
+                found[budget.pool, start] = found.get((budget.pool, start), Decimal(0)) + _amount(record, budget)
+        return found
+
+    def _clean(self) -> None:
+        """What belongs to one run only."""
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self._pools_file}{suffix}").unlink(missing_ok=True)
+        self._metrics.mkdir(exist_ok=True, mode=0o700)
+        for file in self._metrics.glob("*.db"):
+            file.unlink()
+
+
+def _amount(record: dict[str, Any], budget: Budget) -> Decimal:
+    """What a receipt came to, or what an attempt without a receipt held."""
+    if budget.unit == "tokens":
+        tokens = record.get("tokens")
+        return Decimal(sum(tokens.values()) if tokens is not None else record.get("held_tokens") or 0)
+    return Decimal(record.get("cost_usd" if "tokens" in record else "held_usd") or 0)
+
+
+def _run(work: Awaitable[None]) -> None:
+    async def whole() -> None:
+        await work
+
+    uvloop.run(whole())
