@@ -21,20 +21,34 @@ from typing import Any
 from genai_prices import data_snapshot
 
 OUT = Path(__file__).parent.parent / "src/freehold/pricing/book.json"
-# our name → (name in genai-prices, name in the second source, prefix of its keys)
-PROVIDERS = {
-    "openai": ("openai", "openai", ""),
-    "deepinfra": (None, "deepinfra", "deepinfra/"),
-    "mistral": ("mistral", "mistral", "mistral/"),
-    "groq": ("groq", "groq", "groq/"),
-    "together": ("together", "together_ai", "together_ai/"),
-    "fireworks": ("fireworks", "fireworks_ai", "fireworks_ai/"),
-    "openrouter": ("openrouter", "openrouter", "openrouter/"),
-    "xai": ("x-ai", "xai", "xai/"),
-    "deepseek": ("deepseek", "deepseek", "deepseek/"),
-    "perplexity": ("perplexity", "perplexity", "perplexity/"),
-    "cerebras": ("cerebras", "cerebras", "cerebras/"),
+# our name → (name in genai-prices, [name in the second source, prefix of its keys]); a name with a slash left in it is of one region only
+_Second = tuple[tuple[str, str], ...]
+PROVIDERS: dict[str, tuple[str | None, _Second]] = {
+    "openai": ("openai", (("openai", ""),)),
+    "anthropic": ("anthropic", (("anthropic", ""),)),
+    "gemini": ("google", (("gemini", "gemini/"),)),
+    "vertex": (
+        "google",
+        (
+            ("vertex_ai-language-models", ""),
+            ("vertex_ai-anthropic_models", "vertex_ai/"),
+            ("vertex_ai-embedding-models", ""),
+        ),
+    ),
+    "azure": ("azure", (("azure", "azure/"),)),
+    "bedrock": ("aws", (("bedrock", ""), ("bedrock_converse", ""))),
+    "deepinfra": (None, (("deepinfra", "deepinfra/"),)),
+    "mistral": ("mistral", (("mistral", "mistral/"),)),
+    "groq": ("groq", (("groq", "groq/"),)),
+    "together": ("together", (("together_ai", "together_ai/"),)),
+    "fireworks": ("fireworks", (("fireworks_ai", "fireworks_ai/"),)),
+    "openrouter": ("openrouter", (("openrouter", "openrouter/"),)),
+    "xai": ("x-ai", (("xai", "xai/"),)),
+    "deepseek": ("deepseek", (("deepseek", "deepseek/"),)),
+    "perplexity": ("perplexity", (("perplexity", "perplexity/"),)),
+    "cerebras": ("cerebras", (("cerebras", "cerebras/"),)),
 }
+_OWN_NAMES = {"azure", "bedrock", "gemini", "vertex"}  # where the first source's own names are not what the provider is asked for
 MODES = {"chat", "responses", "completion", "embedding", "rerank", "moderation", None}
 FIRST = {
     "input": "input_mtok",
@@ -148,13 +162,17 @@ def compile_book(second_path: Path, date: str) -> dict[str, Any]:
         },
         "providers": {},
     }
-    for ours, (first_name, second_name, prefix) in PROVIDERS.items():
+    for ours, (first_name, seconds) in PROVIDERS.items():
         provider = known.get(first_name) if first_name else None
-        names = {model.id for model in provider.models} if provider else set()
+        names = {model.id for model in provider.models} if provider and ours not in _OWN_NAMES else set()
         rows = {}
         for key, row in second.items():
-            if row.get("litellm_provider") == second_name and row.get("mode") in MODES and key.startswith(prefix):
-                rows[key.removeprefix(prefix)] = row
+            prefix = dict(seconds).get(row.get("litellm_provider"))
+            if prefix is None or row.get("mode") not in MODES or not key.startswith(prefix):
+                continue
+            name = key.removeprefix(prefix)
+            if ours not in _OWN_NAMES or "/" not in name:
+                rows[name] = row
         listed = [
             row_of(name, provider.find_model(name) if provider else None, rows.get(name), now, dates)
             for name in sorted(names | set(rows))

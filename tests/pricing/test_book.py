@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from freehold.kernel.schema import Price
 from freehold.kernel.units import Tokens
 from freehold.pricing.book import Rates, Tariff, charge, load, quote, tariff
+from freehold.upstream.rows import ROWS
 
 BOOK = load()
 D = Decimal
@@ -84,6 +85,13 @@ def test_inside_targets_need_an_explicit_price() -> None:
     [
         ("openai", "openai", "gpt-5"),
         ("openai", "openai", "gpt-4o-mini"),
+        ("anthropic", "anthropic", "claude-sonnet-4-5"),
+        ("anthropic", "anthropic", "claude-opus-4-5-20251101"),
+        ("gemini", "google", "gemini-2.5-pro"),
+        ("gemini", "google", "gemini-2.5-flash"),
+        ("vertex", "google", "gemini-2.5-pro"),
+        ("azure", "azure", "o3"),
+        ("bedrock", "aws", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
         ("mistral", "mistral", "mistral-large-latest"),
         ("groq", "groq", "llama-3.3-70b-versatile"),
         ("xai", "x-ai", "grok-3"),
@@ -106,6 +114,10 @@ def test_the_book_keeps_disagreements_with_both_sources() -> None:
     conflicts = [row for rows in BOOK.rows.values() for row in rows.values() if row.also is not None]
     assert conflicts
     assert all(row.also is not None and row.also.source != row.source and row.also.date for row in conflicts)
+
+
+def test_every_known_provider_that_bills_by_the_token_has_prices() -> None:
+    assert set(BOOK.rows) == {name for name, row in ROWS.items() if row.port is None}
 
 
 def test_no_row_is_free() -> None:

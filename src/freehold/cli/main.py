@@ -25,6 +25,7 @@ COMMANDS = {
     "scan": "Find secrets, identifiers and names in text",
     "audit": "Export, verify and explain what the log can prove",
     "usage": "Show calls, tokens and cost by group",
+    "prices": "Show what a token costs where, and what other prices would have made of it",
 }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 import os
 import time
+import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import click
 from freehold.kernel.classes import Zone
 from freehold.kernel.config import Surroundings, load, read
 from freehold.kernel.errors import OperatorError
+from freehold.kernel.limits import time_zone
 from freehold.kernel.snapshot import Provider, Snapshot
 from freehold.upstream.rows import ROWS
 
@@ -63,6 +66,18 @@ class Setting:
                 hint="Set FREEHOLD_HOME to a directory.",
             )
         return cls(file, state)
+
+    def zone(self) -> datetime.tzinfo:
+        """Where a day begins; read alone, because whoever looks at the past may not have the providers' keys at hand."""
+        try:
+            tree = tomllib.loads(self.file.read_text(encoding="utf-8")) if self.file is not None else {}
+            return time_zone(str(tree.get("organisation", {}).get("time_zone", "UTC")))
+        except (ValueError, AttributeError, OSError) as error:
+            raise OperatorError(
+                f"The organisation's time zone cannot be read: {error}.",
+                code="config.time_zone",
+                hint="'freehold check' says more.",
+            ) from None
 
     def snapshot(self, around: Surroundings | None = None) -> Snapshot:
         """Read the file; without one, look at what is there."""

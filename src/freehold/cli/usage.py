@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
+import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import click
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
 from freehold.kernel.errors import CallerError
 from freehold.kernel.units import Usd, show_usd
-from freehold.ledger.store import GROUPS, SqliteStore, catch_up
+from freehold.ledger.store import GROUPS, SqliteStore, UsageRow, catch_up
+from freehold.report.bars import bars
+
+_NUMBERS = ("calls", "input_tokens", "output_tokens", "cost_usd", "unpriced_calls")
 
 
 @click.command("usage")
@@ -20,8 +26,10 @@ from freehold.ledger.store import GROUPS, SqliteStore, catch_up
 @click.option(
     "--by", default="workload,model", show_default=True, help=f"Groups, joined by commas: {', '.join(GROUPS)}."
 )
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day (UTC).")
-@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Last day (UTC).")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day, in the organisation's time zone.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Last day.")
+@click.option("--csv", "as_csv", is_flag=True, help="Write CSV to standard output.")
+@click.option("--plot", is_flag=True, help="Draw the cost of each group (its tokens, where nothing cost anything).")
 @click.option("--rebuild", is_flag=True, help="Throw the index away and build it again from the log.")
 def command(
     config: Path | None,
@@ -29,55 +37,80 @@ def command(
     by: str,
     since: datetime.datetime | None,
     until: datetime.datetime | None,
+    as_csv: bool,
+    plot: bool,
     rebuild: bool,
 ) -> None:
     """Show usage. Every call has one receipt; a call whose price is unknown is counted and named, never as zero."""
-    state = Setting.find(config).state
-    if not (state / "log").is_dir():
+    setting = Setting.find(config)
+    if not (setting.state / "log").is_dir():
         raise CallerError(
-            f"There is no log in {str(state)!r}.",
+            f"There is no log in {str(setting.state)!r}.",
             code="usage.no_log",
             hint="Start 'freehold up' first, or set FREEHOLD_HOME.",
         )
     if rebuild:
         for suffix in ("", "-wal", "-shm"):
-            (state / f"index.db{suffix}").unlink(missing_ok=True)
-    store = SqliteStore(state / "index.db")
+            (setting.state / f"index.db{suffix}").unlink(missing_ok=True)
+    zone, groups = setting.zone(), tuple(part.strip() for part in by.split(",") if part.strip())
+    store = SqliteStore(setting.state / "index.db")
     try:
-        catch_up(store, state / "log")
-        groups = tuple(part.strip() for part in by.split(",") if part.strip())
-        rows = store.usage(groups, _ms(since), _ms(until + datetime.timedelta(days=1)) if until else None)
+        catch_up(store, setting.state / "log")
+        rows = store.usage(groups, *span_of(since, until, zone), zone)
     finally:
         store.close()
-    data = [
-        {
-            **row.group,
-            "calls": row.calls,
-            "input_tokens": row.input_tokens,
-            "output_tokens": row.output_tokens,
-            "cost_usd": show_usd(Usd(row.cost_usd)),
-            "unpriced_calls": row.unpriced,
-        }
-        for row in rows
-    ]
-    total = {
-        "calls": sum(r.calls for r in rows),
-        "input_tokens": sum(r.input_tokens for r in rows),
-        "output_tokens": sum(r.output_tokens for r in rows),
-        "cost_usd": show_usd(Usd(sum((r.cost_usd for r in rows), Decimal(0)))),
-        "unpriced_calls": sum(r.unpriced for r in rows),
-    }
-    if as_json:
-        show_json({"rows": data, "total": total})
-        return
-    numbers = ("calls", "input_tokens", "output_tokens", "cost_usd", "unpriced_calls")
-    table = [tuple(str(row[name]) or "–" for name in (*groups, *numbers)) for row in data]
-    show_table(
-        (*groups, *numbers),
-        [*table, ("total", *[""] * (len(groups) - 1), *(str(total[name]) for name in numbers))] if groups else table,
-        right=numbers,
+    total = UsageRow(
+        {}, *(sum(getattr(row, name) for row in rows) for name in ("calls", "input_tokens", "output_tokens"))
     )
+    total.cost_usd = sum((row.cost_usd for row in rows), Decimal(0))
+    total.unpriced = sum(row.unpriced for row in rows)
+    if as_json:
+        show_json({"rows": [as_data(row) for row in rows], "total": as_data(total)})
+    elif as_csv:
+        writer = csv.DictWriter(sys.stdout, (*groups, *_NUMBERS), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(as_data(row) for row in rows)
+    elif plot:
+        click.echo(_plot(rows), nl=False)
+    else:
+        _show(groups, rows, total)
 
 
-def _ms(day: datetime.datetime | None) -> int | None:
-    return int(day.replace(tzinfo=datetime.UTC).timestamp() * 1000) if day is not None else None
+def as_data(row: UsageRow) -> dict[str, Any]:
+    return {
+        **row.group,
+        "calls": row.calls,
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "cost_usd": show_usd(Usd(row.cost_usd)),
+        "unpriced_calls": row.unpriced,
+    }
+
+
+def _show(groups: tuple[str, ...], rows: list[UsageRow], total: UsageRow) -> None:
+    table = [tuple(str(value) or "–" for value in as_data(row).values()) for row in rows]
+    if groups:
+        table.append(("total", *[""] * (len(groups) - 1), *(str(as_data(total)[name]) for name in _NUMBERS)))
+    show_table((*groups, *_NUMBERS), table, right=_NUMBERS)
+
+
+def _plot(rows: list[UsageRow]) -> str:
+    is_money = any(row.cost_usd > 0 for row in rows)
+    drawn = []
+    for row in rows:
+        label = " / ".join(value or "–" for value in row.group.values()) or "all"
+        tokens = row.input_tokens + row.output_tokens
+        value = row.cost_usd if is_money else Decimal(tokens)
+        text = f"{row.cost_usd:,.4f} USD" if is_money else f"{tokens:,} tokens"
+        drawn.append((label, value, f"{text}, {row.calls:,} call{'s' * (row.calls != 1)}"))
+    return bars(drawn)
+
+
+def span_of(since: datetime.datetime | None, until: datetime.datetime | None, zone: datetime.tzinfo) -> tuple[int, int]:
+    """From the first day to the end of the last, in milliseconds since 1970."""
+    end = until + datetime.timedelta(days=1) if until is not None else None
+    return _ms(since, zone) if since is not None else 0, _ms(end, zone) if end is not None else 2**62
+
+
+def _ms(day: datetime.datetime, zone: datetime.tzinfo) -> int:
+    return round(day.replace(tzinfo=zone).timestamp() * 1000)

@@ -14,6 +14,7 @@ from importlib import resources
 
 import msgspec
 
+from freehold.kernel.errors import CallerError
 from freehold.kernel.schema import Price
 from freehold.kernel.units import MTOK, ZERO, Tokens, Usd
 
@@ -126,8 +127,17 @@ class Tariff:
 
 def load() -> Book:
     """Read the compiled book (about 5 ms)."""
-    raw = resources.files("freehold.pricing").joinpath("book.json").read_bytes()
-    file = msgspec.json.decode(raw, type=_File)
+    return read(resources.files("freehold.pricing").joinpath("book.json").read_bytes())
+
+
+def read(raw: bytes) -> Book:
+    """Read a compiled book. Raises CallerError for anything else."""
+    try:
+        file = msgspec.json.decode(raw, type=_File)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise CallerError(
+            "This is no compiled price book.", code="prices.book", hint="'make prices' compiles one."
+        ) from None
     rows = {provider: {row.model: row for row in listed} for provider, listed in file.providers.items()}
     return Book(date=file.date, digest=f"sha256:{hashlib.sha256(raw).hexdigest()}", rows=rows)
 
