@@ -5,7 +5,7 @@ RUN    := .venv/.run-installed
 LITELLM ?= 1.106.2
 DEV    := .venv/.dev-installed
 
-.PHONY: help up test lint bench bench-wire bench-scan bench-peers prices names hearth docs lock clean
+.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-peers prices names hearth docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -34,6 +34,9 @@ bench-wire: $(DEV)  ## what a translation costs in every direction, and an open 
 
 bench-scan: $(DEV)  ## what reading a call for sensitive content costs
 	$(BIN)/python bench/scanning.py
+
+bench-money: $(DEV)  ## what budgets and limits cost a call, and a report over ten million receipts
+	$(BIN)/python bench/money.py
 
 bench-peers: $(DEV)  ## the same run with LiteLLM in a venv of its own
 	$(PYTHON) -m venv .venv-litellm && .venv-litellm/bin/pip install -q 'litellm[proxy]==$(LITELLM)'

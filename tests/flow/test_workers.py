@@ -98,8 +98,12 @@ def test_a_budget_holds_over_all_workers(make_freehold: Callable[..., Freehold],
     with ThreadPoolExecutor(48) as pool:
         statuses = Counter(pool.map(lambda _: ask(freehold, key)[0], range(1000)))
     assert set(statuses) == {200, 429}
-    until = time.monotonic() + 10
-    while ask(freehold, key)[0] == 200 or time.monotonic() < until - 7:
+    refused, until = 0, time.monotonic() + 30
+    while refused < 3:  # what a worker has leased ahead comes back within two seconds
+        status, _ = ask(freehold, key)
+        refused = refused + 1 if status == 429 else 0
+        if refused:
+            time.sleep(1.2)
         assert time.monotonic() < until
     assert len({record["epoch"] for record in freehold.records() if record["kind"] == "intent"}) > 1, (
         "several took part"

@@ -14,20 +14,31 @@ import msgspec
 
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.limits import Limits, Rate
-from freehold.ledger.pools import Pace, Pools, Share
+from freehold.ledger.pools import Credit, Pace, Pools, Share
 
 _ONE, _ZERO = Decimal(1), Decimal(0)
 Scoped = tuple[str, Limits]  # whose, and which
 
 
 class Ticket(msgspec.Struct):
-    """What a call took, to be given back: places among the calls at once, and tokens of each rate."""
+    """What a call took, to be given back: through which gates it went, and with how many tokens; and what was left then."""
 
-    places: list[Share]
-    tokens: list[tuple[str, Rate]]
-    amount: int = 0
-    calls_pace: tuple[Rate, Pace] | None = None
-    tokens_pace: tuple[Rate, Pace] | None = None
+    gates: list[_Gate]
+    tokens: int = 0
+    calls_left: tuple[Rate, Pace] | None = None
+    tokens_left: tuple[Rate, Pace] | None = None
+
+
+class _Gate:
+    """The limits of one scope, ready to be asked."""
+
+    __slots__ = ("calls", "limits", "places", "scope", "tokens")
+
+    def __init__(self, pools: Pools, scope: str, limits: Limits) -> None:
+        self.scope, self.limits = scope, limits
+        self.places = Share(pools, f"{scope} at once") if limits.concurrent is not None else None
+        self.calls = Credit(pools, f"{scope} calls", limits.calls) if limits.calls is not None else None
+        self.tokens = Credit(pools, f"{scope} tokens", limits.tokens) if limits.tokens is not None else None
 
 
 class Throttle:
@@ -35,73 +46,95 @@ class Throttle:
 
     def __init__(self, pools: Pools) -> None:
         self._pools = pools
-        self._places: dict[str, Share] = {}
+        self._gates: dict[str, _Gate] = {}
 
     def admit(self, limits: Sequence[Scoped], tokens: int, *, now_ns: int) -> Ticket:
         """Take what a call needs. tokens: the most that it may use. Raises PolicyRefusal `limits.*` (429), and has taken nothing then."""
-        ticket = Ticket([], [], tokens)
-        taken: list[tuple[str, Rate]] = []
-        try:
-            for scope, limit in limits:
-                if limit.concurrent is not None:
-                    self._enter(scope, limit.concurrent, ticket)
-                if limit.calls is not None:
-                    ticket.calls_pace = self._pace(scope, "calls", limit.calls, 1, (ticket.calls_pace, now_ns))
-                    taken.append((f"{scope} calls", limit.calls))
-                if limit.tokens is not None:
-                    ticket.tokens_pace = self._pace(scope, "tokens", limit.tokens, tokens, (ticket.tokens_pace, now_ns))
-                    ticket.tokens.append((f"{scope} tokens", limit.tokens))
-        except PolicyRefusal:
-            for name, rate in taken:
-                self._pools.repay(name, rate, 1, now_ns)
-            self.leave(ticket, 0, now_ns=now_ns)
-            raise
+        ticket = Ticket([], tokens)
+        for scope, limit in limits:
+            gate = self._gates.get(scope)
+            if gate is None or gate.limits != limit:
+                gate = self._gates[scope] = _Gate(self._pools, scope, limit)
+            refusal = self._pass(gate, ticket, now_ns)
+            if refusal is not None:
+                for passed in ticket.gates:
+                    if passed.calls is not None:
+                        passed.calls.repay(1, now_ns)
+                self.leave(ticket, 0, now_ns=now_ns)
+                raise refusal
+            ticket.gates.append(gate)
         return ticket
 
-    def leave(self, ticket: Ticket, tokens: int | None, *, now_ns: int) -> None:
-        """Give back what was not used. tokens: how many were, None if that is not known."""
-        for share in ticket.places:
-            share.settle(_ONE, _ZERO)
-            share.tell()
-        ticket.places = []
+    def _pass(self, gate: _Gate, ticket: Ticket, now_ns: int) -> PolicyRefusal | None:
+        """Go through a gate, or through no part of it; returns why not."""
+        places, calls, tokens = gate.places, gate.calls, gate.tokens
+        if places is not None and not places.hold(_ONE, Decimal(gate.limits.concurrent or 0)):
+            return _full(gate)
+        if calls is not None:
+            pace = calls.take(1, now_ns)
+            if not pace.granted:
+                _give_up_place(gate)
+                return _too_fast(gate.scope, "calls", calls.rate, pace, 1)
+            ticket.calls_left = _nearer(ticket.calls_left, calls.rate, pace)
         if tokens is not None:
-            for name, rate in ticket.tokens:
-                self._pools.repay(name, rate, min(ticket.amount, rate.count) - tokens, now_ns)
-        ticket.tokens = []
+            amount = min(ticket.tokens, tokens.rate.count)
+            pace = tokens.take(amount, now_ns)
+            if amount and not pace.granted:
+                _give_up_place(gate)
+                if calls is not None:
+                    calls.repay(1, now_ns)
+                return _too_fast(gate.scope, "tokens", tokens.rate, pace, amount)
+            ticket.tokens_left = _nearer(ticket.tokens_left, tokens.rate, pace)
+        return None
 
-    def _enter(self, scope: str, most: int, ticket: Ticket) -> None:
-        share = self._places.get(scope)
-        if share is None:
-            share = self._places[scope] = Share(self._pools, f"{scope} at once")
-        if not share.hold(_ONE, Decimal(most)):
-            raise PolicyRefusal(
-                f"{_whose(scope)} may have {most} calls at once, and has.",
-                code="limits.concurrent",
-                status=429,
-                hint="Wait until one has ended.",
-                retry_after_s=1.0,
-            )
-        ticket.places.append(share)
+    def leave(self, ticket: Ticket, tokens: int | None, *, now_ns: int) -> None:
+        """Give back what was not used, once. tokens: how many were, None if that is not known."""
+        for gate in ticket.gates:
+            _give_up_place(gate)
+            if gate.tokens is not None and tokens is not None:
+                gate.tokens.repay(min(ticket.tokens, gate.tokens.rate.count) - tokens, now_ns)
+        ticket.gates = []
 
-    def _pace(
-        self, scope: str, what: str, rate: Rate, amount: int, before: tuple[tuple[Rate, Pace] | None, int]
-    ) -> tuple[Rate, Pace]:
-        """Take of one rate; returns the nearer to its end of this and the one before."""
-        nearest, now_ns = before
-        pace = self._pools.pace(f"{scope} {what}", rate, amount, now_ns)
-        if not pace.granted and amount:
-            raise PolicyRefusal(
-                f"{_whose(scope)} may use {rate.words.replace('/', f' {what} per ')}, and has {pace.left} left now; this call needs {min(amount, rate.count)}.",
-                code=f"limits.{what}",
-                status=429,
-                hint="Wait as Retry-After says, or lower max_tokens."
-                if what == "tokens"
-                else "Wait as Retry-After says.",
-                retry_after_s=pace.wait_s,
-            )
-        if nearest is None or pace.left * nearest[0].count < nearest[1].left * rate.count:
-            return rate, pace
-        return nearest
+    def tell(self, now_ns: int) -> None:
+        """Give back what was taken ahead, so that other workers may have it."""
+        for gate in self._gates.values():
+            if gate.places is not None:
+                gate.places.tell()
+            for credit in (gate.calls, gate.tokens):
+                if credit is not None:
+                    credit.tell(now_ns)
+
+
+def _give_up_place(gate: _Gate) -> None:
+    if gate.places is not None:
+        gate.places.settle(_ONE, _ZERO)
+
+
+def _full(gate: _Gate) -> PolicyRefusal:
+    return PolicyRefusal(
+        f"{_whose(gate.scope)} may have {gate.limits.concurrent} calls at once, and has.",
+        code="limits.concurrent",
+        status=429,
+        hint="Wait until one has ended.",
+        retry_after_s=1.0,
+    )
+
+
+def _too_fast(scope: str, what: str, rate: Rate, pace: Pace, need: int) -> PolicyRefusal:
+    return PolicyRefusal(
+        f"{_whose(scope)} may use {rate.words.replace('/', f' {what} per ')}, and has {pace.left} left now; this call needs {need}.",
+        code=f"limits.{what}",
+        status=429,
+        hint="Wait as Retry-After says, or lower max_tokens." if what == "tokens" else "Wait as Retry-After says.",
+        retry_after_s=pace.wait_s,
+    )
+
+
+def _nearer(before: tuple[Rate, Pace] | None, rate: Rate, pace: Pace) -> tuple[Rate, Pace]:
+    """Which of two limits is nearer to its end."""
+    if before is None or pace.left * before[0].count < before[1].left * rate.count:
+        return rate, pace
+    return before
 
 
 def _whose(scope: str) -> str:
@@ -112,7 +145,7 @@ def _whose(scope: str) -> str:
 def limit_headers(ticket: Ticket, dialect: str, now_s: float) -> list[tuple[bytes, bytes]]:
     """What is left, in the dialect's own headers; Gemini has none, and gets OpenAI's."""
     found = []
-    for of, told in (("requests", ticket.calls_pace), ("tokens", ticket.tokens_pace)):
+    for of, told in (("requests", ticket.calls_left), ("tokens", ticket.tokens_left)):
         if told is None:
             continue
         rate, pace = told

@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -127,8 +126,6 @@ class Supervisor:
     def _start(self, dead: tuple[int, ...]) -> None:
         """Begin an epoch, settle in it what dead ones left, and fork the worker that goes on with it."""
         ledger = self._prepared.steward.open(self._prepared.facts, after=dead)
-        for epoch in dead:
-            self._settle_pools(epoch)
         self._fork(ledger)
 
     def _fork(self, ledger: Ledger, *, is_first: bool = False) -> None:
@@ -160,7 +157,6 @@ class Supervisor:
         except BaseException as error:  # the border: nothing of the supervisor's may run on in a worker
             log_bug(error)
         finally:
-            sys.stdout.flush()
             os._exit(status)
 
     def _fork_keeper(self) -> _Worker:
@@ -218,6 +214,7 @@ class Supervisor:
         worker.line.close()
         multiprocess.mark_process_dead(pid, str(self._metrics))  # type: ignore[no-untyped-call]
         log("worker_ended", pid=pid, epoch=worker.epoch, status=status)
+        self._settle_pools(worker.epoch)
         dead: tuple[int, ...] = (worker.epoch,)
         if status == ORDERLY:
             self._prepared.steward.seal(worker.epoch)

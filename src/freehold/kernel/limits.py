@@ -55,6 +55,10 @@ class Rate:
 
     count: int
     period_s: int
+    burst_ns: int = field(default=0, init=False, compare=False)  # how long the whole amount takes to come back
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "burst_ns", self.period_s * 1_000_000_000)
 
     @property
     def words(self) -> str:

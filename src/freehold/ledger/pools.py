@@ -36,8 +36,14 @@ class Pace(msgspec.Struct, frozen=True):
     full_s: float
 
 
+_FULL = Pace(1, 0.0, 0, 0.0)
+
+
 class Pools(Protocol):
-    """Counters as one worker sees them. A pool is named, and begins anew with each period (start_ms)."""
+    """Counters as one worker of so many sees them. A pool is named, and begins anew with each period (start_ms)."""
+
+    @property
+    def workers(self) -> int: ...
 
     def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal | None) -> Decimal:
         """Lease at least so much if it fits below the limit (None: always), more if there is plenty; returns how much, or 0."""
@@ -59,13 +65,16 @@ class Pools(Protocol):
 
 
 class Share:
-    """What one worker has of one pool in one period: leased ≥ spent + held."""
+    """What one worker has of one pool in one period: leased ≥ spent + held. While there is plenty it keeps a little ahead of its need; where there
+    is not, what a call did not need goes back with its end.
+    """
 
-    __slots__ = ("_pool", "_pools", "_told", "held", "leased", "spent", "start_ms")
+    __slots__ = ("_is_scarce", "_pool", "_pools", "_told", "held", "leased", "spent", "start_ms")
 
     def __init__(self, pools: Pools, pool: str, start_ms: int = 0) -> None:
         self._pools, self._pool, self.start_ms = pools, pool, start_ms
         self.leased = self.spent = self.held = self._told = _ZERO
+        self._is_scarce = False
 
     def hold(self, amount: Decimal, limit: Decimal | None) -> bool:
         """Set an amount aside, if it fits."""
@@ -75,6 +84,7 @@ class Share:
             if granted < short:
                 return False
             self.leased += granted
+            self._is_scarce = granted == short and self._pools.workers > 1
         self.held += amount
         return True
 
@@ -82,6 +92,8 @@ class Share:
         """Release what was held and count what it came to, even if that is more."""
         self.held -= held
         self.spend(cost)
+        if self._is_scarce:
+            self._keep(self.spent + self.held)
 
     def spend(self, cost: Decimal) -> None:
         self.spent += cost
@@ -91,11 +103,58 @@ class Share:
 
     def tell(self) -> None:
         """Say what is spent, and give back what was not needed since the last time."""
-        busy = (self.spent - self._told) * 2
-        kept = min(self.leased, self.spent + self.held + max(busy, _ZERO))
+        self._keep(self.spent + self.held + max((self.spent - self._told) * 2, _ZERO))
+
+    def _keep(self, most: Decimal) -> None:
+        kept = min(self.leased, most)
         if kept != self.leased or self.spent != self._told:
             self.leased, self._told = kept, self.spent
             self._pools.report(self._pool, self.start_ms, leased=kept, spent=self.spent)
+
+
+class Credit:
+    """What one worker has of one rate. Where others share it a little is taken ahead (of all workers together at most a sixteenth of the rate), so
+    that a call seldom asks; every second what is left of that goes back.
+    """
+
+    __slots__ = ("_have", "_name", "_pace", "_pools", "rate")
+
+    def __init__(self, pools: Pools, name: str, rate: Rate) -> None:
+        self._pools, self._name, self.rate = pools, name, rate
+        self._have = 0
+        self._pace = _FULL
+
+    def take(self, amount: int, now_ns: int) -> Pace:
+        """Take an amount (more than the whole rate counts as the whole), or nothing: `granted` says which."""
+        need = amount - self._have
+        if need > 0:
+            ahead = self._ahead(amount)
+            pace = self._pools.pace(self._name, self.rate, need + ahead, now_ns)
+            if not pace.granted and ahead:
+                ahead, pace = 0, self._pools.pace(self._name, self.rate, need, now_ns)
+            if not pace.granted:
+                return pace
+            self._have += need + ahead
+            self._pace = pace
+        self._have -= amount
+        return self._pace
+
+    def repay(self, amount: int, now_ns: int) -> None:
+        """Give back what was not used; less than nothing: what was used beyond it."""
+        if self._pools.workers == 1:
+            self._pools.repay(self._name, self.rate, amount, now_ns)
+        else:
+            self._have += amount
+
+    def tell(self, now_ns: int) -> None:
+        """Give back what was taken ahead, and take what was used beyond."""
+        if self._have:
+            self._pools.repay(self._name, self.rate, self._have, now_ns)
+            self._have = 0
+
+    def _ahead(self, amount: int) -> int:
+        workers = self._pools.workers
+        return 0 if workers == 1 else min(amount * 16, self.rate.count // (16 * workers))
 
 
 class Board:
@@ -112,13 +171,13 @@ class MemoryPools:
 
     def __init__(self, board: Board | None = None, *, worker: str = "", workers: int = 1) -> None:
         self._board = board or Board()
-        self._worker, self._workers = worker, workers
+        self._worker, self.workers = worker, workers
 
     def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal | None) -> Decimal:
         uses = self._board.uses.setdefault((pool, start_ms), {})
         granted = least
         if limit is not None:
-            granted = granted_of(limit - sum(use.leased for use in uses.values()), least, self._workers)
+            granted = granted_of(limit - sum(use.leased for use in uses.values()), least, self.workers)
         if granted:
             own = uses.get(self._worker, _NOTHING)
             uses[self._worker] = Use(own.leased + granted, own.spent)
@@ -163,28 +222,17 @@ def granted_of(free: Decimal, least: Decimal, workers: int) -> Decimal:
 
 
 def paced(arrival: int, rate: Rate, amount: int, now_ns: int) -> tuple[int, Pace]:
-    """GCRA: (new theoretical arrival time, what it allows). More than the whole burst counts as the whole burst."""
-    burst = rate.period_s * 1_000_000_000
-    arrival = min(max(arrival, now_ns), now_ns + burst)
-    after = arrival + _cost(rate, min(amount, rate.count))
-    if after - now_ns > burst:
-        wait_s = (after - now_ns - burst) / 1e9
-        return arrival, Pace(0, wait_s, _left(rate, arrival, now_ns), (arrival - now_ns) / 1e9)
-    return after, Pace(amount, 0.0, _left(rate, after, now_ns), (after - now_ns) / 1e9)
+    """GCRA: (new theoretical arrival time, what it allows). More than the whole burst counts as the whole burst. Rounded so that never more comes than is allowed."""
+    burst, count = rate.burst_ns, rate.count
+    ahead = min(max(arrival - now_ns, 0), burst)
+    after = ahead + (min(amount, count) * burst + count - 1) // count
+    if after > burst:
+        return now_ns + ahead, Pace(0, (after - burst) / 1e9, (burst - ahead) * count // burst, ahead / 1e9)
+    return now_ns + after, Pace(amount, 0.0, (burst - after) * count // burst, after / 1e9)
 
 
 def repaid(arrival: int, rate: Rate, amount: int, now_ns: int) -> int:
     """The theoretical arrival time when an amount is given back (or, below zero, taken after all)."""
-    burst = rate.period_s * 1_000_000_000
     if amount >= 0:
-        return arrival - _cost(rate, min(amount, rate.count), up=False)
-    return min(max(arrival, now_ns) + _cost(rate, -amount), now_ns + burst)
-
-
-def _cost(rate: Rate, amount: int, *, up: bool = True) -> int:
-    """Nanoseconds that an amount stands for; rounded so that never more comes than is allowed."""
-    return (amount * rate.period_s * 1_000_000_000 + (rate.count - 1 if up else 0)) // rate.count
-
-
-def _left(rate: Rate, arrival: int, now_ns: int) -> int:
-    return (rate.period_s * 1_000_000_000 - (arrival - now_ns)) * rate.count // (rate.period_s * 1_000_000_000)
+        return arrival - min(amount, rate.count) * rate.burst_ns // rate.count
+    return min(max(arrival, now_ns) - amount * rate.burst_ns // rate.count + 1, now_ns + rate.burst_ns)

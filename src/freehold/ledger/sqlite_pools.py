@@ -28,7 +28,7 @@ class SqlitePools:
     """The counters as one worker sees them."""
 
     def __init__(self, path: Path, *, worker: str, workers: int) -> None:
-        self._worker, self._workers = worker, workers
+        self._worker, self.workers = worker, workers
         self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = off")
@@ -51,7 +51,7 @@ class SqlitePools:
             ).fetchall()
             granted = least
             if limit is not None:
-                granted = granted_of(limit - sum((Decimal(row[1]) for row in rows), _ZERO), least, self._workers)
+                granted = granted_of(limit - sum((Decimal(row[1]) for row in rows), _ZERO), least, self.workers)
             if granted:
                 own = next((row for row in rows if row[0] == self._worker), (self._worker, "0", "0"))
                 self._put(pool, start_ms, Decimal(own[1]) + granted, Decimal(own[2]))
