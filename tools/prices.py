@@ -48,13 +48,19 @@ PROVIDERS: dict[str, tuple[str | None, _Second]] = {
     "perplexity": ("perplexity", (("perplexity", "perplexity/"),)),
     "cerebras": ("cerebras", (("cerebras", "cerebras/"),)),
 }
-_OWN_NAMES = {"azure", "bedrock", "gemini", "vertex"}  # where the first source's own names are not what the provider is asked for
+_OWN_NAMES = {
+    "azure",
+    "bedrock",
+    "gemini",
+    "vertex",
+}  # where the first source's own names are not what the provider is asked for
 MODES = {"chat", "responses", "completion", "embedding", "rerank", "moderation", None}
 FIRST = {
     "input": "input_mtok",
     "output": "output_mtok",
     "cache_read": "cache_read_mtok",
     "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
     "audio_in": "input_audio_mtok",
     "audio_out": "output_audio_mtok",
 }
@@ -63,6 +69,7 @@ SECOND = {
     "output": "output_cost_per_token",
     "cache_read": "cache_read_input_token_cost",
     "cache_write": "cache_creation_input_token_cost",
+    "cache_write_1h": "cache_creation_input_token_cost_above_1hr",
     "audio_in": "input_cost_per_audio_token",
     "audio_out": "output_cost_per_audio_token",
     "reasoning": "output_cost_per_reasoning_token",

@@ -34,6 +34,18 @@ def test_every_class_is_billed_once() -> None:
     assert charge(rates, tokens).amount == D(1) + D("0.2") + D(3) + D(40) + D(50) + D(6) + D(70)
 
 
+def test_a_cache_that_lasts_an_hour_has_its_own_rate() -> None:
+    """Anthropic bills it at twice the input's rate, and a hold covers that."""
+    rates = tariff(BOOK, "anthropic", "claude-opus-4-5", None, is_inside=False)
+    assert rates is not None
+    assert rates.cost(Tokens(cache_write=1_000_000)) == D("6.25")
+    assert rates.cost(Tokens(cache_write_1h=1_000_000)) == D(10)
+    assert rates.worst[0] == D(10) / 1_000_000
+    plain = tariff(BOOK, "x", "m", Price(input=D(2), cache_write=D(3)), is_inside=True)
+    assert plain is not None
+    assert plain.cost(Tokens(cache_write_1h=1_000_000)) == 3, "without one of its own it is that of any other write"
+
+
 def test_a_tier_applies_to_the_whole_request() -> None:
     rates = Tariff("t", (Rates(input=D(1), output=D(10)), Rates(input=D(2), output=D(15), above=200_000)))
     assert rates.cost(Tokens(input=200_000)) == D("0.2")

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from freehold.kernel.routes import PLAIN
+from freehold.kernel.units import Tokens
 from freehold.wire import canonical as c
+from freehold.wire.anthropic_messages.answers import write_usage
 from freehold.wire.dialects import DIALECTS, SPOKEN
 from freehold.wire.progress import Progress
 from wire import golden, laws
@@ -148,3 +150,28 @@ def test_only_allowed_tools_are_offered(dialect: str, choice: dict[str, Any]) ->
     talk = SPOKEN[dialect].read_request(body)
     written = DIALECTS["anthropic-messages"].write_request(talk, "m", PLAIN, set())
     assert ([tool["name"] for tool in written["tools"]], written["tool_choice"]) == (["now"], {"type": "any"})
+
+
+def test_what_is_written_to_the_cache_for_an_hour_is_a_class_of_its_own() -> None:
+    """Anthropic bills it at twice the input; read, written and read again it stays what it is, and other dialects count all writes together."""
+    usage = {
+        "input_tokens": 5, "cache_creation_input_tokens": 100, "cache_read_input_tokens": 7, "output_tokens": 3,
+        "cache_creation": {"ephemeral_5m_input_tokens": 30, "ephemeral_1h_input_tokens": 70},
+    }  # fmt: skip
+    body = {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [],
+        "stop_reason": "end_turn",
+        "usage": usage,
+    }
+    tokens = DIALECTS["anthropic-messages"].tokens_of(json.dumps(body).encode())
+    assert tokens == Tokens(input=5, cache_read=7, cache_write=30, cache_write_1h=70, output=3)
+    assert tokens.prompt == 112
+    assert write_usage(tokens) == usage
+    lying = {**usage, "cache_creation_input_tokens": 10}
+    told = DIALECTS["anthropic-messages"].tokens_of(json.dumps({**body, "usage": lying}).encode())
+    assert told is not None
+    assert (told.cache_write, told.cache_write_1h) == (0, 10), "the parts are never more than the whole"

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
+from freehold.pricing.book import charge, tariff
+from freehold.pricing.book import load as load_book
 from freehold.wire import canonical as c
 from freehold.wire import failures
 from freehold.wire.call import Endpoint
@@ -172,22 +175,49 @@ def test_5_a_cut_stream_ends_in_one_error() -> None:
     assert cuts > 5_000
 
 
+def reported(dialect: str, body: dict[str, Any]) -> tuple[int, int] | None:
+    """Prompt and completion as the provider's own usage says them, read without Freehold; None where it says nothing."""
+    usage = body.get("usageMetadata") if dialect == "gemini" else body.get("usage")
+    if not usage:
+        return None
+    match dialect:
+        case "openai-chat":
+            return usage["prompt_tokens"], usage["completion_tokens"]
+        case "openai-responses":
+            return usage["input_tokens"], usage["output_tokens"]
+        case "anthropic-messages":
+            cached = (usage.get(f"cache_{kind}_input_tokens") or 0 for kind in ("creation", "read"))
+            return usage["input_tokens"] + sum(cached), usage["output_tokens"]
+        case "gemini":
+            prompt = usage.get("promptTokenCount", 0) + usage.get("toolUsePromptTokenCount", 0)
+            return prompt, usage.get("candidatesTokenCount", 0) + usage.get("thoughtsTokenCount", 0)
+        case _:
+            cached = (usage.get(f"cache{kind}InputTokens") or 0 for kind in ("Write", "Read"))
+            return usage["inputTokens"] + sum(cached), usage["outputTokens"]
+
+
 def test_usage_sums_to_what_was_reported() -> None:
-    """The classes are disjoint: prompt and completion are what the provider counted."""
-    counted = 0
+    """The classes are disjoint, none is below nothing, and prompt and completion are what the provider counted; and each has a charge, or none for a reason."""
+    counted: Counter[str] = Counter()
+    charged: Counter[bool] = Counter()
+    book = load_book()
     for dialect, one in conversations():
-        if one["stream"] or dialect != "openai-chat" or any(one["scenario"].startswith(b) for b in BROKEN):
+        if one["stream"] or any(one["scenario"].startswith(b) for b in BROKEN):
             continue
-        tokens, body = DIALECTS[dialect].tokens_of(raw_answer(one)), json.loads(one["response"])
-        if tokens is None:
+        body = json.loads(one["response"])
+        tokens, told = DIALECTS[dialect].tokens_of(raw_answer(one)), reported(dialect, body)
+        assert (tokens is None) == (told is None), name(one)
+        if tokens is None or told is None:
             continue
-        assert (tokens.prompt, tokens.completion) == (
-            body["usage"]["prompt_tokens"],
-            body["usage"]["completion_tokens"],
-        )
-        assert min(tokens.input, tokens.output, tokens.cache_read, tokens.reasoning) >= 0
-        counted += 1
-    assert counted > 400
+        assert min(msgspec.structs.astuple(tokens)) >= 0, name(one)
+        assert (tokens.prompt, tokens.completion) == told, name(one)
+        counted[dialect] += 1
+        model = body.get("model") or body.get("modelVersion") or one["request"].get("model") or ""
+        bill = charge(tariff(book, one["provider"], model, None, is_inside=False), tokens)
+        assert (bill.amount is not None and bill.amount >= 0) or bill.source == "unknown price", name(one)
+        charged[bill.amount is not None] += 1
+    assert all(counted[dialect] > 40 for dialect in DIALECT_OF.values()), counted
+    assert charged[True] > 600, charged
 
 
 KINDS = {

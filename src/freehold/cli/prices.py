@@ -22,7 +22,7 @@ from freehold.ledger import log as logs
 from freehold.pricing.book import Book, Rates, Row, Tariff, load, read, tariff
 from freehold.pricing.changes import Change, Used, reprice
 
-_CLASSES = ("input", "output", "cache_read", "cache_write", "reasoning", "audio_in", "audio_out")
+_CLASSES = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning", "audio_in", "audio_out")
 
 
 @click.group("prices")

@@ -73,6 +73,7 @@ class Price(File, frozen=True):
     output: Decimal | None = None
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
     hourly: Decimal | None = None
 
 

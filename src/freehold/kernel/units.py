@@ -16,7 +16,8 @@ MTOK = Decimal(1_000_000)  # prices are written per million tokens
 class Tokens(msgspec.Struct, frozen=True):
     """Tokens of one call in disjoint classes: their sum is what the provider counted.
 
-    input: prompt tokens read fresh; cache_read, cache_write: prompt tokens read from or written to the provider's cache;
+    input: prompt tokens read fresh; cache_read, cache_write: prompt tokens read from or written to the provider's cache; cache_write_1h: written to be
+    kept for an hour;
     output: tokens of the answer; reasoning: tokens thought but not shown; audio_in, audio_out: audio tokens.
     """
 
@@ -27,10 +28,11 @@ class Tokens(msgspec.Struct, frozen=True):
     reasoning: int = 0
     audio_in: int = 0
     audio_out: int = 0
+    cache_write_1h: int = 0
 
     @property
     def prompt(self) -> int:
-        return self.input + self.cache_read + self.cache_write + self.audio_in
+        return self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.audio_in
 
     @property
     def completion(self) -> int:

@@ -70,7 +70,9 @@ class Issued:
     def _charge(self, receipt: dict[str, Any]) -> None:
         cost, tokens = receipt["cost_usd"], receipt["tokens"]
         self.cost = None if self.cost is None or cost is None else self.cost + Decimal(cost)
-        self.tokens = Tokens(**{name: getattr(self.tokens, name) + tokens[name] for name in Tokens.__struct_fields__})
+        self.tokens = Tokens(
+            **{name: getattr(self.tokens, name) + tokens.get(name, 0) for name in Tokens.__struct_fields__}
+        )
 
 
 class Answers:

@@ -72,6 +72,7 @@ class Receipt(msgspec.Struct, frozen=True):
             "audio_out": t.audio_out,
             "cache_read": t.cache_read,
             "cache_write": t.cache_write,
+            "cache_write_1h": t.cache_write_1h,
             "input": t.input,
             "output": t.output,
             "reasoning": t.reasoning,

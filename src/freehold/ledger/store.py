@@ -255,8 +255,9 @@ class _Sum(msgspec.Struct):
         """Add a receipt; returns its cost if it is finer than can be added here."""
         tokens, cost = receipt["tokens"], receipt["cost_usd"]
         self.calls += 1
-        self.input += tokens["input"] + tokens["cache_read"] + tokens["cache_write"] + tokens["audio_in"]
-        self.output += tokens["output"] + tokens["reasoning"] + tokens["audio_out"]
+        output = tokens["output"] + tokens["reasoning"] + tokens["audio_out"]
+        self.input += sum(tokens.values()) - output
+        self.output += output
         if cost is None:
             self.unpriced += receipt["outcome"] != "refused"
             return None

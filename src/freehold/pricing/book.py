@@ -26,6 +26,7 @@ class Rates(msgspec.Struct, frozen=True):
     output: Decimal | None = None
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
     reasoning: Decimal | None = None
     audio_in: Decimal | None = None
     audio_out: Decimal | None = None
@@ -112,7 +113,16 @@ class Tariff:
         for above, each in self.per_token:
             if prompt > above or above == 0:
                 t = tokens
-                counts = (t.input, t.cache_read, t.cache_write, t.output, t.reasoning, t.audio_in, t.audio_out)
+                counts = (
+                    t.input,
+                    t.cache_read,
+                    t.cache_write,
+                    t.output,
+                    t.reasoning,
+                    t.audio_in,
+                    t.audio_out,
+                    t.cache_write_1h,
+                )
                 return Usd(
                     sum((count * price for count, price in zip(counts, each, strict=True) if count), start=Decimal(0))
                 )
@@ -121,7 +131,7 @@ class Tariff:
     def _worst(self) -> tuple[Decimal, Decimal]:
         """The highest dollars for one prompt token and one completion token over all tiers and opinions, for holding money back."""
         every = [_per_token(rates, self.tiers[0]) for rates in (*self.tiers, *self.opinions)]
-        prompt = max(max(each[0], each[1], each[2], each[5]) for each in every)
+        prompt = max(max(each[0], each[1], each[2], each[5], each[7]) for each in every)
         return prompt, max(max(each[3], each[4], each[6]) for each in every)
 
 
@@ -148,7 +158,9 @@ def tariff(book: Book, provider: str, model: str, override: Price | None, *, is_
     An inside target with only an hourly cost is free at the margin.
     """
     if override is not None:
-        rates = Rates(override.input, override.output, override.cache_read, override.cache_write)
+        rates = Rates(
+            override.input, override.output, override.cache_read, override.cache_write, override.cache_write_1h
+        )
         if rates.input is not None or rates.output is not None or (is_inside and override.hourly is not None):
             return Tariff("configuration", (rates,), override.hourly)
     row = book.find(provider, model)
@@ -188,4 +200,5 @@ def _per_token(tier: Rates, base: Rates) -> tuple[Decimal, ...]:
         rate("reasoning", "output"),
         rate("audio_in", "input"),
         rate("audio_out", "output"),
+        rate("cache_write_1h", "cache_write", "input"),
     )

@@ -36,6 +36,12 @@ _REASONS = {stop: reason for reason, stop in reversed(_STOPS.items())} | {
 _UNSIGNED = c.Blob("none", "")
 
 
+class Written(msgspec.Struct):
+    """What was written to the cache, by how long it is kept."""
+
+    ephemeral_1h_input_tokens: Count | None = None
+
+
 class Usage(msgspec.Struct):
     """Usage as Anthropic reports it: the classes are disjoint."""
 
@@ -44,12 +50,18 @@ class Usage(msgspec.Struct):
     cache_read_input_tokens: Count | None = None
     output_tokens: Count | None = None
     service_tier: str | None = None
+    cache_creation: Written | None = None
 
     def tokens(self) -> Tokens:
+        written = self.cache_creation_input_tokens or 0
+        for_an_hour = min(
+            written, (self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation else None) or 0
+        )
         return Tokens(
             input=self.input_tokens or 0,
             cache_read=self.cache_read_input_tokens or 0,
-            cache_write=self.cache_creation_input_tokens or 0,
+            cache_write=written - for_an_hour,
+            cache_write_1h=for_an_hour,
             output=self.output_tokens or 0,
         )
 
@@ -60,12 +72,19 @@ class Usage(msgspec.Struct):
 
 
 def write_usage(tokens: Tokens) -> dict[str, Any]:
-    return {
+    written = tokens.cache_write + tokens.cache_write_1h
+    usage: dict[str, Any] = {
         "input_tokens": tokens.input + tokens.audio_in,
-        "cache_creation_input_tokens": tokens.cache_write,
+        "cache_creation_input_tokens": written,
         "cache_read_input_tokens": tokens.cache_read,
         "output_tokens": tokens.completion,
     }
+    if written:
+        usage["cache_creation"] = {
+            "ephemeral_5m_input_tokens": tokens.cache_write,
+            "ephemeral_1h_input_tokens": tokens.cache_write_1h,
+        }
+    return usage
 
 
 class _Whole(msgspec.Struct):

@@ -65,8 +65,8 @@ class Usage(msgspec.Struct):
 def write_usage(tokens: Tokens) -> dict[str, Any]:
     """Usage in OpenAI's arithmetic: totals, and the parts of them that are known."""
     before = {"cached_tokens": tokens.cache_read, "audio_tokens": tokens.audio_in}
-    if tokens.cache_write:
-        before["cache_write_tokens"] = tokens.cache_write
+    if written := tokens.cache_write + tokens.cache_write_1h:
+        before["cache_write_tokens"] = written
     return {
         "prompt_tokens": tokens.prompt,
         "completion_tokens": tokens.completion,

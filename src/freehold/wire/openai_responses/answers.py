@@ -51,8 +51,8 @@ class Usage(msgspec.Struct):
 
 def write_usage(tokens: Tokens) -> dict[str, Any]:
     before: dict[str, int] = {"cached_tokens": tokens.cache_read}
-    if tokens.cache_write:
-        before["cache_write_tokens"] = tokens.cache_write
+    if written := tokens.cache_write + tokens.cache_write_1h:
+        before["cache_write_tokens"] = written
     return {
         "input_tokens": tokens.prompt,
         "input_tokens_details": before,
