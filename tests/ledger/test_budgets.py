@@ -127,6 +127,21 @@ def test_an_alert_is_told_once() -> None:
     assert again.tell(NOW) == [], "what was told before a restart is not told again"
 
 
+def test_what_a_worker_had_leased_ahead_comes_back_within_two_rounds() -> None:
+    """Also when nothing touches its budget any more; and a round over budgets that nobody touched asks nobody."""
+    board = Board()
+    one, other = (Budgets(MemoryPools(board, worker=name, workers=2)) for name in "ab")
+    one.settle(one.reserve([WORK], usd("0.01"), now_ms=NOW), usd("0.01"))
+    assert board.uses[WORK.pool, period_start_ms("day", NOW)]["a"].leased > Decimal("0.1")
+    for _ in range(2):
+        assert one.tell(NOW) == []
+    assert board.uses[WORK.pool, period_start_ms("day", NOW)]["a"].leased == Decimal("0.01")
+    board.uses.clear()
+    one.tell(NOW)
+    assert board.uses == {}
+    assert other.left(WORK, NOW) == 10
+
+
 def test_what_comes_out_later_counts_in_its_own_period() -> None:
     budgets = Budgets(MemoryPools())
     budgets.correct([KEY, TOKENS], usd("0.4"), 100, then_ms=NOW - HOUR, now_ms=NOW)

@@ -47,6 +47,7 @@ class Throttle:
     def __init__(self, pools: Pools) -> None:
         self._pools = pools
         self._gates: dict[str, _Gate] = {}
+        self._touched: set[_Gate] = set()  # since the others were last told
 
     def admit(self, limits: Sequence[Scoped], tokens: int, *, now_ns: int) -> Ticket:
         """Take what a call needs. tokens: the most that it may use. Raises PolicyRefusal `limits.*` (429), and has taken nothing then."""
@@ -55,6 +56,7 @@ class Throttle:
             gate = self._gates.get(scope)
             if gate is None or gate.limits != limit:
                 gate = self._gates[scope] = _Gate(self._pools, scope, limit)
+            self._touched.add(gate)
             refusal = self._pass(gate, ticket, now_ns)
             if refusal is not None:
                 for passed in ticket.gates:
@@ -89,6 +91,7 @@ class Throttle:
 
     def leave(self, ticket: Ticket, tokens: int | None, *, now_ns: int) -> None:
         """Give back what was not used, once. tokens: how many were, None if that is not known."""
+        self._touched.update(ticket.gates)
         for gate in ticket.gates:
             _give_up_place(gate)
             if gate.tokens is not None and tokens is not None:
@@ -97,9 +100,12 @@ class Throttle:
 
     def tell(self, now_ns: int) -> None:
         """Give back what was taken ahead, so that other workers may have it."""
-        for gate in self._gates.values():
+        touched, self._touched = self._touched, set()
+        for gate in touched:
             if gate.places is not None:
                 gate.places.tell()
+                if gate.places.leased > gate.places.held:
+                    self._touched.add(gate)
             for credit in (gate.calls, gate.tokens):
                 if credit is not None:
                     credit.tell(now_ns)

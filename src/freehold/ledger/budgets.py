@@ -63,6 +63,7 @@ class Budgets:
     def __init__(self, pools: Pools, *, zone: datetime.tzinfo = datetime.UTC) -> None:
         self._pools, self._zone = pools, zone
         self._accounts: dict[str, _Account] = {}
+        self._touched: set[_Account] = set()  # since the others were last told
 
     def reserve(self, budgets: Sequence[Budget], usd: Usd | None, tokens: int = 0, *, now_ms: int) -> Hold:
         """Set the worst case aside: so many dollars (None: unknown) and tokens. Raises Exhausted (429) or PolicyRefusal `budget.unknown_price` (403)."""
@@ -88,6 +89,7 @@ class Budgets:
         for account, amount in hold.parts:
             true = tokens if account.budget.unit == "tokens" else usd
             account.share.settle(amount, amount if true is None else Decimal(true))
+            self._touched.add(account)
         hold.parts = ()
 
     def correct(self, budgets: Sequence[Budget], usd: Usd, tokens: int = 0, *, then_ms: int, now_ms: int) -> None:
@@ -107,9 +109,12 @@ class Budgets:
     def tell(self, now_ms: int) -> list[Crossing]:
         """Share with the other workers what is spent; returns which alerts were crossed since, each once over all workers."""
         found: list[Crossing] = []
-        for account in self._accounts.values():
+        touched, self._touched = self._touched, set()
+        for account in touched:
             share, budget = account.share, account.budget
             share.tell()
+            if share.leased > share.spent + share.held:
+                self._touched.add(account)  # what is still ahead goes back the next time, if it is not needed
             if not budget.alerts or budget.limit <= 0:
                 continue
             spent = self._pools.use(budget.pool, share.start_ms).spent
@@ -123,6 +128,7 @@ class Budgets:
     def _account(self, budget: Budget, now_ms: int) -> _Account:
         account = self._accounts.get(budget.pool)
         if account is not None and now_ms < account.until_ms and account.budget is budget:
+            self._touched.add(account)
             return account
         start = period_start_ms(budget.period, now_ms, self._zone)
         if account is None:
@@ -133,6 +139,7 @@ class Budgets:
             account.share = Share(self._pools, budget.pool, start)
             account.share.hold(held, None)  # what is under way is settled in the new period
         account.budget, account.until_ms = budget, is_same_period_until_ms(now_ms)
+        self._touched.add(account)
         return account
 
     def _release(self, held: list[tuple[_Account, Decimal]]) -> None:
