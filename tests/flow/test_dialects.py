@@ -508,6 +508,7 @@ def test_receipts_say_what_was_lost_and_used(freehold: Freehold, sdk: openai.Ope
         "input": 3,
         "cache_read": 3,
         "cache_write": 1,
+        "cache_write_1h": 0,
         "output": 5,
         "reasoning": 0,
         "audio_in": 0,
