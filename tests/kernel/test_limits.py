@@ -148,6 +148,12 @@ def test_a_workload_counts_in_every_budget_above_it() -> None:
         ('[departments."ca re"]\n', "cannot be a department's name"),
         ("[departments.care]\n" + WORKLOAD + 'department = "cure"\n', "'cure' is not configured"),
         (WORKLOAD + "max_output = 0\n", "max_output"),
+        (WORKLOAD + 'budget = { limit = "5 USD/day", alert = [0.5] }\n', "mend: did you mean 'alerts'?"),
+        (
+            WORKLOAD + 'budget = ["5 USD/day", { limit = "5 tokens/day", colour = 1 }]\n',
+            "mend: use one of alerts, hard, limit, when_spent",
+        ),
+        ('[detection.words.x]\nclass = "public"\n', "mend: use one of file, raises, words"),
         (WORKLOAD + 'budget = { limit = "5 USD/day", alerts = [-1] }\n', "alerts"),
         (WORKLOAD + 'budget = { limit = "5 tokens/day", when_spent = "degrade" }\n', "needs a hard budget in USD"),
         (WORKLOAD + "limits = { concurrent = 0 }\n", "concurrent"),

@@ -25,7 +25,7 @@ from freehold.kernel import schema
 from freehold.kernel.addresses import endpoint
 from freehold.kernel.classes import DEFAULT_ZONES, Class, Zone
 from freehold.kernel.limits import Budget, Limits, limits_of, parse_budgets, time_zone
-from freehold.kernel.problems import ConfigError, Problem, Wrong, line_of, near
+from freehold.kernel.problems import ConfigError, Problem, Wrong, explain, line_of, near
 from freehold.kernel.provided import SIGNS, check_use, routes_of
 from freehold.kernel.snapshot import (
     Address,
@@ -163,7 +163,7 @@ class _Reader:
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            self.note(_explain(path, value, kind, str(error)))
+            self.note(explain(path, value, kind, str(error)))
             return None
 
     def zones(self) -> dict[Class, frozenset[Zone]]:
@@ -571,18 +571,3 @@ def _spending(
 
 def _end_of(day: datetime.date) -> float:
     return datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.UTC).timestamp() + 86_400
-
-
-def _explain(path: tuple[str, ...], value: Any, kind: type[Any], message: str) -> Wrong:
-    """Turn the decoder's words into a problem at the key that is wrong."""
-    reason, _, where = message.partition(" - at `$")
-    keys = re.findall(r"\.([A-Za-z_]+)", where)
-    unknown = re.search(r"unknown field `(.*)`", reason)
-    if unknown and isinstance(value, dict):
-        key = unknown.group(1)
-        fields = [f.encode_name for f in msgspec.structs.fields(kind)]
-        return Wrong((*path, *keys, key), f"unknown key {key!r} in [{'.'.join((*path, *keys))}]", near(key, fields))
-    at = ".".join((*path, *keys))
-    missing = re.search(r"missing required field `(.*)`", reason)
-    mend = f"add {missing.group(1)} = …" if missing else "see the reference of freehold.toml"
-    return Wrong((*path, *keys), f"{at}: {reason[0].lower()}{reason[1:]}", mend)

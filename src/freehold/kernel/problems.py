@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from typing import Any
+
+from msgspec import inspect
 
 from freehold.kernel.errors import OperatorError
 
@@ -68,3 +71,36 @@ def line_of(text: str, path: tuple[str, ...]) -> int | None:
         if here[:shared] == path[:shared] and shared > depth:
             best, depth = number, shared
     return best
+
+
+def explain(path: tuple[str, ...], value: Any, kind: type[Any], message: str) -> Wrong:
+    """Turn the decoder's words into a problem at the key that is wrong. kind: the type of the table at the path."""
+    reason, _, where = message.partition(" - at `$")
+    keys = re.findall(r"\.([A-Za-z_]+)", where)
+    unknown = re.search(r"unknown field `(.*)`", reason)
+    if unknown and isinstance(value, dict):
+        key, found = unknown.group(1), inspect.type_info(kind)
+        known = sorted({one.encode_name for table in _tables(found, keys) for one in table.fields})
+        return Wrong((*path, *keys, key), f"unknown key {key!r} in [{'.'.join((*path, *keys))}]", near(key, known))
+    at = ".".join((*path, *keys))
+    missing = re.search(r"missing required field `(.*)`", reason)
+    mend = f"add {missing.group(1)} = …" if missing else "see the reference of freehold.toml"
+    return Wrong((*path, *keys), f"{at}: {reason[0].lower()}{reason[1:]}", mend)
+
+
+def _tables(kind: inspect.Type, keys: list[str]) -> list[inspect.StructType]:
+    """The tables that may stand below a type, under these keys."""
+    match kind:
+        case inspect.StructType():
+            if not keys:
+                return [kind]
+            return [
+                one for field in kind.fields if field.encode_name == keys[0] for one in _tables(field.type, keys[1:])
+            ]
+        case inspect.UnionType():
+            return [one for part in kind.types for one in _tables(part, keys)]
+        case inspect.DictType():
+            return _tables(kind.value_type, keys)
+        case inspect.VarTupleType():
+            return _tables(kind.item_type, keys)
+    return []
