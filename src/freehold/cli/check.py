@@ -17,7 +17,7 @@ from freehold.kernel.schema import json_schema
 from freehold.kernel.snapshot import Snapshot
 from freehold.perimeter.proof import NO_CLASS, Proof, Reach, compare, prove
 from freehold.pricing.book import load as load_book
-from freehold.pricing.book import tariff
+from freehold.pricing.coverage import contradicting, unpriced, without_price
 from freehold.upstream.rows import ROWS
 
 
@@ -42,7 +42,10 @@ def command(config: Path | None, as_json: bool, against: Path | None, schema: bo
     proof = prove(snapshot, now_s=time.time())
     if against is not None:
         return _compare(load(against, Surroundings(os.environ, ROWS)), snapshot, as_json=as_json) or (not proof.holds)
-    warnings = [*proof.warnings, *unpriced(snapshot)]
+    without = unpriced(snapshot, load_book())
+    if contradicting(without):
+        raise without_price(without)
+    warnings = [*proof.warnings, *(one.words for one in without)]
     if as_json:
         show_json(as_data(snapshot, proof, warnings))
     else:
@@ -65,31 +68,6 @@ def _compare(old: Snapshot, new: Snapshot, *, as_json: bool) -> int:
         if not (found.allowed or found.forbidden or found.besides):
             click.echo("Nothing changes in what any call can reach.")
     return 1 if found.allowed else 0
-
-
-def unpriced(snapshot: Snapshot) -> list[str]:
-    """Targets of workloads whose price is not known."""
-    book, found = load_book(), []
-    for workload in snapshot.workloads.values():
-        for target in workload.targets:
-            provider = snapshot.providers[target.provider]
-            if (
-                tariff(
-                    book,
-                    target.provider,
-                    target.model,
-                    provider.prices.get(target.model),
-                    is_inside=provider.declared_zone is Zone.INSIDE,
-                )
-                is None
-            ):
-                consequence = (
-                    "its calls are refused, because it has a budget"
-                    if any(budget.unit == "USD" for budget in snapshot.budgets_of(workload))
-                    else "its calls are marked as unpriced"
-                )
-                found.append(f"workload {workload.name}: the price of {target.name} is unknown; {consequence}")
-    return found
 
 
 def as_data(snapshot: Snapshot, proof: Proof, warnings: list[str]) -> dict[str, Any]:

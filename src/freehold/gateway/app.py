@@ -43,6 +43,7 @@ from freehold.perimeter.detectors.scanner import Scanner, digest_of
 from freehold.perimeter.proof import prove
 from freehold.pricing.book import Book
 from freehold.pricing.book import load as load_book
+from freehold.pricing.coverage import contradicting, unpriced, without_price
 from freehold.upstream.door import Health
 from freehold.upstream.transport import HttpTransport, Transport
 
@@ -95,7 +96,7 @@ class Prepared:
 def prepare(snapshot: Snapshot, state: Path, clock: Clock | None = None) -> Prepared:
     """Prove the perimeter, load what is needed, take the state directory.
 
-    Raises OperatorError when the proof fails, or when the ledger is locked or broken. Whoever prepares closes the steward.
+    Raises OperatorError when the proof fails, a budget cannot be kept, or the ledger is locked or broken. Whoever prepares closes the steward.
     """
     clock = clock or Clock()
     proof = prove(snapshot, now_s=clock.now_s())
@@ -108,8 +109,11 @@ def prepare(snapshot: Snapshot, state: Path, clock: Clock | None = None) -> Prep
             code="perimeter.unproven",
             hint="'freehold check' shows the whole proof.",
         )
+    book = load_book()
+    if contradicting(without := unpriced(snapshot, book)):
+        raise without_price(without)
     make_state(state)
-    return Prepared(snapshot, state, clock, load_book(), load_scanner(snapshot, state), Steward(state, clock.now_ms))
+    return Prepared(snapshot, state, clock, book, load_scanner(snapshot, state), Steward(state, clock.now_ms))
 
 
 def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Transport | None = None) -> World:
