@@ -19,7 +19,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-import hypothesis  # noqa: F401 - loaded before any test has filled the stack: its late import trips a bug of CPython 3.11
+import hypothesis  # loaded before any test has filled the stack: its late import trips a bug of CPython 3.11
 import pytest
 
 from freehold.kernel.config import Surroundings, read
@@ -27,6 +27,8 @@ from freehold.kernel.snapshot import Snapshot
 from freehold.testing.standin import Standin
 from freehold.upstream.rows import ROWS
 
+hypothesis.settings.register_profile("untimed", deadline=None)  # how fast a machine is is no property of the code
+hypothesis.settings.load_profile("untimed")
 pytest.register_assert_rewrite("wire.laws")  # so that a broken law says what differs
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

@@ -582,6 +582,34 @@ async def test_workers_of_one_run_may_write_at_once(tmp_path: Path) -> None:
     assert report.counts["calls sent inside"] == 14
 
 
+async def test_what_cannot_be_sealed_now_is_sealed_before_anything_else(tmp_path: Path) -> None:
+    """The disk is full when a dead epoch is to be sealed: nothing later is sealed before it, and no call gets two ends."""
+    ledger = open_ledger(tmp_path)
+    ledger.introduce("key_1", "public", None)
+    ledger.intend(intent_of("call_lost"))
+    ledger.kill()
+    clock = itertools.count(1_700_000_900_000)
+    steward = Steward(tmp_path, lambda: next(clock))
+    real = Epochs.seal
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    Epochs.seal = full  # type: ignore[method-assign]
+    try:
+        again = steward.open({**FACTS, "policy": "p"})
+        assert again.recovered == 1
+        again.close()
+    finally:
+        Epochs.seal = real  # type: ignore[method-assign]
+    assert steward.left_open == (1, 2)
+    steward.close()
+    third = open_ledger(tmp_path, 1_700_001_000_000)
+    assert third.recovered == 0
+    third.close()
+    assert audit(tmp_path).findings == []
+
+
 async def test_an_epoch_of_an_earlier_run_must_be_sealed(tmp_path: Path) -> None:
     await fill(tmp_path, epochs=2)
     parent = tmp_path / "log/parent.log"

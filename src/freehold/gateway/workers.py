@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from freehold.gateway.app import Prepared, assemble, open_keys, spent_before
 from freehold.gateway.logs import log, log_bug
 from freehold.gateway.metrics import share_metrics
 from freehold.gateway.world import World
-from freehold.kernel.errors import FreeholdError
+from freehold.kernel.errors import FreeholdError, OperatorError
 from freehold.kernel.limits import Budget, period_start_ms
 from freehold.ledger.budgets import seed
 from freehold.ledger.ledger import Ledger
@@ -38,6 +39,7 @@ ORDERLY, DISORDERLY = 0, 4  # how a worker ends: with every call of its epoch se
 _KILL_AFTER_S = 10.0  # beyond the time that draining may take
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 _YOUNG_S = 1.0
+_KEEPER_WAIT_S = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 Keep = Callable[["Line"], Awaitable[None]]
@@ -93,6 +95,7 @@ class Supervisor:
         self._metrics = prepared.state / "metrics"
         self._workers: dict[int, _Worker] = {}
         self._keeper: _Worker | None = None
+        self._keeper_due = 0.0
         self._deaths = 0  # in a row, of young workers
         self._due: list[tuple[float, tuple[int, ...]]] = []  # when to replace whom
         self._was_ready = False
@@ -206,7 +209,8 @@ class Supervisor:
     def _ended(self, pid: int, status: int) -> None:
         if self._keeper is not None and pid == self._keeper.pid:
             self._keeper.line.close()
-            self._keeper = self._fork_keeper()
+            self._keeper, self._keeper_due = None, time.monotonic() + _KEEPER_WAIT_S
+            log("keeper_ended", pid=pid, status=status)
             return
         worker = self._workers.pop(pid, None)
         if worker is None:
@@ -214,7 +218,14 @@ class Supervisor:
         worker.line.close()
         multiprocess.mark_process_dead(pid, str(self._metrics))  # type: ignore[no-untyped-call]
         log("worker_ended", pid=pid, epoch=worker.epoch, status=status)
-        self._settle_pools(worker.epoch)
+        try:
+            self._settle_pools(worker.epoch)
+        except (
+            OperatorError,
+            OSError,
+            sqlite3.Error,
+        ) as error:  # what it had leased stays leased: too little is spent, not too much
+            log("pools", epoch=worker.epoch, reason=type(error).__name__)
         dead: tuple[int, ...] = (worker.epoch,)
         if status == ORDERLY:
             self._prepared.steward.seal(worker.epoch)
@@ -225,10 +236,16 @@ class Supervisor:
 
     def _replace(self) -> None:
         now = time.monotonic()
+        if self._keep is not None and self._keeper is None and now >= self._keeper_due:
+            self._keeper = self._fork_keeper()
         due = [dead for at, dead in self._due if at <= now]
         self._due = [(at, dead) for at, dead in self._due if at > now]
         for dead in due:
-            self._start(dead)
+            try:
+                self._start(dead)
+            except (OperatorError, OSError) as error:  # a full disk, say: the others go on, and it is tried again
+                log("worker_delayed", reason=type(error).__name__)
+                self._due.append((now + _BACKOFF_S[-1] / 5, dead))
 
     def _stop(self) -> int:
         """Let every worker drain, and seal what ended in order; the next start settles the rest."""

@@ -29,6 +29,7 @@ class Steward:
 
     def __init__(self, state: Path, now_ms: NowMs) -> None:
         self._state, self._folder, self._now_ms = state, state / "log", now_ms
+        self._owed: list[int] = []  # epochs to be sealed, in this order
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_fd = take_lock(state)
         try:
@@ -60,7 +61,7 @@ class Steward:
         ledger = Ledger(log, seals, self._now_ms, self._answers, lambda is_whole: self._ended(log.epoch, is_whole))
         ledger.begin(facts, unsettled)
         for epoch in dead:
-            self._epochs.seal(epoch, self._now_ms())
+            self.seal(epoch)
         return ledger
 
     def unsettled(self, epochs: Iterable[int]) -> list[dict[str, Any]]:
@@ -79,9 +80,16 @@ class Steward:
             self.seal(epoch)
 
     def seal(self, epoch: int) -> None:
-        """Say that an epoch is over, and what it came to. Every call of it has its end."""
-        with contextlib.suppress(OperatorError, OSError):  # else the next start does it
-            self._epochs.seal(epoch, self._now_ms())
+        """Say that an epoch is over, and what it came to. Every call of it has its end.
+
+        What cannot be written now is owed, and comes first the next time: sealed out of order, the end of a call could lie in a sealed epoch
+        and its beginning in an open one, and the next start would end it again.
+        """
+        self._owed.append(epoch)
+        with contextlib.suppress(OperatorError, OSError):
+            while self._owed:
+                self._epochs.seal(self._owed[0], self._now_ms())
+                self._owed.pop(0)
 
     def close(self) -> None:
         """Let the state directory go. Safe to call twice."""
