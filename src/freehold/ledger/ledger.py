@@ -205,6 +205,9 @@ class Ledger:
         self._log.append(fields)
         if receipt.answer_id is not None:
             self.answers.note(fields)
+            if self.answers.is_shared:  # the caller may ask another process for it with its next call
+                self._flush_soon()
+                return
         if not self._flush_pending:
             self._flush_pending = True
             asyncio.get_running_loop().call_soon(self._flush_soon)
