@@ -110,6 +110,7 @@ def test_a_spent_budget_may_send_calls_where_they_cost_nothing(
     assert (receipt["degraded"], receipt["target"], receipt["cost_usd"]) == ("workload:w USD/total", "rack/free", "0")
     status, _, said = ask(freehold, key, path, {**body, "model": "dear"})
     assert (status, said["error"]["code"]) == (429, "budget.exhausted")
+    assert freehold.settled(13)[-1]["degraded"] is None, "what was refused went nowhere"
     assert Decimal(freehold.usage()["total"]["cost_usd"]) <= Decimal("0.0005")
 
 

@@ -143,6 +143,8 @@ def test_a_workload_counts_in_every_budget_above_it() -> None:
         ('[organisation]\nbudjet = "1 USD/day"\n', "unknown key 'budjet'"),
         ('[organisation]\nwebhook = "http://hooks.example/x"\n', "plain text"),
         ('[organisation]\nwebhook = "https://169.254.169.254/x"\n', "no address to send alerts to"),
+        ('[organisation]\nwebhook = "https://hooks.example/x\\r\\nHost: evil"\n', "a character that none may have"),
+        ('[organisation]\nwebhook = "https://hooks.example/ü"\n', "a character that none may have"),
         ('[organisation]\nwebhook = "env:NOWHERE"\n', "NOWHERE is not set"),
         ('[departments.care]\nlimits = { calls = "lots" }\n', "is not a rate"),
         ('[departments."ca re"]\n', "cannot be a department's name"),

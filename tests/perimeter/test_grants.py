@@ -13,7 +13,7 @@ from conftest import snapshot_of
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.snapshot import Target
-from freehold.perimeter.ruling import LIFETIME_S, Declared, Grant, grant, grant_probe, honour, rule
+from freehold.perimeter.ruling import LIFETIME_S, Declared, Grant, grant, grant_errand, grant_probe, honour, rule
 
 SNAPSHOT = snapshot_of(
     '[providers.rack]\nbase_url = "http://10.0.0.5/v1"\nzone = "inside"\n[providers.cloud]\nbase_url = "https://cloud.example/v1"\n'
@@ -96,3 +96,17 @@ def test_a_forbidden_zone_mints_nothing() -> None:
     with pytest.raises(PolicyRefusal) as caught:
         permit(Class.RESTRICTED)
     assert caught.value.code == "perimeter.zone_forbidden"
+
+
+def test_an_errand_carries_one_body_once() -> None:
+    """What is told to a webhook is bound like an attempt: to its body, its address and a moment; and it is no probe, and no call."""
+    there = SNAPSHOT.providers["cloud"]
+    permit = grant_errand(there, b"told", now_s=NOW)
+    assert (permit.is_probe, permit.class_, permit.target.model) == (False, Class.PUBLIC, "")
+    assert "another body" in void(grant_errand(there, b"told", now_s=NOW), b"a prompt")
+    assert "another body" in void(grant_errand(there, b"told", now_s=NOW), None)
+    honour(permit, b"told", now_s=NOW)
+    assert "used before" in void(permit, b"told")
+    late = grant_errand(there, b"told", now_s=NOW)
+    with pytest.raises(PolicyRefusal, match="expired"):
+        honour(late, b"told", now_s=NOW + LIFETIME_S + 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from freehold.gateway.logs import log
 from freehold.kernel.errors import FreeholdError
@@ -30,12 +30,19 @@ class Alerts:
 
     def __init__(self, organisation: Organisation, transport: Transport, now_s: Callable[[], float]) -> None:
         self._organisation, self._transport, self._now_s = organisation, transport, now_s
+        self._unwritten: deque[Crossing] = deque()
         self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
         self._news = asyncio.Event()
         self.first_wait_s = 1.0
 
-    def tell(self, ledger: Ledger, crossing: Crossing) -> None:
-        """Write an alert down, and put it in the queue."""
+    def tell(self, ledger: Ledger, crossings: Iterable[Crossing]) -> None:
+        """Write alerts down, and put them in the queue. Raises OperatorError while the log cannot be written; they are kept for the next time."""
+        self._unwritten.extend(crossings)
+        while self._unwritten:
+            self._write(ledger, self._unwritten[0])
+            self._unwritten.popleft()
+
+    def _write(self, ledger: Ledger, crossing: Crossing) -> None:
         budget = crossing.budget
         ledger.note(
             "budget",

@@ -357,8 +357,7 @@ def note_erasures(world: World) -> None:
 def note_spending(world: World) -> None:
     """Share what is left with the other workers, and tell which budgets are nearly spent."""
     world.throttle.tell(world.clock.now_ns())
-    for crossing in world.budgets.tell(world.clock.now_ms()):
-        world.alerts.tell(world.ledger, crossing)
+    world.alerts.tell(world.ledger, world.budgets.tell(world.clock.now_ms()))
 
 
 def note_revocations(world: World) -> None:

@@ -69,10 +69,10 @@ def _degraded(run: Run, spent: Exhausted, targets: tuple[Target, ...]) -> tuple[
     """What of the plan costs nothing, where a spent budget lets a call go on there. Raises Exhausted where it does not, or there is nothing."""
     if spent.budget.when_spent != "degrade":
         raise spent
-    run.degraded = spent.budget.pool
     free = tuple(one for one in targets if run.world.zone_of(one) is Zone.INSIDE and run.quote(one)[0] == 0)
     if not free or free == targets:
         raise spent
+    run.degraded = spent.budget.pool
     return free
 
 

@@ -22,9 +22,7 @@ from freehold.wire.quiet import uses_hosted
 UNBOUNDED_OUTPUT = 16_384  # tokens for each choice, where neither the caller nor anything known limits the answer
 UNKNOWN_CONTEXT = 200_000  # tokens, for a target whose context nobody knows
 ADDED = 256  # tokens that providers put before any prompt (of recorded calls: up to 44 more than there are bytes)
-TOOLS = (
-    1_500  # tokens that providers put before a prompt with tools (Anthropic's table: up to 804 with `any`, July 2026)
-)
+TOOLS = 1_500  # tokens that providers put before a prompt with tools (of recorded calls: up to 188 more than there are bytes)
 _ANSWERLESS = frozenset({Endpoint.EMBEDDINGS, Endpoint.RERANK, Endpoint.MODERATIONS})
 
 

@@ -247,6 +247,8 @@ class _Reader:
             return None
         found = text if "://" in text else self.secret(path, text).value
         parts = urlsplit(found)
+        if not found.isascii() or not found.isprintable() or " " in found:
+            raise Wrong(path, "the address holds a character that none may have", "write what is odd in it as %XX")
         try:
             host, is_tls, address = endpoint(path, f"{parts.scheme}://{parts.netloc}")
         except Wrong:

@@ -7,12 +7,11 @@ Amounts are decimal text, added up here, because SQLite would round. A write wai
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
 from freehold.kernel.limits import Rate
+from freehold.ledger.alone import alone
 from freehold.ledger.pools import Pace, Use, granted_of, paced, repaid
 
 _SCHEMA = """
@@ -34,18 +33,8 @@ class SqlitePools:
         self._db.execute("pragma synchronous = off")
         self._db.executescript(_SCHEMA)
 
-    @contextmanager
-    def _alone(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("begin immediate")
-        try:
-            yield self._db
-        except BaseException:
-            self._db.execute("rollback")
-            raise
-        self._db.execute("commit")
-
     def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal | None) -> Decimal:
-        with self._alone() as db:
+        with alone(self._db) as db:
             rows = db.execute(
                 "select worker, leased, spent from use where pool = ? and start_ms = ?", (pool, start_ms)
             ).fetchall()
@@ -78,13 +67,13 @@ class SqlitePools:
         return done.rowcount == 1
 
     def pace(self, name: str, rate: Rate, amount: int, now_ns: int) -> Pace:
-        with self._alone():
+        with alone(self._db):
             arrival, pace = paced(self._arrival(name), rate, amount, now_ns)
             self._set(name, arrival)
             return pace
 
     def repay(self, name: str, rate: Rate, amount: int, now_ns: int) -> None:
-        with self._alone():
+        with alone(self._db):
             self._set(name, repaid(self._arrival(name), rate, amount, now_ns))
 
     def _arrival(self, name: str) -> int:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import datetime
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from pathlib import Path
@@ -19,6 +18,7 @@ import msgspec
 
 from freehold.kernel.errors import CallerError
 from freehold.ledger import log as logs
+from freehold.ledger.alone import alone
 
 GROUPS = ("department", "workload", "key", "model", "target", "zone", "class", "outcome", "day", "month")
 _BATCH = 5_000
@@ -117,7 +117,7 @@ class SqliteStore:
 
     def _prepare(self) -> None:
         """Make the tables; those of another version are dropped, because the log holds all that was in them."""
-        with self._alone() as db:
+        with alone(self._db) as db:
             if db.execute("pragma user_version").fetchone()[0] == _VERSION:
                 return
             for (table,) in db.execute("select name from sqlite_master where type = 'table'").fetchall():
@@ -126,21 +126,11 @@ class SqliteStore:
                 db.execute(statement)
             db.execute(f"pragma user_version = {_VERSION}")
 
-    @contextmanager
-    def _alone(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("begin immediate")
-        try:
-            yield self._db
-        except BaseException:
-            self._db.execute("rollback")
-            raise
-        self._db.execute("commit")
-
     def places(self) -> dict[str, int]:
         return dict(self._db.execute('select segment, "offset" from place').fetchall())
 
     def add(self, receipts: Iterable[dict[str, Any]], segment: str, before: int, after: int) -> bool:
-        with self._alone() as db:
+        with alone(self._db) as db:
             row = db.execute('select "offset" from place where segment = ?', (segment,)).fetchone()
             if (row[0] if row else 0) != before:
                 return False
