@@ -75,6 +75,19 @@ SECOND = {
     "reasoning": "output_cost_per_reasoning_token",
 }
 _ABOVE = re.compile(r"_above_(\d+)k_tokens$")
+# our word for a service tier → (what the first source calls it, how the second ends its keys)
+SERVICES: dict[str, tuple[tuple[dict[str, str], ...], str]] = {
+    "batch": (({"processing": "batch"},), "_batches"),
+    "flex": (({"service_tier": "flex"},), "_flex"),
+    "priority": (({"service_tier": "priority"},), "_priority"),
+    "fast": (({"service_tier": "fast"}, {"speed": "fast"}), "_fast"),
+}
+# our word for where a call is processed → the second source's keys for what that adds
+_UPLIFTS = {
+    "eu": "regional_processing_uplift_multiplier_eu",
+    "us": "regional_processing_uplift_multiplier_us",
+    "regional": "regional_endpoint_uplift_multiplier",
+}
 
 
 def rates_of_first(prices: Any) -> list[dict[str, Any]]:
@@ -94,17 +107,81 @@ def rates_of_first(prices: Any) -> list[dict[str, Any]]:
     return [base, *({"above": start, **rates} for start, rates in sorted(tiers.items()))]
 
 
-def rates_of_second(row: dict[str, Any]) -> list[dict[str, Any]]:
+def rates_of_second(row: dict[str, Any], ending: str = "") -> list[dict[str, Any]]:
+    """The same from the second source; ending: that of a service tier's keys."""
     base = {
-        ours: plain(Decimal(row[theirs]) * 1_000_000) for ours, theirs in SECOND.items() if row.get(theirs) is not None
+        ours: plain(Decimal(value) * 1_000_000)
+        for ours, theirs in SECOND.items()
+        if (value := row.get(f"{theirs}{ending}")) is not None
     }
     tiers: dict[int, dict[str, Any]] = {}
     for ours, theirs in SECOND.items():
         for key, value in row.items():
-            found = _ABOVE.search(key)
-            if found and key == f"{theirs}{found.group(0)}" and value is not None:
+            if not key.endswith(ending):
+                continue
+            found = _ABOVE.search(key.removesuffix(ending))
+            if found and key == f"{theirs}{found.group(0)}{ending}" and value is not None:
                 tiers.setdefault(int(found.group(1)) * 1000, {})[ours] = plain(Decimal(value) * 1_000_000)
     return [base, *({"above": start, **rates} for start, rates in sorted(tiers.items()))]
+
+
+def services_of_first(model: Any, now: datetime.datetime) -> dict[str, list[dict[str, Any]]]:
+    """What each service tier costs, where it is not what every call costs."""
+    found = {}
+    for variant in model.price_variants or ():
+        if variant.constraint is not None and not variant.constraint.active(now):
+            continue
+        for ours, (whens, _) in SERVICES.items():
+            if variant.when in whens and is_priced(rates := rates_of_first(variant.prices)):
+                found[ours] = rates
+    return found
+
+
+def services_of_second(row: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    found = {}
+    for ours, (_, ending) in SERVICES.items():
+        rates = rates_of_second(row, ending)
+        if is_priced(rates):
+            found[ours] = rates
+    factor = (row.get("provider_specific_entry") or {}).get("fast")
+    if factor is not None:
+        found["fast"] = [{name: times(value, factor) for name, value in one.items()} for one in rates_of_second(row)]
+    return found
+
+
+def times(value: Any, factor: Any) -> Any:
+    """A rate so many times; where a tier begins (a whole number) stays."""
+    return plain(Decimal(value) * Decimal(factor)) if isinstance(value, str) else value
+
+
+def uplifts_of(row: dict[str, Any]) -> dict[str, str]:
+    found = {ours: row[theirs] for ours, theirs in _UPLIFTS.items() if row.get(theirs)}
+    if row.get("litellm_provider") == "anthropic" and (us := (row.get("provider_specific_entry") or {}).get("us")):
+        found["us"] = us
+    return {ours: plain(Decimal(value)) for ours, value in found.items()}
+
+
+def off_peak_of(row: dict[str, Any]) -> dict[str, Any] | None:
+    """Rates of quiet hours, and when those are: weekdays from Monday = 1, minutes of the day in UTC."""
+    told = row.get("off_peak_pricing")
+    if not told or "weekday_timezone" in told:
+        return None
+    windows = []
+    for window in told["windows"]:
+        spans = window["hours_utc"] if isinstance(window["hours_utc"], list) else [window["hours_utc"]]
+        for span in spans:
+            start, end = (int(part[:2]) * 60 + int(part[3:]) for part in span.split("-"))
+            windows.append({"days": window["weekdays"], "start": start, "end": end or 1440})
+    rates = {
+        ours: plain(Decimal(told[theirs]) * 1_000_000) for ours, theirs in SECOND.items() if told.get(theirs) is not None
+    }
+    return {"rates": rates, "windows": windows}
+
+
+def dearest(model: Any, day: datetime.datetime) -> list[dict[str, Any]]:
+    """The first source's rates at the hour of a weekday at which they are highest: that is the price, and quiet hours are cheaper."""
+    hours = [rates_of_first(model.get_prices(day.replace(hour=hour, minute=30))) for hour in range(24)]
+    return max(hours, key=lambda rates: [Decimal(rates[0].get(name, 0)) for name in ("output", "input")])
 
 
 def plain(value: Decimal) -> str:
@@ -129,16 +206,23 @@ def row_of(
     name: str, first: Any, second: dict[str, Any] | None, now: datetime.datetime, dates: dict[str, str]
 ) -> dict[str, Any] | None:
     sources = []
-    if first is not None and is_priced(found := rates_of_first(first.get_prices(now))):
-        sources.append(("genai-prices", found))
+    if first is not None and is_priced(found := dearest(first, now)):
+        sources.append(("genai-prices", found, services_of_first(first, now)))
     if second is not None and is_priced(found := rates_of_second(second)):
-        sources.append(("litellm", found))
+        sources.append(("litellm", found, services_of_second(second)))
     if not sources:
         return None
-    row: dict[str, Any] = {"model": name, "source": sources[0][0], "date": dates[sources[0][0]], "rates": sources[0][1]}
-    if len(sources) == 2 and differ(sources[0][1], sources[1][1]):
-        row["also"] = {"source": sources[1][0], "date": dates["litellm"], "rates": sources[1][1]}
+    source, rates, services = sources[0]
+    row: dict[str, Any] = {"model": name, "source": source, "date": dates[source], "rates": rates}
+    if len(sources) == 2:
+        other, theirs, more = sources[1]
+        if differ(rates, theirs):
+            row["also"] = {"source": other, "date": dates[other], "rates": theirs}
+        services = more | services
     facts = second or {}
+    for ours, value in (("services", services), ("uplifts", uplifts_of(facts)), ("off_peak", off_peak_of(facts))):
+        if value:
+            row[ours] = value
     context = facts.get("max_input_tokens") or (first.context_window if first is not None else None)
     for ours, value in (
         ("context", context),

@@ -73,13 +73,12 @@ def test_no_recorded_prompt_has_more_tokens_than_are_held() -> None:
         try:
             call = call_of(one["request"], dialect, ENDPOINT[dialect])
             raw = raw_answer(one)
-            tokens = (
-                c.fold(laws.events_of(dialect, [raw])).tokens if one["stream"] else DIALECTS[dialect].tokens_of(raw)
-            )
+            used = c.fold(laws.events_of(dialect, [raw])).used if one["stream"] else DIALECTS[dialect].used_of(raw)
         except (CallerError, c.InvalidAnswer, ValueError):
             continue
-        if tokens is None:
+        if used is None:
             continue
+        tokens = used.tokens
         has_more = bool(call.refers or call.unrecorded) or strings_of(call.body).is_opaque
         most = bounds(call, None, has_more=has_more)
         assert tokens.prompt <= most.prompt, (name(one), tokens.prompt, most.prompt)

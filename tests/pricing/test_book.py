@@ -10,8 +10,8 @@ from genai_prices import Usage, calc_price
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freehold.kernel.schema import Price
-from freehold.kernel.units import Tokens
+from freehold.kernel.schema import Price, PriceTier
+from freehold.kernel.units import Terms, Tokens
 from freehold.pricing.book import Rates, Tariff, charge, load, quote, tariff
 from freehold.upstream.rows import ROWS
 
@@ -40,7 +40,7 @@ def test_a_cache_that_lasts_an_hour_has_its_own_rate() -> None:
     assert rates is not None
     assert rates.cost(Tokens(cache_write=1_000_000)) == D("6.25")
     assert rates.cost(Tokens(cache_write_1h=1_000_000)) == D(10)
-    assert rates.worst[0] == D(10) / 1_000_000
+    assert rates.worst()[0] == D(10) / 1_000_000
     plain = tariff(BOOK, "x", "m", Price(input=D(2), cache_write=D(3)), is_inside=True)
     assert plain is not None
     assert plain.cost(Tokens(cache_write_1h=1_000_000)) == 3, "without one of its own it is that of any other write"
@@ -137,3 +137,95 @@ def test_no_row_is_free() -> None:
     for rows in BOOK.rows.values():
         for row in rows.values():
             assert (row.rates[0].input or 0) > 0 or (row.rates[0].output or 0) > 0, row.model
+
+
+def at(text: str) -> int:
+    """Milliseconds since 1970 of a moment in UTC."""
+    return int(datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC).timestamp() * 1000)
+
+
+def test_a_service_tier_has_its_own_rates_or_no_price() -> None:
+    """Flex is half, priority twice; a tier that nobody has a price for is not charged at the usual one."""
+    rates = tariff(BOOK, "openai", "gpt-5.4", None, is_inside=False)
+    assert rates is not None
+    tokens = Tokens(input=1_000_000, output=1_000_000)
+    short = Tokens(input=200_000, output=1_000_000)
+    assert rates.cost(short) == D("15.5")
+    assert rates.cost(short, Terms("flex")) == D("7.75")
+    assert rates.cost(short, Terms("batch")) == D("7.75")
+    assert rates.cost(short, Terms("priority")) == D(31)
+    assert rates.cost(tokens, Terms("flex")) == D("13.75"), "its own tier for long prompts"
+    bill = charge(rates, tokens, Terms("scale"))
+    assert (bill.amount, bill.source) == (None, "unknown price of the service tier 'scale'")
+
+
+def test_a_place_adds_its_share_to_every_class() -> None:
+    anthropic = tariff(BOOK, "anthropic", "claude-opus-5", None, is_inside=False)
+    assert anthropic is not None
+    tokens = Tokens(input=1000, cache_read=1000, cache_write=1000, output=1000)
+    assert anthropic.cost(tokens, Terms(geo="us")) == anthropic.cost(tokens) * D("1.1")  # type: ignore[operator]
+    assert anthropic.cost(tokens, Terms(geo="mars")) == anthropic.cost(tokens), "a place without a price of its own"
+    assert anthropic.cost(tokens, Terms("batch", "us")) == D("0.00275") + D("0.000275") + D("0.0034375") + D("0.01375")
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_quiet"),
+    [
+        pytest.param("2026-11-25T00:59:59", True, id="a Wednesday, before the first peak"),
+        pytest.param("2026-11-25T01:00:00", False, id="its first minute"),
+        pytest.param("2026-11-25T03:59:59", False, id="its last"),
+        pytest.param("2026-11-25T04:00:00", True, id="between the peaks"),
+        pytest.param("2026-11-25T06:00:00", False, id="the second peak"),
+        pytest.param("2026-11-25T23:59:59", True, id="the last second of the day"),
+        pytest.param("2026-11-28T02:00:00", True, id="a Saturday"),
+        pytest.param("1970-01-01T00:00:00", False, id="no moment is known: the dearest"),
+    ],
+)
+def test_quiet_hours_cost_less(moment: str, is_quiet: bool) -> None:
+    """The moment is that at which the call was sent; the price is the peak's, and what is held covers it."""
+    rates = tariff(BOOK, "deepseek", "deepseek-v4-flash", None, is_inside=False)
+    assert rates is not None
+    tokens = Tokens(input=1_000_000, cache_read=1_000_000, output=1_000_000)
+    assert rates.cost(tokens, Terms(at_ms=at(moment))) == (D("0.753") if is_quiet else D("1.506"))
+    assert quote(rates, 2_000_000, 1_000_000) == D("1.8")
+
+
+def test_prices_of_the_configuration_may_have_tiers() -> None:
+    own = Price(input=D(4), output=D(8), tiers={"batch": PriceTier(input=D(1), output=D(2))})
+    rates = tariff(BOOK, "openai", "gpt-5.4", own, is_inside=False)
+    assert rates is not None
+    tokens = Tokens(input=1_000_000, output=1_000_000)
+    assert (rates.cost(tokens), rates.cost(tokens, Terms("batch")), rates.cost(tokens, Terms("flex"))) == (12, 3, None)
+
+
+def test_what_a_service_does_not_say_is_never_dearer_than_usual() -> None:
+    """A batch that names no rate for what was read from a cache bills it as ever, not as fresh input."""
+    rates = Tariff("t", (Rates(D(10), D(20), cache_read=D(1)),), services={"batch": (Rates(D(5), D(10)),)})
+    assert rates.cost(Tokens(cache_read=1_000_000), Terms("batch")) == 1
+    assert rates.cost(Tokens(cache_write=1_000_000), Terms("batch")) == 5
+
+
+@given(
+    tokens=st.builds(Tokens, *[st.integers(0, 300_000)] * 8),
+    tier=st.sampled_from(["", "flex", "priority", "fast", "batch"]),
+    geo=st.sampled_from(["", "us", "eu", "regional"]),
+    hour=st.integers(0, 24 * 7),
+)
+def test_what_is_held_covers_every_tier_place_and_hour(tokens: Tokens, tier: str, geo: str, hour: int) -> None:
+    """Whatever was asked for, and whatever the provider made of it: less, or what its customer has set there."""
+    for provider, model in (
+        ("openai", "gpt-5.4"),
+        ("anthropic", "claude-opus-5"),
+        ("gemini", "gemini-2.5-flash"),
+        ("vertex", "claude-opus-4-6"),
+        ("deepseek", "deepseek-v4-pro"),
+    ):
+        rates = tariff(BOOK, provider, model, None, is_inside=False)
+        assert rates is not None
+        spent = rates.cost(tokens, Terms(tier, geo, at("2026-11-23T00:00:00") + hour * 3_600_000))
+        if spent is None:
+            continue
+        for asked in {tier, "auto"} if tier in ("", "flex", "priority") else {tier}:
+            held = quote(rates, tokens.prompt, tokens.completion, asked)
+            assert held is not None
+            assert held >= spent

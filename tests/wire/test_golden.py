@@ -167,11 +167,13 @@ def test_what_is_written_to_the_cache_for_an_hour_is_a_class_of_its_own() -> Non
         "stop_reason": "end_turn",
         "usage": usage,
     }
-    tokens = DIALECTS["anthropic-messages"].tokens_of(json.dumps(body).encode())
+    used = DIALECTS["anthropic-messages"].used_of(json.dumps(body).encode())
+    assert used is not None
+    tokens = used.tokens
     assert tokens == Tokens(input=5, cache_read=7, cache_write=30, cache_write_1h=70, output=3)
     assert tokens.prompt == 112
     assert write_usage(tokens) == usage
     lying = {**usage, "cache_creation_input_tokens": 10}
-    told = DIALECTS["anthropic-messages"].tokens_of(json.dumps({**body, "usage": lying}).encode())
+    told = DIALECTS["anthropic-messages"].used_of(json.dumps({**body, "usage": lying}).encode())
     assert told is not None
-    assert (told.cache_write, told.cache_write_1h) == (0, 10), "the parts are never more than the whole"
+    assert (told.tokens.cache_write, told.tokens.cache_write_1h) == (0, 10), "the parts are never more than the whole"

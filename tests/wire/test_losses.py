@@ -370,12 +370,12 @@ USAGES = {
 @pytest.mark.parametrize("dialect", USAGES)
 def test_less_than_nothing_is_no_usage(dialect: str) -> None:
     """What a provider reports is money: a negative count would fill a budget up."""
-    found = DIALECTS[dialect].tokens_of((USAGES[dialect] % 7).encode())
+    found = DIALECTS[dialect].used_of((USAGES[dialect] % 7).encode())
     assert found is not None
-    assert found.prompt == 7
+    assert found.tokens.prompt == 7
     for count in (-7, 10**18):
         raw = (USAGES[dialect] % count).encode()
         with pytest.raises(ValueError, match="Expected"):
-            DIALECTS[dialect].tokens_of(raw)
+            DIALECTS[dialect].used_of(raw)
         with pytest.raises(ValueError, match="Expected"):
             DIALECTS[dialect].read_answer(raw, dialect)

@@ -153,9 +153,9 @@ def test_limits_count_every_choice() -> None:
 )
 def test_usage_is_split_into_disjoint_classes(usage: dict[str, Any], expected: Tokens) -> None:
     """The classes sum to what was reported."""
-    found = wire.tokens_of(json.dumps({"choices": [], "usage": usage}).encode())
-    assert found == expected
-    assert (found.prompt, found.completion) == (usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
+    found = wire.used_of(json.dumps({"choices": [], "usage": usage}).encode())
+    assert found.tokens == expected
+    assert (found.tokens.prompt, found.tokens.completion) == (usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_usage_is_split_into_disjoint_classes(usage: dict[str, Any], expected: T
     ],
 )
 def test_usage_in_other_arithmetic(usage: dict[str, Any], expected: Tokens) -> None:
-    assert wire.tokens_of(json.dumps({"choices": [], "usage": usage}).encode()) == expected
+    assert wire.used_of(json.dumps({"choices": [], "usage": usage}).encode()).tokens == expected
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_usage_in_other_arithmetic(usage: dict[str, Any], expected: Tokens) -> N
 )
 def test_what_is_no_answer_is_not_passed_on(raw: bytes) -> None:
     with pytest.raises(c.InvalidAnswer):
-        wire.tokens_of(raw)
+        wire.used_of(raw)
 
 
 @pytest.mark.parametrize(

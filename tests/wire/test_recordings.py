@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from freehold.kernel.units import Terms
 from freehold.pricing.book import charge, tariff
 from freehold.pricing.book import load as load_book
 from freehold.wire import canonical as c
@@ -17,6 +18,7 @@ from freehold.wire import failures
 from freehold.wire.call import Endpoint
 from freehold.wire.dialects import DIALECTS, SPOKEN
 from freehold.wire.failures import Kind
+from freehold.wire.tiers import tier_of
 from wire import laws
 from wire.recordings import DIALECT_OF, FOLDER, PASSED, conversations, exchanges, name, raw_answer
 
@@ -124,7 +126,7 @@ def test_2_what_only_passes_through_passes_as_it_came() -> None:
         call = SPOKEN["openai-chat"].read_call(endpoint, json.dumps(body).encode(), laws.Address())
         assert {**call.body} == body, name(one)
         if not one["stream"]:
-            DIALECTS["openai-chat"].tokens_of(raw_answer(one))
+            DIALECTS["openai-chat"].used_of(raw_answer(one))
         counted += 1
     assert counted > 120
 
@@ -200,24 +202,29 @@ def test_usage_sums_to_what_was_reported() -> None:
     """The classes are disjoint, none is below nothing, and prompt and completion are what the provider counted; and each has a charge, or none for a reason."""
     counted: Counter[str] = Counter()
     charged: Counter[bool] = Counter()
+    tiers: Counter[str] = Counter()
     book = load_book()
     for dialect, one in conversations():
         if one["stream"] or any(one["scenario"].startswith(b) for b in BROKEN):
             continue
         body = json.loads(one["response"])
-        tokens, told = DIALECTS[dialect].tokens_of(raw_answer(one)), reported(dialect, body)
-        assert (tokens is None) == (told is None), name(one)
-        if tokens is None or told is None:
+        used, told = DIALECTS[dialect].used_of(raw_answer(one)), reported(dialect, body)
+        assert (used is None) == (told is None), name(one)
+        if used is None or told is None:
             continue
+        tokens = used.tokens
         assert min(msgspec.structs.astuple(tokens)) >= 0, name(one)
         assert (tokens.prompt, tokens.completion) == told, name(one)
         counted[dialect] += 1
         model = body.get("model") or body.get("modelVersion") or one["request"].get("model") or ""
-        bill = charge(tariff(book, one["provider"], model, None, is_inside=False), tokens)
-        assert (bill.amount is not None and bill.amount >= 0) or bill.source == "unknown price", name(one)
+        terms = Terms(tier_of(used.service_tier), used.geo)
+        bill = charge(tariff(book, one["provider"], model, None, is_inside=False), tokens, terms)
+        assert (bill.amount is not None and bill.amount >= 0) or bill.source.startswith("unknown price"), name(one)
+        tiers[terms.tier] += 1
         charged[bill.amount is not None] += 1
     assert all(counted[dialect] > 40 for dialect in DIALECT_OF.values()), counted
     assert charged[True] > 600, charged
+    assert set(tiers) == {"", "priority"}, tiers
 
 
 KINDS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import click
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
 from freehold.gateway.world import Prices, build_fleet
 from freehold.kernel.snapshot import Snapshot
-from freehold.kernel.units import MTOK, Usd, show_usd
+from freehold.kernel.units import Usd, show_usd
 from freehold.pricing.book import Tariff
 from freehold.pricing.book import load as load_book
 from freehold.wire.dialects import SPOKEN
@@ -41,8 +42,8 @@ def command(config: Path | None, as_json: bool, fidelity: bool, search: str) -> 
             {
                 "name": target.name,
                 "zone": snapshot.providers[target.provider].zone_at(now, target.model).value,
-                "input_usd_per_mtok": _rate(rates, 0),
-                "output_usd_per_mtok": _rate(rates, 3),
+                "input_usd_per_mtok": _rate(rates, "input"),
+                "output_usd_per_mtok": _rate(rates, "output"),
                 "context": abilities.context,
                 "price_source": rates.source if rates else None,
             }
@@ -111,5 +112,5 @@ def _show_fidelity(snapshot: Snapshot, search: str, *, as_json: bool) -> int:
     return 0 if columns else 1
 
 
-def _rate(rates: Tariff | None, at: int) -> str | None:
-    return show_usd(Usd(rates.per_token[-1][1][at] * MTOK)) if rates is not None else None
+def _rate(rates: Tariff | None, class_: str) -> str | None:
+    return show_usd(Usd(getattr(rates.tiers[0], class_) or Decimal(0))) if rates is not None else None

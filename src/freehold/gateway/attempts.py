@@ -19,7 +19,6 @@ from freehold.gateway.run import Run
 from freehold.kernel.classes import Zone
 from freehold.kernel.errors import CallerError, FreeholdError, OperatorError, PolicyRefusal, UpstreamError
 from freehold.kernel.snapshot import Target
-from freehold.kernel.units import Tokens
 from freehold.ledger.budgets import Exhausted
 from freehold.perimeter.ruling import Grant, Ruling, grant
 from freehold.routing.plan import Plan
@@ -40,7 +39,7 @@ class Answering(msgspec.Struct, frozen=True):
     response: Response
     fitted: Fitted
     body: bytes | None = None
-    tokens: Tokens | None = None
+    used: canonical.Used | None = None
     id: str = ""
     first: tuple[sse.Event, ...] = ()
     events: tuple[Sequence[canonical.Event], ...] = ()
@@ -129,7 +128,7 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     }
     _introduce(run)
     run.leaf = world.ledger.intend(fields)
-    run.grant, run.is_trying, run.transformed = permit, True, fitted.transformed
+    run.sending(permit, fitted.transformed)
     run.life.to(State.INTENDED)
     if permit.zone is not Zone.INSIDE:
         await world.ledger.durable()
@@ -206,7 +205,7 @@ async def _whole(run: Run, fitted: Fitted, response: Response) -> Answering:
     except MISSHAPEN:
         raise _invalid(run) from None
     run.lost = lost
-    return Answering(response, fitted, body=written, tokens=answer.tokens)
+    return Answering(response, fitted, body=written, used=answer.used)
 
 
 def _restored(answering: Answering) -> Answering:
@@ -227,10 +226,10 @@ def _passed(run: Run, response: Response, fitted: Fitted, body: bytes, clean: by
         _object(body)
         return Answering(response, fitted, body=clean)
     if dialect.stored_of is None:
-        return Answering(response, fitted, body=clean, tokens=dialect.tokens_of(body))
+        return Answering(response, fitted, body=clean, used=dialect.used_of(body))
     stored = dialect.stored_of(body)
-    tokens = stored.tokens if run.endpoint in STORED else dialect.tokens_of(body)
-    return Answering(response, fitted, body=clean, tokens=tokens, id=stored.id)
+    used = stored.used if run.endpoint in STORED else dialect.used_of(body)
+    return Answering(response, fitted, body=clean, used=used, id=stored.id)
 
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -45,7 +45,7 @@ async def deliver_whole(run: Run, answering: Answering, reply: Reply) -> None:
     """Send a unary answer: settled first, so that its headers can say what it cost."""
     assert answering.body is not None
     run.answer = run.world.ledger.commit(answering.body, run.caller.key.id)
-    run.tokens = answering.tokens
+    run.used(answering.used)
     if run.tokens is None and run.call is not None and run.call.is_conversation:
         run.seen_tokens = -(-len(answering.body) // 4)  # not told: what was said is estimated by its size
     run.made(answering.id)
@@ -214,7 +214,8 @@ async def _relay(run: Run, progress: Progress, answering: Answering, pour: Pour,
                 kept.append(pour.take(event, found))
                 if progress.is_done or progress.trouble is not None:
                     break
-            run.seen_tokens, run.tokens = progress.spoken, progress.tokens
+            run.seen_tokens = progress.spoken
+            run.used(progress.used)
             if answering.fitted.is_same and answering.fitted.dialect.stored_of is not None:
                 run.made(progress.id)
             if data := b"".join(kept):

@@ -18,7 +18,7 @@ from freehold.kernel.errors import FreeholdError
 from freehold.kernel.ids import make_id
 from freehold.kernel.limits import Budget
 from freehold.kernel.snapshot import Snapshot, Target, Workload
-from freehold.kernel.units import ZERO, Tokens, Usd, show_usd
+from freehold.kernel.units import USUAL, ZERO, Terms, Tokens, Usd, show_usd
 from freehold.ledger.answers import ANSWER_ID, Issued
 from freehold.ledger.budgets import Hold
 from freehold.ledger.ledger import Receipt
@@ -26,7 +26,9 @@ from freehold.perimeter.ruling import Grant, Ruling
 from freehold.perimeter.transforms import Transformed
 from freehold.pricing.book import Charge, Tariff, charge, quote
 from freehold.wire.call import COUNTS, NOWHERE, STORED, Address, Call, Endpoint
+from freehold.wire.canonical import Used
 from freehold.wire.dialects import SPOKEN
+from freehold.wire.tiers import asked_tier, tier_of
 
 _NOTHING = Tokens()
 
@@ -70,6 +72,7 @@ class Run:
         "seen_tokens",
         "snapshot",
         "spoken",
+        "terms",
         "ticket",
         "tokens",
         "transformed",
@@ -105,6 +108,7 @@ class Run:
         self.issued: Issued | None = None  # the stored answer that the call refers to
         self.tokens: Tokens | None = None
         self.seen_tokens = 0
+        self.terms = USUAL
         self.transformed: Transformed | None = None  # what was taken out for the attempt under way
         self.first_byte_ms: int | None = None
         self.attempts: list[dict[str, Any]] = []
@@ -116,11 +120,28 @@ class Run:
     def is_sent(self) -> bool:
         return bool(self.attempts) or self.is_trying
 
+    def sending(self, permit: Grant, transformed: Transformed | None) -> None:
+        """Note that an attempt is under way, and the terms on which it would be served if its provider says nothing of them."""
+        self.grant, self.is_trying, self.transformed = permit, True, transformed
+        assert self.call is not None
+        tier, rates = asked_tier(self.call.dialect, self.call.body), self.world.prices.of(permit.target)
+        tier = tier if rates is not None and tier in rates.services else ""  # a target may not know the word, and says nothing then
+        self.terms = Terms(tier, permit.provider.geo, self.world.clock.now_ms())
+
     def tried(self, result: str) -> None:
         """Note how the attempt under way ended."""
         if self.is_trying and self.grant is not None:
             self.attempts.append({"target": self.grant.target.name, "zone": self.grant.zone.value, "result": result})
         self.is_trying = False
+
+    def used(self, used: Used | None) -> None:
+        """Note what the provider says was used, and on what terms."""
+        if used is None:
+            self.tokens = None
+            return
+        self.tokens = used.tokens
+        if used.service_tier or used.geo:
+            self.terms = msgspec.structs.replace(self.terms, tier=tier_of(used.service_tier), geo=used.geo or self.terms.geo)
 
     def made(self, answer_id: str) -> None:
         """Note the id under which a provider keeps an answer, if it is one that can be asked for."""
@@ -140,8 +161,10 @@ class Run:
 
     def quote(self, target: Target) -> tuple[Usd | None, int]:
         """The most that an attempt at a target can cost and use."""
-        most = self.bounds(target)
-        return quote(self.world.prices.of(target), most.prompt, most.output), most.tokens
+        most, call = self.bounds(target), self.call
+        assert call is not None
+        tier = asked_tier(call.dialect, call.body)
+        return quote(self.world.prices.of(target), most.prompt, most.output, tier), most.tokens
 
     def enter(self, targets: Sequence[Target]) -> None:
         """Take a place and a share of every rate that limits this call. Raises PolicyRefusal `limits.*`."""
@@ -208,7 +231,7 @@ class Run:
         tokens, is_estimate = self._used(outcome)
         if outcome == "failed" and not self.seen_tokens:
             return Charge(ZERO, "nothing was answered"), tokens
-        return charge(rates, tokens, is_estimate=is_estimate), tokens
+        return charge(rates, tokens, self.terms, is_estimate=is_estimate), tokens
 
     def _correction(self, outcome: str, rates: Tariff | None) -> tuple[Charge, Tokens]:
         """What a stored answer cost beside what was charged for it while its usage was not known: it may be less than nothing."""
@@ -218,7 +241,7 @@ class Run:
         assert self.call is not None
         if not self.world.pools.is_first(f"answer {self.call.refers}", 0, "counted"):
             return Charge(ZERO, "counted already"), _NOTHING  # two asked at once
-        bill, tokens = charge(rates, self.tokens), issued.missing(self.tokens)
+        bill, tokens = charge(rates, self.tokens, self.terms), issued.missing(self.tokens)
         if bill.amount is None or issued.cost is None:
             return Charge(None, bill.source), tokens
         amount = Usd(bill.amount - issued.cost)
@@ -258,6 +281,8 @@ class Run:
             target=grant.target.name if grant and is_sent else None,
             zone=grant.zone.value if grant and is_sent else None,
             tokens=tokens,
+            tier=self.terms.tier,
+            geo=self.terms.geo,
             cost_usd=show_usd(bill.amount) if bill.amount is not None else None,
             price=bill.source,
             is_estimate=bill.is_estimate,

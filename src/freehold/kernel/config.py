@@ -388,6 +388,7 @@ class _Reader:
             ),
             auth=row.auth if row else "bearer",
             region=spec.region or "",
+            geo=row.geo_at(host) if row else "",
             credentials=self.credentials(path, spec, row),
         )
 

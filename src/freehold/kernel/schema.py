@@ -66,15 +66,21 @@ class Department(File, frozen=True):
     limits: Limits | None = None
 
 
-class Price(File, frozen=True):
-    """USD per million tokens, overriding the price book for one model; `hourly` is an own machine's cost to be allocated."""
+class PriceTier(File, frozen=True):
+    """USD per million tokens."""
 
     input: Decimal | None = None
     output: Decimal | None = None
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
     cache_write_1h: Decimal | None = None
+
+
+class Price(PriceTier, frozen=True):
+    """USD per million tokens, overriding the price book for one model; `hourly` is an own machine's cost to be allocated; tiers: of service tiers."""
+
     hourly: Decimal | None = None
+    tiers: dict[Literal["batch", "flex", "priority", "fast"], PriceTier] = {}
 
 
 class Attestation(File, frozen=True):

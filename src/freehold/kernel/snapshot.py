@@ -28,7 +28,8 @@ class ProviderRow:
     """What is known of a provider before anyone configures it; a row of data, not behaviour.
 
     key_env: the variable that its users keep their key in; port: the loopback port of a local server, to look for it;
-    routes: the dialects that it takes, the one to translate into first; base_url may name `{region}`, `{project}` and `{resource}`.
+    routes: the dialects that it takes, the one to translate into first; base_url may name `{region}`, `{project}` and `{resource}`;
+    geos: hosts (regular expressions) at which calls are processed in a place that has a price of its own, and the price book's word for it.
     """
 
     name: str
@@ -38,6 +39,10 @@ class ProviderRow:
     title: str = ""
     routes: tuple[Route, ...] = (ROUTES["openai-chat"],)
     auth: Auth = "bearer"
+    geos: tuple[tuple[str, str], ...] = ()
+
+    def geo_at(self, host: str) -> str:
+        return next((geo for pattern, geo in self.geos if re.fullmatch(pattern, host)), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Provider:
     routes: tuple[Route, ...] = (ROUTES["openai-chat"],)
     auth: Auth = "bearer"
     region: str = ""
+    geo: str = ""
     credentials: Mapping[str, Secret] = field(default_factory=dict)
 
     def routes_to(self, model: str) -> tuple[Route, ...]:

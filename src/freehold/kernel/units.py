@@ -39,6 +39,21 @@ class Tokens(msgspec.Struct, frozen=True):
         return self.output + self.reasoning + self.audio_out
 
 
+class Terms(msgspec.Struct, frozen=True):
+    """What a price depends on beside the tokens.
+
+    tier: of service, "" for the usual; geo: where it was processed, "" where that costs nothing more; at_ms: when (milliseconds since 1970),
+    0 for the dearest hour.
+    """
+
+    tier: str = ""
+    geo: str = ""
+    at_ms: int = 0
+
+
+USUAL = Terms()
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A number shown to a person: value, interval, where it is from, and the day it was true."""

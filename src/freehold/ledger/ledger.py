@@ -34,7 +34,7 @@ class Receipt(msgspec.Struct, frozen=True):
     cost_usd: exact decimal text, None when the price is unknown; attempts: what was tried, in order;
     lost: what a translation could not carry; labels: what kinds of sensitive content were found; answer_id: under which the provider keeps the answer, or the one that was asked for;
     booked_ms: when what this corrects was asked for, and when its cost is counted; department: that of the workload; degraded: the budget that was
-    spent, so that the call went where it costs nothing.
+    spent, so that the call went where it costs nothing; tier, geo: of service, and where it was processed, where that has a price of its own.
     """
 
     call: str
@@ -64,6 +64,8 @@ class Receipt(msgspec.Struct, frozen=True):
     booked_ms: int | None = None
     department: str | None = None
     degraded: str | None = None
+    tier: str = ""
+    geo: str = ""
 
     def fields(self) -> dict[str, Any]:
         t = self.tokens
@@ -106,6 +108,8 @@ class Receipt(msgspec.Struct, frozen=True):
             "booked_ms": self.booked_ms,
             "department": self.department,
             "degraded": self.degraded,
+            "tier": self.tier,
+            "geo": self.geo,
         }
 
 

@@ -1,13 +1,14 @@
 """The price book: compiled by `make prices` into `book.json`, read once, never fetched.
 
 Rules: a price is found by provider and exact model name, never by the best match; zero is a price only where the
-configuration says so; a tier's rates apply to the whole request whose prompt is longer than `above`.
+configuration says so; a tier's rates apply to the whole request whose prompt is longer than `above`. A service tier has rates of its own or
+no price; what a place adds is a factor over all of them; quiet hours are told by the moment at which the call was made.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import resources
@@ -15,8 +16,8 @@ from importlib import resources
 import msgspec
 
 from freehold.kernel.errors import CallerError
-from freehold.kernel.schema import Price
-from freehold.kernel.units import MTOK, ZERO, Tokens, Usd
+from freehold.kernel.schema import Price, PriceTier
+from freehold.kernel.units import MTOK, USUAL, ZERO, Terms, Tokens, Usd
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -41,14 +42,42 @@ class Opinion(msgspec.Struct, frozen=True):
     rates: tuple[Rates, ...]
 
 
+class Window(msgspec.Struct, frozen=True):
+    """Hours of a week, in UTC. days: from Monday = 1; start, end: minutes of the day, the end exclusive."""
+
+    days: tuple[int, ...]
+    start: int
+    end: int
+
+    def holds(self, at_ms: int) -> bool:
+        day, minute = divmod(at_ms // 60_000, 1440)
+        return self.start <= minute < self.end and (day + 3) % 7 + 1 in self.days  # 1970 began on a Thursday
+
+
+class OffPeak(msgspec.Struct, frozen=True):
+    """Rates of quiet hours, and when those are."""
+
+    rates: Rates
+    windows: tuple[Window, ...]
+
+    def holds(self, at_ms: int) -> bool:
+        return at_ms > 0 and any(window.holds(at_ms) for window in self.windows)
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One model at one provider: rates (base row first, tiers after), limits and claims about abilities."""
+    """One model at one provider: rates (base row first, tiers after; of the dearest hour), limits and claims about abilities.
+
+    services: rates of the service tiers that have their own; uplifts: what it costs to be processed in a place, as a factor.
+    """
 
     model: str
     source: str
     date: str
     rates: tuple[Rates, ...]
     also: Opinion | None = None
+    services: dict[str, tuple[Rates, ...]] = {}
+    uplifts: dict[str, Decimal] = {}
+    off_peak: OffPeak | None = None
     context: int | None = None
     max_output: int | None = None
     retires: str | None = None
@@ -86,53 +115,58 @@ class Charge(msgspec.Struct, frozen=True):
     is_estimate: bool = False
 
 
+Tier = tuple[int, tuple[Decimal, ...]]  # above how many tokens of prompt, and dollars for one token of each class in the order of `Tokens`' fields
+
+
 @dataclass(frozen=True, slots=True)
 class Tariff:
     """The rates of one target, ready to multiply; `hourly` is an own machine's cost, allocated later.
 
-    `per_token` keeps, for each tier, the dollars for one token of each class in the order of `Tokens`' fields;
-    `worst` the highest dollars for one prompt token and one completion token, for holding money back.
+    tiers: what every call costs; opinions: a second source's; services, uplifts, off_peak: as in `Row`.
     """
 
     source: str
     tiers: tuple[Rates, ...]
     hourly: Decimal | None = None
     opinions: tuple[Rates, ...] = ()
-    per_token: tuple[tuple[int, tuple[Decimal, ...]], ...] = field(default=(), init=False)
-    worst: tuple[Decimal, Decimal] = field(default=(Decimal(0), Decimal(0)), init=False)
+    services: Mapping[str, tuple[Rates, ...]] = field(default_factory=dict)
+    uplifts: Mapping[str, Decimal] = field(default_factory=dict)
+    off_peak: OffPeak | None = None
+    _each: Mapping[str, tuple[Tier, ...]] = field(default_factory=dict, init=False)
+    _quiet: tuple[Tier, ...] = field(default=(), init=False)
+    _worst: Mapping[str, tuple[Decimal, Decimal]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "worst", self._worst())
-        object.__setattr__(
-            self, "per_token", tuple((tier.above, _per_token(tier, self.tiers[0])) for tier in reversed(self.tiers))
-        )
+        usual = self.tiers[0]
+        each = {name: _ready(rates, usual) for name, rates in (("", self.tiers), *self.services.items())}
+        object.__setattr__(self, "_each", each)
+        if self.off_peak is not None:
+            object.__setattr__(self, "_quiet", _ready((self.off_peak.rates,), usual))
+        opinions = tuple((rates.above, _per_token(rates, usual, usual)) for rates in self.opinions)
+        factor = max((Decimal(1), *self.uplifts.values()))
+        base = _highest((*each[""], *opinions), factor)
+        worst = {name: tuple(map(max, base, _highest(tiers, factor))) for name, tiers in each.items()}
+        worst["auto"] = worst.get("priority", base)  # the provider's customer may have set that as the usual
+        object.__setattr__(self, "_worst", worst)
 
-    def cost(self, tokens: Tokens) -> Usd:
-        """Price one request by its own size. Exact: no rounding."""
-        prompt = tokens.prompt
-        for above, each in self.per_token:
+    def cost(self, tokens: Tokens, terms: Terms = USUAL) -> Usd | None:
+        """Price one request by its own size and terms. Exact: no rounding. None for a service tier that has no price."""
+        tiers = self._each.get(terms.tier)
+        if tiers is None:
+            return None
+        if self.off_peak is not None and not terms.tier and self.off_peak.holds(terms.at_ms):
+            tiers = self._quiet
+        t, prompt = tokens, tokens.prompt
+        counts = (t.input, t.cache_read, t.cache_write, t.output, t.reasoning, t.audio_in, t.audio_out, t.cache_write_1h)
+        for above, each in tiers:
             if prompt > above or above == 0:
-                t = tokens
-                counts = (
-                    t.input,
-                    t.cache_read,
-                    t.cache_write,
-                    t.output,
-                    t.reasoning,
-                    t.audio_in,
-                    t.audio_out,
-                    t.cache_write_1h,
-                )
-                return Usd(
-                    sum((count * price for count, price in zip(counts, each, strict=True) if count), start=Decimal(0))
-                )
+                total = sum((n * price for n, price in zip(counts, each, strict=True) if n), start=Decimal(0))
+                return Usd(total * self.uplifts[terms.geo] if terms.geo in self.uplifts else total)
         raise AssertionError("a tariff begins with its base tier")
 
-    def _worst(self) -> tuple[Decimal, Decimal]:
-        """The highest dollars for one prompt token and one completion token over all tiers and opinions, for holding money back."""
-        every = [_per_token(rates, self.tiers[0]) for rates in (*self.tiers, *self.opinions)]
-        prompt = max(max(each[0], each[1], each[2], each[5], each[7]) for each in every)
-        return prompt, max(max(each[3], each[4], each[6]) for each in every)
+    def worst(self, tier: str = "") -> tuple[Decimal, Decimal]:
+        """The highest dollars for one prompt token and one completion token where this service tier is asked for, for holding money back."""
+        return self._worst.get(tier) or self._worst[""]
 
 
 def load() -> Book:
@@ -158,44 +192,74 @@ def tariff(book: Book, provider: str, model: str, override: Price | None, *, is_
     An inside target with only an hourly cost is free at the margin.
     """
     if override is not None:
-        rates = Rates(
-            override.input, override.output, override.cache_read, override.cache_write, override.cache_write_1h
-        )
+        rates = _given(override)
         if rates.input is not None or rates.output is not None or (is_inside and override.hourly is not None):
-            return Tariff("configuration", (rates,), override.hourly)
+            services: dict[str, tuple[Rates, ...]] = {name: (_given(own),) for name, own in override.tiers.items()}
+            return Tariff("configuration", (rates,), override.hourly, services=services)
     row = book.find(provider, model)
     if row is None or is_inside:
         return None
-    return Tariff(f"{row.source} {row.date}", row.rates, opinions=row.also.rates if row.also else ())
+    return Tariff(
+        f"{row.source} {row.date}",
+        row.rates,
+        opinions=row.also.rates if row.also else (),
+        services=row.services,
+        uplifts=row.uplifts,
+        off_peak=row.off_peak,
+    )
 
 
-def charge(rates: Tariff | None, tokens: Tokens, *, is_estimate: bool = False) -> Charge:
+def _given(price: PriceTier) -> Rates:
+    return Rates(price.input, price.output, price.cache_read, price.cache_write, price.cache_write_1h)
+
+
+def charge(rates: Tariff | None, tokens: Tokens, terms: Terms = USUAL, *, is_estimate: bool = False) -> Charge:
     """Price what was used."""
     if rates is None:
         return Charge(None, "unknown price", is_estimate)
-    return Charge(rates.cost(tokens), rates.source, is_estimate)
+    amount = rates.cost(tokens, terms)
+    if amount is None:
+        return Charge(None, f"unknown price of the service tier {terms.tier!r}", is_estimate)
+    return Charge(amount, rates.source, is_estimate)
 
 
-def quote(rates: Tariff | None, prompt_bound: int, output_bound: int) -> Usd | None:
-    """The most that a call can cost: prompt_bound and output_bound are upper bounds in tokens; None for an unknown price."""
+def quote(rates: Tariff | None, prompt_bound: int, output_bound: int, tier: str = "") -> Usd | None:
+    """The most that a call can cost: prompt_bound and output_bound are upper bounds in tokens, tier is the one that it asks for; None for an unknown price."""
     if rates is None:
         return None
-    prompt, completion = rates.worst
+    prompt, completion = rates.worst(tier)
     return Usd(prompt_bound * prompt + output_bound * completion)
 
 
-def _per_token(tier: Rates, base: Rates) -> tuple[Decimal, ...]:
+def _ready(tiers: tuple[Rates, ...], usual: Rates) -> tuple[Tier, ...]:
+    """Tiers with the longest prompts first."""
+    return tuple((tier.above, _per_token(tier, tiers[0], usual)) for tier in reversed(tiers))
+
+
+def _highest(tiers: Iterable[Tier], factor: Decimal) -> tuple[Decimal, Decimal]:
+    """The highest dollars for one token of a prompt and of an answer."""
+    every = [each for _, each in tiers]
+    prompt = max(max(each[0], each[1], each[2], each[5], each[7]) for each in every)
+    return prompt * factor, max(max(each[3], each[4], each[6]) for each in every) * factor
+
+
+def _per_token(tier: Rates, base: Rates, usual: Rates) -> tuple[Decimal, ...]:
+    """Dollars for one token of each class. A class without a rate in its tier has that of the base; one that the whole service leaves out has the
+    usual one where that is lower than its parent's (what was read from a cache costs the same in a batch), else its parent's.
+    """
+
     def rate(name: str, *parents: str) -> Decimal:
         for source in (tier, base):
             if (value := getattr(source, name)) is not None:
                 return Decimal(value) / MTOK
-        return rate(*parents) if parents else Decimal(ZERO)
+        inherited = rate(*parents) if parents else Decimal(ZERO)
+        own = getattr(usual, name) if parents else None
+        return min(inherited, Decimal(own) / MTOK) if own is not None else inherited
 
-    read, write = rate("cache_read", "input"), rate("cache_write", "input")
     return (
         rate("input"),
-        read,
-        write,
+        rate("cache_read", "input"),
+        rate("cache_write", "input"),
         rate("output"),
         rate("reasoning", "output"),
         rate("audio_in", "input"),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from freehold.kernel.units import Tokens
+from freehold.kernel.units import USUAL, Terms, Tokens
 from freehold.pricing.book import Tariff
 
 
@@ -20,6 +20,7 @@ class Used:
     target: str
     tokens: Tokens
     cost: Decimal | None
+    terms: Terms = USUAL
 
 
 @dataclass(slots=True)
@@ -46,7 +47,11 @@ def reprice(used: Iterable[Used], tariff_of: Callable[[str], Tariff | None]) -> 
         rates = tariff_of(one.target)
         if rates is None or one.cost is None:
             change.unpriced += 1
+            continue
+        after = rates.cost(one.tokens, one.terms)
+        if after is None:
+            change.unpriced += 1
         else:
             change.before += one.cost
-            change.after += rates.cost(one.tokens)
+            change.after += after
     return sorted(found.values(), key=lambda one: (-abs(one.difference), one.target))

@@ -37,6 +37,7 @@ _ROWS = (
         "OPENAI_API_KEY",
         title="OpenAI",
         routes=(Route("openai-chat", traits=_OPENAI), replace(_RESPONSES, traits=Traits(refuses=frozenset({"video"})))),
+        geos=((r"eu\.api\.openai\.com", "eu"), (r"us\.api\.openai\.com", "us")),
     ),
     ProviderRow(
         "anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", title="Anthropic", routes=(_MESSAGES,)
@@ -53,6 +54,7 @@ _ROWS = (
         "https://{region}-aiplatform.googleapis.com/v1/projects/{project}/locations/{region}",
         title="Google Vertex AI",
         auth="google",
+        geos=((r"(?!global-).+-aiplatform\.googleapis\.com", "regional"),),
         routes=(
             replace(
                 _MESSAGES,

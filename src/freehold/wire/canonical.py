@@ -288,7 +288,7 @@ class Candidate(msgspec.Struct, kw_only=True):
 
 
 class Answer(msgspec.Struct, kw_only=True):
-    """A whole answer. tokens: None when the provider did not say what it used."""
+    """A whole answer. tokens: None when the provider did not say what it used; service_tier, geo: as in `Used`."""
 
     id: str
     model: str
@@ -296,6 +296,11 @@ class Answer(msgspec.Struct, kw_only=True):
     tokens: Tokens | None = None
     created: int | None = None
     service_tier: str | None = None
+    geo: str = ""
+
+    @property
+    def used(self) -> Used | None:
+        return Used(self.tokens, self.service_tier, self.geo) if self.tokens is not None else None
 
 
 # --- a stream's events -----------------------------------------------------------------------------------------
@@ -372,10 +377,11 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Used(msgspec.Struct, frozen=True):
-    """What was used so far; the last one counts. is_final: the dialect will not say more."""
+    """What was used so far; the last one counts. service_tier: the provider's own word for how it was served; geo: where it was processed, if it says so."""
 
     tokens: Tokens
     service_tier: str | None = None
+    geo: str = ""
 
 
 class Trouble(StrEnum):
@@ -460,6 +466,7 @@ def fold(events: Iterable[Event]) -> Answer:
             answer.id, answer.model = event.id, event.model
         elif isinstance(event, Used):
             answer.tokens, answer.service_tier = event.tokens, event.service_tier or answer.service_tier
+            answer.geo = event.geo or answer.geo
         elif not isinstance(event, Fail | Done):
             _grow(choices.setdefault(event.choice, _Growing()), event)
     answer.candidates = [choices[at].finish() for at in sorted(choices)]
@@ -521,8 +528,8 @@ def unfold(answer: Answer) -> list[Event]:
             events.append(Logged(tuple(candidate.logprobs), at))
         if candidate.stop is not None:
             events.append(End(candidate.stop, candidate.sequence, at))
-    if answer.tokens is not None:
-        events.append(Used(answer.tokens, answer.service_tier))
+    if answer.used is not None:
+        events.append(answer.used)
     return events
 
 

@@ -59,10 +59,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An answer that its provider keeps under an id. tokens: None while they are not known."""
+    """An answer that its provider keeps under an id. used: None while it is not known."""
 
     id: str
-    tokens: Tokens | None
+    used: c.Used | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Dialect:
     """One wire format: the target's half, and the caller's where applications speak it.
 
     write_request returns the body for a target (without what a path says); read_answer takes a whole answer and the family whose blobs it
-    holds; tokens_of reads only what was used, for an answer that is passed on as it is; stored_of reads the id of one that can be asked for
+    holds; used_of reads only what was used, for an answer that is passed on as it is; stored_of reads the id of one that can be asked for
     again, where the dialect knows such;
     needs_limit: a request must say how long the answer may be; needs_done: a stream without its last mark is cut off.
     """
@@ -101,7 +101,7 @@ class Dialect:
     write_request: Callable[[Conversation, str, Traits, Lost], dict[str, Any]]
     read_answer: Callable[[bytes, str], c.Answer]
     stream_reader: Callable[[str], StreamReader]
-    tokens_of: Callable[[bytes], Tokens | None]
+    used_of: Callable[[bytes], c.Used | None]
     spoken: Spoken | None = None
     stored_of: Callable[[bytes], Stored] | None = None
     frames: Callable[[], Frames] = sse.Reader

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from freehold.kernel.units import Tokens
 from freehold.wire import canonical as c
 
 _KINDS = frozenset(c.SPOKEN)
@@ -13,15 +12,15 @@ _KINDS = frozenset(c.SPOKEN)
 class Progress:
     """Feed it every event of the answer.
 
-    id: the answer's own; spoken: how many events carried something of it; tokens: what the provider said last; trouble: it broke off with an error.
+    id: the answer's own; spoken: how many events carried something of it; used: what the provider said last; trouble: it broke off with an error.
     """
 
-    __slots__ = ("_choices", "_needs_done", "_stopped", "id", "is_done", "spoken", "tokens", "trouble")
+    __slots__ = ("_choices", "_needs_done", "_stopped", "id", "is_done", "spoken", "trouble", "used")
 
     def __init__(self, choices: int, *, needs_done: bool) -> None:
         self._choices, self._needs_done = choices, needs_done
         self._stopped: set[int] = set()
-        self.tokens: Tokens | None = None
+        self.used: c.Used | None = None
         self.id = ""
         self.spoken = 0
         self.is_done = False
@@ -35,7 +34,7 @@ class Progress:
             elif isinstance(event, c.End):
                 self._stopped.add(event.choice)
             elif isinstance(event, c.Used):
-                self.tokens = event.tokens
+                self.used = event
             elif isinstance(event, c.Begin):
                 self.id = self.id or event.id
             elif kind is c.Done:

@@ -51,6 +51,14 @@ class Usage(msgspec.Struct):
     output_tokens: Count | None = None
     service_tier: str | None = None
     cache_creation: Written | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+
+    def used(self) -> c.Used:
+        """With the words for how it was served: speed counts as a tier, because it has a price of its own."""
+        geo = self.inference_geo or ""
+        tier = "fast" if self.speed == "fast" else self.service_tier
+        return c.Used(self.tokens(), tier, "" if geo in ("global", "not_available") else geo)
 
     def tokens(self) -> Tokens:
         written = self.cache_creation_input_tokens or 0
@@ -104,13 +112,15 @@ def read_answer(raw: bytes, family: str) -> c.Answer:
     body = _whole(raw)
     stop = _STOPS.get(body.stop_reason, Stop.END) if body.stop_reason else None
     parts = [read_block(block, family) for block in body.content]
-    return c.Answer(
+    answer = c.Answer(
         id=body.id,
         model=body.model,
         candidates=[c.Candidate(parts=parts, stop=stop, sequence=body.stop_sequence)],
-        tokens=body.usage.tokens() if body.usage else None,
-        service_tier=body.usage.service_tier if body.usage else None,
     )
+    if body.usage is not None:
+        used = body.usage.used()
+        answer.tokens, answer.service_tier, answer.geo = used.tokens, used.service_tier, used.geo
+    return answer
 
 
 class _Read(msgspec.Struct):
@@ -122,12 +132,12 @@ class _Read(msgspec.Struct):
 _tokens = msgspec.json.Decoder(_Read).decode
 
 
-def tokens_of(raw: bytes) -> Tokens | None:
+def used_of(raw: bytes) -> c.Used | None:
     """What a whole message says it used; counting tokens uses none."""
     body = _tokens(raw)
     if body.input_tokens is None and not is_list(body.content):
         raise c.InvalidAnswer("no message")
-    return body.usage.tokens() if body.usage is not None else None
+    return body.usage.used() if body.usage is not None else None
 
 
 # --- whole answers out -----------------------------------------------------------------------------------------
@@ -293,7 +303,7 @@ class StreamReader:
         if kind == "message_start" and found.message is not None:
             self._usage = found.message.usage or self._usage
             begin = c.Begin(found.message.id, found.message.model)
-            return (begin, c.Used(self._usage.tokens())) if found.message.usage else (begin,)
+            return (begin, self._usage.used()) if found.message.usage else (begin,)
         if kind == "message_delta":
             return self._finish(found)
         if kind == "message_stop":
@@ -336,7 +346,7 @@ class StreamReader:
             events.append(c.End(_STOPS.get(found.delta.stop_reason, Stop.END), found.delta.stop_sequence))
         if found.usage is not None:
             self._usage = self._usage.after(found.usage)
-            events.append(c.Used(self._usage.tokens(), self._usage.service_tier))
+            events.append(self._usage.used())
         return events
 
 

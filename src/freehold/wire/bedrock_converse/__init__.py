@@ -253,6 +253,10 @@ class Usage(msgspec.Struct, rename="camel"):
         )
 
 
+class _Tier(msgspec.Struct):
+    type: str = ""
+
+
 class _Message(msgspec.Struct):
     content: list[dict[str, Any]]
 
@@ -261,10 +265,18 @@ class _Output(msgspec.Struct):
     message: _Message
 
 
-class _Whole(msgspec.Struct, rename="camel"):
+class _Read(msgspec.Struct, rename="camel"):
+    usage: Usage | None = None
+    service_tier: _Tier | None = None
+
+    def used(self) -> c.Used | None:
+        tier = self.service_tier.type if self.service_tier is not None else None
+        return c.Used(self.usage.tokens(), tier) if self.usage is not None else None
+
+
+class _Whole(_Read, rename="camel", kw_only=True):
     output: _Output
     stop_reason: str | None = None
-    usage: Usage | None = None
 
 
 _whole = msgspec.json.Decoder(_Whole).decode
@@ -275,8 +287,11 @@ def read_answer(raw: bytes, family: str) -> c.Answer:
     body = _whole(raw)
     stop = _STOPS.get(body.stop_reason, Stop.END) if body.stop_reason else None
     parts = [part for block in body.output.message.content for part in _read_block(block, family)]
-    tokens = body.usage.tokens() if body.usage else None
-    return c.Answer(id="", model="", candidates=[c.Candidate(parts=parts, stop=stop)], tokens=tokens)
+    used = body.used()
+    answer = c.Answer(id="", model="", candidates=[c.Candidate(parts=parts, stop=stop)])
+    if used is not None:
+        answer.tokens, answer.service_tier = used.tokens, used.service_tier
+    return answer
 
 
 def _read_block(block: dict[str, Any], family: str) -> list[c.Part]:
@@ -302,17 +317,12 @@ def _read_citation(cited: dict[str, Any]) -> c.Citation:
     return c.Citation(url, cited.get("title"), quote or None, dialect=NAME, raw=cited)
 
 
-class _Read(msgspec.Struct):
-    usage: Usage | None = None
-
-
 _tokens = msgspec.json.Decoder(_Read).decode
 
 
-def tokens_of(raw: bytes) -> Tokens | None:
+def used_of(raw: bytes) -> c.Used | None:
     """What a whole answer says it used."""
-    usage = _tokens(raw).usage
-    return usage.tokens() if usage is not None else None
+    return _tokens(raw).used()
 
 
 _any = msgspec.json.Decoder(dict[str, Any]).decode
@@ -349,8 +359,8 @@ class StreamReader:
         if name == "messageStop":
             return (c.End(_STOPS.get(body["stopReason"], Stop.END)),)
         if name == "metadata":
-            usage = msgspec.convert(body.get("usage") or {}, Usage)
-            return (c.Used(usage.tokens()), c.Done())
+            used = msgspec.convert(body, _Read).used()
+            return (used if used is not None else c.Used(Tokens()), c.Done())
         return ()
 
     def _more(self, delta: dict[str, Any], at: int) -> Sequence[c.Event]:
@@ -377,7 +387,7 @@ DIALECT = Dialect(
     write_request=write_request,
     read_answer=read_answer,
     stream_reader=StreamReader,
-    tokens_of=tokens_of,
+    used_of=used_of,
     frames=eventstream.Reader,
     needs_done=True,
 )

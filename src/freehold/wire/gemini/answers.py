@@ -44,6 +44,11 @@ class Usage(msgspec.Struct, rename="camel"):
     tool_use_prompt_token_count: Count | None = None
     prompt_tokens_details: list[_Modality] | None = None
     candidates_tokens_details: list[_Modality] | None = None
+    traffic_type: str | None = None
+    service_tier: str | None = None
+
+    def used(self) -> c.Used:
+        return c.Used(self.tokens(), self.service_tier or self.traffic_type)
 
     def tokens(self) -> Tokens:
         prompt, said = self.prompt_token_count or 0, self.candidates_token_count or 0
@@ -126,7 +131,10 @@ def read_answer(raw: bytes, family: str) -> c.Answer:
     if not candidates:
         candidates = [c.Candidate(parts=[], stop=Stop.FILTER)]
     tokens = body.usage_metadata.tokens() if body.usage_metadata else None
-    return c.Answer(id=body.response_id, model=body.model_version, candidates=candidates, tokens=tokens)
+    tier = body.usage_metadata.used().service_tier if body.usage_metadata else None
+    return c.Answer(
+        id=body.response_id, model=body.model_version, candidates=candidates, tokens=tokens, service_tier=tier
+    )
 
 
 def _stop(candidate: _Candidate, parts: Sequence[Any]) -> Stop | None:
@@ -211,13 +219,13 @@ class _Read(msgspec.Struct, rename="camel"):
 _tokens = msgspec.json.Decoder(_Read).decode
 
 
-def tokens_of(raw: bytes) -> Tokens | None:
+def used_of(raw: bytes) -> c.Used | None:
     """What a whole response says it used; counting tokens uses none."""
     body = _tokens(raw)
     usage, is_blocked = body.usage_metadata, body.prompt_feedback is not None
     if usage is None and body.total_tokens is None and not is_blocked and not is_list(body.candidates):
         raise c.InvalidAnswer("no response")
-    return usage.tokens() if usage is not None else None
+    return usage.used() if usage is not None else None
 
 
 # --- whole answers out -----------------------------------------------------------------------------------------
@@ -332,7 +340,7 @@ class StreamReader:
         if not body.candidates and body.prompt_feedback is not None and body.prompt_feedback.block_reason:
             events.append(c.End(Stop.FILTER))
         if body.usage_metadata is not None:
-            events.append(c.Used(body.usage_metadata.tokens()))
+            events.append(body.usage_metadata.used())
         return events
 
     def _part(self, raw: dict[str, Any], choice: int, events: list[c.Event]) -> None:

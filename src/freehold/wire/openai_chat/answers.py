@@ -221,17 +221,18 @@ class _Read(msgspec.Struct):
     data: msgspec.Raw = _NOTHING
     results: msgspec.Raw = _NOTHING
     error: Any = None
+    service_tier: str | None = None
 
 
 _tokens = msgspec.json.Decoder(_Read).decode
 
 
-def tokens_of(raw: bytes) -> Tokens | None:
+def used_of(raw: bytes) -> c.Used | None:
     """What a whole answer says it used: of a chat, a completion, an embedding, a ranking or a moderation."""
     body = _tokens(raw)
     if body.error is not None or not any(is_list(found) for found in (body.choices, body.data, body.results)):
         raise c.InvalidAnswer("no answer")
-    return body.usage.tokens() if body.usage is not None else None
+    return c.Used(body.usage.tokens(), body.service_tier) if body.usage is not None else None
 
 
 # --- whole answers out -----------------------------------------------------------------------------------------

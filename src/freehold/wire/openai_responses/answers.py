@@ -122,20 +122,25 @@ class _Read(msgspec.Struct):
     status: str = "completed"
     usage: Usage | None = None
     error: Any = None
+    service_tier: str | None = None
     output: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _tokens = msgspec.json.Decoder(_Read).decode
 
 
-def tokens_of(raw: bytes) -> Tokens | None:
+def used_of(raw: bytes) -> c.Used | None:
     """What a whole response says it used."""
     body = _tokens(raw)
     if body.status == "failed":
         raise c.FailedAnswer(failures.trouble(raw))
     if body.error is not None or not is_list(body.output):
         raise c.InvalidAnswer("no response")
-    return body.usage.tokens() if body.usage is not None else None
+    return _used(body)
+
+
+def _used(body: _Read) -> c.Used | None:
+    return c.Used(body.usage.tokens(), body.service_tier) if body.usage is not None else None
 
 
 def stored_of(raw: bytes) -> Stored:
@@ -143,8 +148,8 @@ def stored_of(raw: bytes) -> Stored:
     body = _tokens(raw)
     if not is_list(body.output):
         raise c.InvalidAnswer("no response")
-    tokens = body.usage.tokens() if body.usage is not None else None
-    return Stored(body.id, Tokens() if tokens is None and body.status == "failed" else tokens)
+    used = _used(body)
+    return Stored(body.id, c.Used(Tokens()) if used is None and body.status == "failed" else used)
 
 
 # --- out -----------------------------------------------------------------------------------------------------
