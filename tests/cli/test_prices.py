@@ -47,6 +47,9 @@ def test_a_price_says_where_it_is_from(freehold: Freehold) -> None:
         "hourly": None,
         "retires": None,
         "also": None,
+        "services": {},
+        "uplifts": {},
+        "off_peak": None,
     }
     assert rows["rack/other"]["rates"] == []
     assert rows["openai/gpt-5"]["source"].startswith("genai-prices 20")

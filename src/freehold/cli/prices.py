@@ -62,6 +62,9 @@ def as_data(target: Target, rates: Tariff | None, row: Row | None) -> dict[str, 
         "also": {"source": f"{also.source} {also.date}", "rates": [_rates(tier) for tier in also.rates]}
         if also
         else None,
+        "services": {name: [_rates(tier) for tier in tiers] for name, tiers in rates.services.items()} if rates else {},
+        "uplifts": {geo: f"{factor:f}" for geo, factor in rates.uplifts.items()} if rates else {},
+        "off_peak": msgspec.to_builtins(rates.off_peak) if rates and rates.off_peak else None,
     }
 
 
@@ -79,17 +82,24 @@ def _show(rows: list[dict[str, Any]]) -> None:
             shown.append((row["target"], "", *[""] * 4, "unknown: calls are marked, and refused where a budget counts"))
         for at, tier in enumerate(row["rates"]):
             shown.append((row["target"] if at == 0 else "", *_cells(tier), row["source"] if at == 0 else ""))
+        for service, tiers in row["services"].items():
+            shown += [("", *_cells(tier, service), "") for tier in tiers]
+        if row["off_peak"]:
+            shown.append(("", *_cells(row["off_peak"]["rates"], "quiet hours"), "weekdays and hours: --json"))
+        for geo, factor in row["uplifts"].items():
+            shown.append(("", f"processed in {geo}", *[f"× {factor}"] * 4, ""))
         also = row["also"]["rates"] if row["also"] else ()
         shown += [("", *_cells(tier), f"{row['also']['source']} says") for tier in also]
         if row["retires"]:
             shown.append(("", "", *[""] * 4, f"retires {row['retires']}"))
-    columns = ("target", "prompts above", "input", "output", "cache read", "cache write", "source")
-    show_table(columns, shown, right=columns[1:6])
+    columns = ("target", "when", "input", "output", "cache read", "cache write", "source")
+    show_table(columns, shown, right=columns[2:6])
 
 
-def _cells(tier: dict[str, Any]) -> tuple[str, ...]:
-    above = f"{tier['above']:,}" if tier.get("above") else ""
-    return above, *(tier.get(name, "–") for name in ("input", "output", "cache_read", "cache_write"))
+def _cells(tier: dict[str, Any], service: str = "") -> tuple[str, ...]:
+    above = f"prompts above {tier['above']:,}" if tier.get("above") else ""
+    when = ", ".join(part for part in (service, above) if part)
+    return when, *(tier.get(name) or "–" for name in ("input", "output", "cache_read", "cache_write"))
 
 
 @command.command("diff")
@@ -233,4 +243,6 @@ def _changed(rates: Tariff | None, own: dict[str, Decimal]) -> Tariff | None:
     if not own:
         return rates
     tiers = rates.tiers if rates is not None else (Rates(),)
-    return Tariff("as set", tuple(msgspec.structs.replace(tier, **own) for tier in tiers))
+    services = rates.services if rates is not None else {}
+    uplifts = rates.uplifts if rates is not None else {}
+    return Tariff("as set", tuple(msgspec.structs.replace(tier, **own) for tier in tiers), services=services, uplifts=uplifts)

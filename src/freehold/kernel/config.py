@@ -364,6 +364,10 @@ class _Reader:
         zone, why = self.zone(path, spec, host, address)
         if zone is not Zone.INSIDE and not is_tls and not (address and (address.is_private or address.is_loopback)):
             raise Wrong((*path, "base_url"), f"{name!r} is {zone} and would be sent plain text", "use https://")
+        for model, price in spec.prices.items():
+            for one in (price, *price.tiers.values()):
+                if any(type(rate) is Decimal and not rate >= 0 for rate in msgspec.structs.astuple(one)):
+                    raise Wrong((*path, "prices"), f"the price of {model!r} is below nothing", "USD per million tokens")
         models = (
             dict(spec.models) if isinstance(spec.models, dict) else {model: schema.Abilities() for model in spec.models}
         )
