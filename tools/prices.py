@@ -83,11 +83,13 @@ SERVICES: dict[str, tuple[tuple[dict[str, str], ...], str]] = {
     "fast": (({"service_tier": "fast"}, {"speed": "fast"}), "_fast"),
 }
 # our word for where a call is processed → the second source's keys for what that adds
-_UPLIFTS = {
-    "eu": "regional_processing_uplift_multiplier_eu",
-    "us": "regional_processing_uplift_multiplier_us",
-    "regional": "regional_endpoint_uplift_multiplier",
-}
+_UPLIFTS = (
+    "regional_processing_uplift_multiplier_eu",
+    "regional_processing_uplift_multiplier_us",
+    "regional_endpoint_uplift_multiplier",
+)
+# What neither source has: Mistral's regional hosts (docs.mistral.ai, regional inference, 2026-08-21), on every class of tokens.
+_OWN_UPLIFTS = {"mistral": {"regional": "1.1"}}
 
 
 def rates_of_first(prices: Any) -> list[dict[str, Any]]:
@@ -155,9 +157,11 @@ def times(value: Any, factor: Any) -> Any:
 
 
 def uplifts_of(row: dict[str, Any]) -> dict[str, str]:
-    found = {ours: row[theirs] for ours, theirs in _UPLIFTS.items() if row.get(theirs)}
+    regional = next((row[name] for name in _UPLIFTS if row.get(name)), None)
+    found = {"regional": regional} if regional else {}
     if row.get("litellm_provider") == "anthropic" and (us := (row.get("provider_specific_entry") or {}).get("us")):
         found["us"] = us
+    found = found or _OWN_UPLIFTS.get(row.get("litellm_provider", ""), {})
     return {ours: plain(Decimal(value)) for ours, value in found.items()}
 
 
@@ -173,7 +177,9 @@ def off_peak_of(row: dict[str, Any]) -> dict[str, Any] | None:
             start, end = (int(part[:2]) * 60 + int(part[3:]) for part in span.split("-"))
             windows.append({"days": window["weekdays"], "start": start, "end": end or 1440})
     rates = {
-        ours: plain(Decimal(told[theirs]) * 1_000_000) for ours, theirs in SECOND.items() if told.get(theirs) is not None
+        ours: plain(Decimal(told[theirs]) * 1_000_000)
+        for ours, theirs in SECOND.items()
+        if told.get(theirs) is not None
     }
     return {"rates": rates, "windows": windows}
 

@@ -21,9 +21,9 @@ from freehold.gateway.app import build, close
 from freehold.gateway.detecting import rule_on
 from freehold.gateway.pipeline import serve
 from freehold.gateway.run import Asked, Run
-from freehold.gateway.world import Clock
 from freehold.identity.keys import Key
 from freehold.kernel.classes import Class, Zone
+from freehold.kernel.clock import Clock
 from freehold.kernel.errors import CallerError
 from freehold.perimeter.detection import DEFAULT_RAISES, weigh
 from freehold.perimeter.detectors.scanner import Finding

@@ -155,7 +155,10 @@ def test_usage_is_split_into_disjoint_classes(usage: dict[str, Any], expected: T
     """The classes sum to what was reported."""
     found = wire.used_of(json.dumps({"choices": [], "usage": usage}).encode())
     assert found.tokens == expected
-    assert (found.tokens.prompt, found.tokens.completion) == (usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
+    assert (found.tokens.prompt, found.tokens.completion) == (
+        usage.get("prompt_tokens", 0),
+        usage.get("completion_tokens", 0),
+    )
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def command(config: Path | None, as_json: bool, fidelity: bool, search: str) -> 
     snapshot, book = Setting.find(config).snapshot(), load_book()
     if fidelity:
         return _show_fidelity(snapshot, search, as_json=as_json)
-    fleet, prices, now = build_fleet(snapshot, book, lambda _provider: False), Prices(book, snapshot), time.time()
+    fleet, prices, now = build_fleet(snapshot, book), Prices(book, snapshot), time.time()
     rows = []
     for target, abilities in sorted(fleet.abilities.items()):
         if search.lower() not in target.name.lower():

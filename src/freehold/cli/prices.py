@@ -245,4 +245,6 @@ def _changed(rates: Tariff | None, own: dict[str, Decimal]) -> Tariff | None:
     tiers = rates.tiers if rates is not None else (Rates(),)
     services = rates.services if rates is not None else {}
     uplifts = rates.uplifts if rates is not None else {}
-    return Tariff("as set", tuple(msgspec.structs.replace(tier, **own) for tier in tiers), services=services, uplifts=uplifts)
+    return Tariff(
+        "as set", tuple(msgspec.structs.replace(tier, **own) for tier in tiers), services=services, uplifts=uplifts
+    )

@@ -7,6 +7,7 @@ file cannot be cut, joined, reordered or read under another head, and it is neve
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -47,8 +48,8 @@ class SealedStore:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder, self._keyring = folder, keyring
 
-    def keep(self, subject: str, kind: str, parts: Iterable[bytes], *, until_ms: int) -> str:
-        """Seal bytes as they come; returns the id under which they are found again."""
+    def keep(self, subject: str, kind: str, parts: Iterable[bytes], *, until_ms: int, is_durable: bool = True) -> str:
+        """Seal bytes as they come; returns the id under which they are found again. is_durable: wait until they are on the disk."""
         about = os.urandom(16).hex()
         head = Head(subject, kind, until_ms, os.urandom(16).hex())
         cipher, line = self._cipher(head), head.line()
@@ -60,7 +61,8 @@ class SealedStore:
                 for number, (chunk, is_last) in enumerate(_chunks(parts)):
                     file.write(cipher.encrypt(_nonce(number, is_last), chunk, line))
                 file.flush()
-                os.fsync(fd)
+                if is_durable:
+                    os.fsync(fd)
             part.replace(self._folder / about)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -92,7 +94,9 @@ class SealedStore:
             return _head(file)[0]
 
     def drop(self, about: str) -> None:
-        self._path(about).unlink(missing_ok=True)
+        """Remove a file; what is not there any more is none."""
+        with contextlib.suppress(CallerError):
+            self._path(about).unlink(missing_ok=True)
 
     def sweep(self, now_ms: int) -> int:
         """Remove what has outlived its time or whose key was destroyed; returns how many."""

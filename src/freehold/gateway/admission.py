@@ -23,6 +23,7 @@ _WANTED = frozenset(
         b"x-freehold-no-fallback",
         b"x-api-key",
         b"x-goog-api-key",
+        b"cache-control",
         *PASSED,
     }
 )
@@ -50,6 +51,11 @@ class Caller(msgspec.Struct, frozen=True):
         return [value for name, value in self.values.items() if name in PASSED]
 
     @property
+    def cache_control(self) -> str:
+        """`no-cache`: the answer is to be a new one; `no-store`: it is not to be kept."""
+        return self.values.get(b"cache-control", "").lower()
+
+    @property
     def named_workload(self) -> str | None:
         return self.values.get(b"x-freehold-workload")
 
@@ -63,7 +69,7 @@ def wanted(headers: Headers) -> dict[bytes, str]:
     found: dict[bytes, str] = {}
     for name, value in headers:
         if name in _WANTED:
-            if name in found:
+            if name in found and name != b"cache-control":
                 raise CallerError(f"The header {name.decode('latin-1')} is given twice.", code="request.header")
             found[name] = value.decode("latin-1").strip()
             if name in PASSED and not _is_flags(found[name]):

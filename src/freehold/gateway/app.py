@@ -11,13 +11,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from freehold import __version__
+from freehold.content.answers import AnswerCache
 from freehold.content.keyring import Keyring
+from freehold.content.sealed import SealedStore
 from freehold.engines.embedded import Embedded, Place
 from freehold.gateway.admin_app import build_admin_app
 from freehold.gateway.alerts import Alerts
@@ -26,8 +29,10 @@ from freehold.gateway.limits import Throttle
 from freehold.gateway.logs import log
 from freehold.gateway.metrics import Metrics
 from freehold.gateway.protocol import FreeholdProtocol
-from freehold.gateway.world import Clock, Prices, World, build_fleet
+from freehold.gateway.traffic import Traffic
+from freehold.gateway.world import Prices, World, build_fleet
 from freehold.identity.keys import Keys
+from freehold.kernel.clock import Clock
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.limits import Budget, period_start_ms
 from freehold.kernel.snapshot import Snapshot
@@ -44,7 +49,7 @@ from freehold.perimeter.proof import prove
 from freehold.pricing.book import Book
 from freehold.pricing.book import load as load_book
 from freehold.pricing.coverage import contradicting, unpriced, without_price
-from freehold.upstream.door import Health
+from freehold.upstream.health import Health
 from freehold.upstream.transport import HttpTransport, Transport
 
 SYNC_EVERY_S = 1.0
@@ -119,32 +124,44 @@ def prepare(snapshot: Snapshot, state: Path, clock: Clock | None = None) -> Prep
 def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Transport | None = None) -> World:
     """Compose what one process serves with. Close it with `close`."""
     snapshot, clock = prepared.snapshot, prepared.clock
-    keys, keyring, health = open_keys(prepared.state), open_keyring(prepared.state), Health()
+    keys, keyring, metrics = open_keys(prepared.state), open_keyring(prepared.state), Metrics()
+    health, throttle = Health(partial(_tell_of_rest, metrics)), Throttle(pools)
 
     def subject_key(subject: str) -> bytes:
         keyring.refresh(clock.monotonic_s())  # another process may have destroyed it
         return keyring.key(subject, clock.now_ms())
 
     ledger.key_subjects_with(subject_key)
+    content = SealedStore(prepared.state / "content", keyring)
     transport = transport or HttpTransport(ca_bundle=_bundle(snapshot))
     return World(
         snapshot=snapshot,
         prices=Prices(prepared.book, snapshot),
-        fleet=build_fleet(snapshot, prepared.book, lambda provider: health.is_unwell(provider, clock.now_s())),
+        fleet=build_fleet(snapshot, prepared.book, lambda target: health.vital(target, clock.now_s())),
         keys=keys,
         ledger=ledger,
         pools=pools,
         budgets=Budgets(pools, zone=snapshot.organisation.zone),
-        throttle=Throttle(pools),
+        throttle=throttle,
         alerts=Alerts(snapshot.organisation, transport, clock.now_s),
         transport=transport,
-        metrics=Metrics(),
+        metrics=metrics,
         keyring=keyring,
+        subject_key=subject_key,
+        content=content,
+        cache=AnswerCache(prepared.state / "cache.db", content),
         scanner=prepared.scanner,
         raises=raises_of(snapshot),
         health=health,
+        traffic=Traffic(throttle, health, metrics, clock),
         clock=clock,
     )
+
+
+def _tell_of_rest(metrics: Metrics, name: str, rests: bool) -> None:
+    log("target", target=name, state="rests" if rests else "well")
+    if rests:
+        metrics.rested()
 
 
 def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None, clock: Clock | None = None) -> World:
@@ -168,6 +185,7 @@ async def close(world: World) -> None:
     world.ledger.close()
     if world.steward is not None:
         world.steward.close()
+    world.cache.close()
     world.keyring.close()
     world.keys.close()
     world.pools.close()
@@ -337,6 +355,7 @@ async def _keep_synced(world: World) -> None:
             lambda: note_erasures(world),
             lambda: note_revocations(world),
             lambda: note_spending(world),
+            lambda: world.cache.sweep(world.clock.now_ms()),
         ):
             try:
                 step()

@@ -56,10 +56,11 @@ async def attempt(run: Run, call: Call, plan: Plan) -> Answering:
     at = 0
     while at < len(targets):
         try:
-            return await _tried(run, call, targets[at], failures)
+            return await _tried(run, call, targets[at], failures, is_last=at + 1 == len(targets))
         except UpstreamError:
             at += 1
         except Exhausted as spent:
+            run.leave()
             targets, at = _degraded(run, spent, targets[at:]), 0
     raise _nobody_answered(run, failures)
 
@@ -75,14 +76,14 @@ def _degraded(run: Run, spent: Exhausted, targets: tuple[Target, ...]) -> tuple[
     return free
 
 
-async def _tried(run: Run, call: Call, target: Target, failures: list[UpstreamError]) -> Answering:
+async def _tried(run: Run, call: Call, target: Target, failures: list[UpstreamError], *, is_last: bool) -> Answering:
     """Try one target as often as its provider allows; each failure is noted. Raises the last."""
     for tries in itertools.count():
         try:
-            return await _once(run, call, target)
+            return await _once(run, call, target, is_last=is_last)
         except UpstreamError as error:
             run.tried(error.code)
-            run.world.health.note(target.provider, is_ok=False, now_s=run.world.clock.now_s())
+            run.leave(retry_after_s=error.retry_after_s)
             failures.append(error)
             wait = (
                 door.wait_before_retry(error, tries)
@@ -95,10 +96,11 @@ async def _tried(run: Run, call: Call, target: Target, failures: list[UpstreamEr
     raise AssertionError("unreachable")
 
 
-async def _once(run: Run, call: Call, target: Target) -> Answering:
+async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answering:
     """One attempt: ruled, reserved, intended, sent."""
     world, provider = run.world, run.snapshot.providers[target.provider]
     assert run.ruling is not None
+    run.passage = await world.traffic.enter(provider, target, run.bounds(target).tokens, run.priority, is_last=is_last)
     fitted = _fitted(run, target)
     ruling = run.ruling if fitted.transformed is not None else msgspec.structs.replace(run.ruling, through=frozenset())
     body = strict.encode(fitted.body) if fitted.body is not None else None
@@ -137,12 +139,14 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
     if fitted.is_same:
         headers |= {name.decode(): run.caller.values[name] for name in door.FORWARDED_UP if name in run.caller.values}
     request = Request(fitted.method, fitted.path, body, headers, fitted.route.auth)
+    began_s = world.clock.monotonic_s()
     try:
         response = await door.send(world.transport, permit, request)
     except door.Rejected as refusal:
         if refusal.words is not None:
             refusal.dialect = fitted.dialect.name
         raise
+    world.health.heard(target, response.headers, world.clock.monotonic_s() - began_s, world.clock.now_s())
     try:
         answering = await (
             _begin_stream(run, call, fitted, response) if call.is_stream else _whole(run, fitted, response)
@@ -151,9 +155,7 @@ async def _once(run: Run, call: Call, target: Target) -> Answering:
         response.close()
         raise
     run.lost |= fitted.lost
-    answering = _restored(answering)
-    world.health.note(target.provider, is_ok=True, now_s=world.clock.now_s())
-    return answering
+    return _restored(answering)
 
 
 def _fitted(run: Run, target: Target) -> Fitted:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
+from freehold.content.answers import Again
 from freehold.gateway.attempts import Answering, check_utf8, in_trouble, named
+from freehold.gateway.caching import Slot, keep, kind_of
 from freehold.gateway.lifecycle import State
 from freehold.gateway.limits import limit_headers
 from freehold.gateway.run import Run
@@ -41,8 +43,23 @@ class Reply(Protocol):
     async def end(self) -> None: ...
 
 
-async def deliver_whole(run: Run, answering: Answering, reply: Reply) -> None:
-    """Send a unary answer: settled first, so that its headers can say what it cost."""
+async def deliver_again(run: Run, call: Call, again: Again, reply: Reply) -> None:
+    """Give an answer again that was given before: settled at nothing, and sent as it was then."""
+    run.cached, run.lost = str(again.facts["call"]), set(map(str, cast("list[str]", again.facts["lost"])))
+    run.answer = run.world.ledger.commit(again.body, run.caller.key.id)
+    run.settle("ok", status=200)
+    age_s = max(0, run.world.clock.now_ms() - cast("int", again.facts["at_ms"])) // 1000
+    headers = [(b"content-type", kind_of(again)), (b"age", str(age_s).encode()), *call_headers(run, cost="0")]
+    if not call.is_stream:
+        await reply.whole(200, headers, again.body)
+        return
+    await reply.begin(headers)
+    await reply.part(again.body)
+    await reply.end()
+
+
+async def deliver_whole(run: Run, answering: Answering, reply: Reply, slot: Slot | None) -> None:
+    """Send a unary answer: settled first, so that its headers can say what it cost. slot: where it is kept."""
     assert answering.body is not None
     run.answer = run.world.ledger.commit(answering.body, run.caller.key.id)
     run.used(answering.used)
@@ -54,18 +71,24 @@ async def deliver_whole(run: Run, answering: Answering, reply: Reply) -> None:
     bill = run.settle("ok", status=answering.response.status)
     headers = answer_headers(run, answering, cost=show_usd(bill.amount) if bill.amount is not None else "unknown")
     await reply.whole(answering.response.status, headers, answering.body)
+    if slot is not None and answering.response.status == 200:
+        keep(run, slot, headers[0][1].decode("latin-1"), answering.body)
 
 
-async def deliver_stream(run: Run, call: Call, answering: Answering, reply: Reply) -> None:
-    """Pass a stream on until it ends, then settle."""
+async def deliver_stream(run: Run, call: Call, answering: Answering, reply: Reply, slot: Slot | None) -> None:
+    """Pass a stream on until it ends, then settle. slot: where it is kept."""
     progress = Progress(call.choices, needs_done=answering.fitted.dialect.needs_done)
     digest = hashlib.sha256()
     pour = _pour(run, call, answering)
     run.life.to(State.STREAMING)
     run.first_byte_ms = run.elapsed_ms()
-    await reply.begin(answer_headers(run, answering, cost=None))
+    headers, sink = (
+        answer_headers(run, answering, cost=None),
+        Sink(reply, digest, slot.settings.answer_bytes if slot else 0),
+    )
+    await reply.begin(headers)
     try:
-        await _relay(run, progress, answering, pour, Sink(reply, digest))
+        await _relay(run, progress, answering, pour, sink)
         answering.response.finish()
     except UpstreamError as error:
         await _break_off(run, progress, pour, reply, error)
@@ -73,12 +96,13 @@ async def deliver_stream(run: Run, call: Call, answering: Answering, reply: Repl
     finally:
         answering.response.close()
     if last := pour.end(progress):
-        digest.update(last)
-        await reply.part(last)
+        await sink.put(last)
     run.answer = run.world.ledger.commit(digest.digest(), run.caller.key.id)
     run.tried("ok")
     run.settle("ok", status=200)
     await reply.end()
+    if slot is not None and sink.kept is not None:
+        keep(run, slot, headers[0][1].decode("latin-1"), b"".join(sink.kept))
 
 
 def _pour(run: Run, call: Call, answering: Answering) -> Pour:
@@ -184,15 +208,21 @@ class Restoring:
 
 
 class Sink:
-    """Where the bytes of a stream go: to the caller, and into the digest that the receipt commits to."""
+    """Where the bytes of a stream go: to the caller, into the digest that the receipt commits to, and beside if there are no more than so many."""
 
-    __slots__ = ("_digest", "_reply")
+    __slots__ = ("_digest", "_reply", "_room", "kept")
 
-    def __init__(self, reply: Reply, digest: Digest) -> None:
-        self._reply, self._digest = reply, digest
+    def __init__(self, reply: Reply, digest: Digest, most: int) -> None:
+        self._reply, self._digest, self._room = reply, digest, most
+        self.kept: list[bytes] | None = [] if most else None
 
     async def put(self, data: bytes) -> None:
         self._digest.update(data)
+        if self.kept is not None:
+            self._room -= len(data)
+            self.kept.append(data)
+            if self._room < 0:
+                self.kept = None
         await self._reply.part(data)
 
 
@@ -236,8 +266,6 @@ async def _relay(run: Run, progress: Progress, answering: Answering, pour: Pour,
 
 
 async def _break_off(run: Run, progress: Progress, pour: Pour, reply: Reply, error: FreeholdError) -> None:
-    assert run.grant is not None
-    run.world.health.note(run.grant.provider.name, is_ok=False, now_s=run.world.clock.now_s())
     run.tried(error.code)
     run.settle("cut", status=200, error=error)
     await reply.part(pour.fail(error))
@@ -273,6 +301,8 @@ def call_headers(run: Run, *, cost: str | None = None) -> Headers:
         headers.append((b"x-freehold-transform", run.transformed.words().encode()))
     if run.ticket is not None:
         headers += limit_headers(run.ticket, run.asked.dialect, run.world.clock.now_s())
+    if run.cached is not None:
+        headers.append((b"x-freehold-cache", b"hit"))
     if run.degraded is not None:
         headers.append((b"x-freehold-degraded", run.degraded.encode()))
     if run.lost:

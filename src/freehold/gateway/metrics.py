@@ -67,6 +67,13 @@ class Metrics:
         self.in_flight = Gauge(
             "freehold_calls_in_flight", "Calls under way", registry=self.registry, multiprocess_mode="livesum"
         )
+        self._waited = Counter(
+            "freehold_waited_calls",
+            "Attempts that waited for their provider to be free",
+            ["provider"],
+            registry=self.registry,
+        )
+        self._rests = Counter("freehold_rests", "Times a target failed and was given a rest", registry=self.registry)
         self._known: dict[tuple[str, ...], tuple[Counter, Counter, Counter, Counter, Histogram, Histogram]] = {}
         self._tried: dict[tuple[str, str, str], Counter] = {}
 
@@ -108,6 +115,12 @@ class Metrics:
             if tried is None:
                 tried = self._tried[key] = self._attempts.labels(*key)
             tried.inc()
+
+    def waited(self, provider: str) -> None:
+        self._waited.labels(provider).inc()
+
+    def rested(self) -> None:
+        self._rests.inc()
 
     def text(self) -> bytes:
         """The metrics in Prometheus' text format, those of all processes that count together."""

@@ -21,7 +21,8 @@ from functools import partial
 from freehold.gateway.admission import Caller
 from freehold.gateway.attempts import attempt, nothing_left
 from freehold.gateway.bounds import capped
-from freehold.gateway.delivery import Headers, Reply, call_headers, deliver_stream, deliver_whole
+from freehold.gateway.caching import look, slot_of
+from freehold.gateway.delivery import Headers, Reply, call_headers, deliver_again, deliver_stream, deliver_whole
 from freehold.gateway.detecting import LONG, check_name, rule_on
 from freehold.gateway.disguise import Fits
 from freehold.gateway.lifecycle import State
@@ -90,11 +91,15 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
     if not order.attempts:
         raise nothing_left(call, order, run.ruling)
     run.enter(order.attempts)
+    slot = slot_of(run, call, choice.groups[0])
+    if slot is not None and (again := look(run, slot)) is not None:
+        await deliver_again(run, call, again, reply)
+        return
     answering = await attempt(run, call, order)
     if answering.body is not None:
-        await deliver_whole(run, answering, reply)
+        await deliver_whole(run, answering, reply, slot)
     else:
-        await deliver_stream(run, call, answering, reply)
+        await deliver_stream(run, call, answering, reply, slot)
 
 
 async def _count_here(run: Run, call: Call, reply: Reply) -> None:

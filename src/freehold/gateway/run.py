@@ -12,6 +12,7 @@ from freehold.gateway.bounds import Bounds, bounds
 from freehold.gateway.fitting import Fitter
 from freehold.gateway.lifecycle import Life, State
 from freehold.gateway.limits import Ticket
+from freehold.gateway.traffic import BATCH, INTERACTIVE, Passage
 from freehold.gateway.world import World
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import FreeholdError
@@ -34,11 +35,12 @@ _NOTHING = Tokens()
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a path says: the dialect, the kind of work, and what stands in the path itself."""
+    """What a path says: the dialect, the kind of work, and what stands in the path itself; is_batch: it came in a file, and nobody waits for it."""
 
     dialect: str
     endpoint: Endpoint
     address: Address = NOWHERE
+    is_batch: bool = False
 
 
 class Run:
@@ -50,6 +52,7 @@ class Run:
         "asked",
         "attempts",
         "began_s",
+        "cached",
         "call",
         "call_id",
         "caller",
@@ -68,6 +71,8 @@ class Run:
         "life",
         "lost",
         "model",
+        "passage",
+        "result",
         "ruling",
         "seen_tokens",
         "snapshot",
@@ -100,6 +105,9 @@ class Run:
         self.held_tokens = 0
         self.has_more = False  # whether the target will read more than the body holds
         self.ticket: Ticket | None = None
+        self.passage: Passage | None = None
+        self.result = ""  # of the attempt that took the passage
+        self.cached: str | None = None  # the call whose answer was given again
         self.degraded: str | None = None  # the budget that is spent, so that the call went where it costs nothing
         self.leaf = ""
         self.model = ""  # as configuration knows it; what the caller wrote may be anything
@@ -125,14 +133,29 @@ class Run:
         self.grant, self.is_trying, self.transformed = permit, True, transformed
         assert self.call is not None
         tier, rates = asked_tier(self.call.dialect, self.call.body), self.world.prices.of(permit.target)
-        tier = tier if rates is not None and tier in rates.services else ""  # a target may not know the word, and says nothing then
+        tier = (
+            tier if rates is not None and tier in rates.services else ""
+        )  # a target may not know the word, and says nothing then
         self.terms = Terms(tier, permit.provider.geo, self.world.clock.now_ms())
 
     def tried(self, result: str) -> None:
         """Note how the attempt under way ended."""
         if self.is_trying and self.grant is not None:
+            self.result = result
             self.attempts.append({"target": self.grant.target.name, "zone": self.grant.zone.value, "result": result})
         self.is_trying = False
+
+    def leave(self, used: int | None = 0, *, retry_after_s: float | None = None) -> None:
+        """Give back the way to the provider, and say how the attempt went. used: tokens, None if that is not known."""
+        if self.passage is not None:
+            self.world.traffic.leave(self.passage, self.result, used=used, retry_after_s=retry_after_s)
+            self.passage, self.result = None, ""
+
+    @property
+    def priority(self) -> int:
+        """Batches, and workloads that are no hurry, wait behind everybody else."""
+        is_batch = self.asked.is_batch or (self.workload is not None and self.workload.is_batch)
+        return BATCH if is_batch else INTERACTIVE
 
     def used(self, used: Used | None) -> None:
         """Note what the provider says was used, and on what terms."""
@@ -141,7 +164,9 @@ class Run:
             return
         self.tokens = used.tokens
         if used.service_tier or used.geo:
-            self.terms = msgspec.structs.replace(self.terms, tier=tier_of(used.service_tier), geo=used.geo or self.terms.geo)
+            self.terms = msgspec.structs.replace(
+                self.terms, tier=tier_of(used.service_tier), geo=used.geo or self.terms.geo
+            )
 
     def made(self, answer_id: str) -> None:
         """Note the id under which a provider keeps an answer, if it is one that can be asked for."""
@@ -197,15 +222,16 @@ class Run:
         if self.hold is not None:
             self.world.budgets.settle(self.hold, bill.amount, used)
             self.hold = None
+        self.leave(used)
         if self.ticket is not None:
             self.world.throttle.leave(self.ticket, used, now_ns=self.world.clock.now_ns())
 
     # --- the end ----------------------------------------------------------------------------------------------
 
     def settle(self, outcome: str, *, status: int, error: FreeholdError | None = None) -> Charge:
-        """End the call: charge, release the hold, write the one receipt, count it. A count that Freehold made itself was sent nowhere."""
+        """End the call: charge, release the hold, write the one receipt, count it. What Freehold counted itself or gave again was sent nowhere."""
         is_sent = self.is_sent
-        is_own = outcome == "ok" and self.endpoint in COUNTS
+        is_own = outcome == "ok" and (self.endpoint in COUNTS or self.cached is not None)
         outcome = outcome if is_sent or is_own else "refused"
         self.tried(outcome)
         self.life.to({"refused": State.REFUSED, "ok": State.SETTLED}.get(outcome, State.FAILED))
@@ -220,6 +246,8 @@ class Run:
         return bill
 
     def _bill(self, outcome: str, target: Target | None) -> tuple[Charge, Tokens]:
+        if self.cached is not None:
+            return Charge(ZERO, "given again"), _NOTHING
         if target is None:
             return Charge(None, "nothing was sent"), _NOTHING
         rates, call = self.world.prices.of(target), self.call
@@ -281,6 +309,7 @@ class Run:
             target=grant.target.name if grant and is_sent else None,
             zone=grant.zone.value if grant and is_sent else None,
             tokens=tokens,
+            cached=self.cached,
             tier=self.terms.tier,
             geo=self.terms.geo,
             cost_usd=show_usd(bill.amount) if bill.amount is not None else None,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from freehold.content.answers import AnswerCache
 from freehold.content.keyring import Keyring
+from freehold.content.sealed import SealedStore
 from freehold.gateway.alerts import Alerts
 from freehold.gateway.limits import Throttle
 from freehold.gateway.metrics import Metrics
+from freehold.gateway.traffic import Traffic
 from freehold.identity.keys import Keys
 from freehold.kernel.classes import Class, Zone
+from freehold.kernel.clock import Clock
 from freehold.kernel.config import BUILTIN
 from freehold.kernel.schema import Abilities
 from freehold.kernel.snapshot import Snapshot, Target
@@ -23,24 +26,9 @@ from freehold.ledger.steward import Steward
 from freehold.perimeter.detectors.scanner import Scanner
 from freehold.perimeter.ruling import Declared, Ruling, rule
 from freehold.pricing.book import Book, Tariff, tariff
-from freehold.routing.plan import Fleet
-from freehold.upstream.door import Health
+from freehold.routing.plan import Fleet, Vital
+from freehold.upstream.health import Health
 from freehold.upstream.transport import Transport
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time as an argument: seconds since 1970, and monotonic seconds for durations."""
-
-    now_s: Callable[[], float] = time.time
-    monotonic_s: Callable[[], float] = time.monotonic
-
-    def now_ms(self) -> int:
-        return int(self.now_s() * 1000)
-
-    def now_ns(self) -> int:
-        """Nanoseconds of the clock that never steps; all processes of a machine have the same."""
-        return int(self.monotonic_s() * 1e9)
 
 
 class Prices:
@@ -86,9 +74,13 @@ class World:
     transport: Transport
     metrics: Metrics
     keyring: Keyring
+    subject_key: Callable[[str], bytes]
+    content: SealedStore
+    cache: AnswerCache
     scanner: Scanner
     raises: Mapping[str, Class]
-    health: Health = field(default_factory=Health)
+    health: Health
+    traffic: Traffic
     clock: Clock = field(default_factory=Clock)
     is_draining: bool = False
     steward: Steward | None = None  # where this process has the state directory itself
@@ -110,7 +102,7 @@ class World:
         return self.snapshot.providers[target.provider].zone_at(self.clock.now_s(), target.model)
 
 
-def build_fleet(snapshot: Snapshot, book: Book, is_unwell: Callable[[str], bool]) -> Fleet:
+def build_fleet(snapshot: Snapshot, book: Book, vital: Callable[[Target], Vital] = lambda _target: Vital()) -> Fleet:
     """Collect abilities and plain names from the configuration, the workloads and the price book."""
     abilities: dict[Target, Abilities] = {}
     serves: dict[str, list[str]] = {}
@@ -133,7 +125,7 @@ def build_fleet(snapshot: Snapshot, book: Book, is_unwell: Callable[[str], bool]
                 else (True if row and row.mode == "embedding" else None),
             )
             serves.setdefault(model, []).append(provider.name)
-    return Fleet(abilities, {model: tuple(names) for model, names in serves.items()}, is_unwell, spread=random.random)
+    return Fleet(abilities, {model: tuple(names) for model, names in serves.items()}, vital, draw=random.random)
 
 
 def served_names(fleet: Fleet, snapshot: Snapshot) -> Mapping[str, str]:

@@ -394,6 +394,9 @@ class _Reader:
             region=spec.region or "",
             geo=row.geo_at(host) if row else "",
             credentials=self.credentials(path, spec, row),
+            limits=_limits(path, spec.limits),
+            queue=spec.queue,
+            wait_s=spec.wait,
         )
 
     def row(self, path: tuple[str, ...], name: str, spec: schema.Provider) -> ProviderRow | None:
@@ -537,6 +540,8 @@ class _Reader:
             is_lossless=spec.lossless,
             shares_state=spec.shares_state,
             transform=spec.transform,
+            is_batch=spec.priority == "batch",
+            cache=spec.cache,
         )
 
     def target(self, path: tuple[str, ...], text: str, providers: Mapping[str, Provider]) -> Target:
@@ -570,8 +575,12 @@ def _spending(
         budgets = parse_budgets(spec.budget, scope)
     except ValueError as error:
         raise Wrong((*path, "budget"), str(error), 'budget = "200 USD/month"') from None
+    return budgets, _limits(path, spec.limits)
+
+
+def _limits(path: tuple[str, ...], spec: schema.Limits | None) -> Limits | None:
     try:
-        return budgets, limits_of(spec.limits)
+        return limits_of(spec)
     except ValueError as error:
         raise Wrong((*path, "limits"), str(error), 'limits = { calls = "600/minute" }') from None
 

@@ -137,6 +137,8 @@ class Provider(File, frozen=True):
     like: the known provider whose ways it has (its dialects, paths and small differences); dialect: what it speaks instead, the one to
     translate into first; region, project, resource: parts of a known address; api_version: Azure's
     older interface; credentials: for providers that sign requests. One that a provider has no use for is an error.
+    limits: how fast calls go there and how many at once, over all workers; queue: how many may wait for that; wait: for how long, in seconds, before
+    the next target is tried.
     """
 
     like: str | None = None
@@ -156,6 +158,26 @@ class Provider(File, frozen=True):
     timeouts: Timeouts = Timeouts()
     retries: Annotated[int, msgspec.Meta(ge=0, le=5)] = 1
     proxy: bool = True
+    limits: Limits | None = None
+    queue: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 1_000
+    wait: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 10.0
+
+
+class Cache(File, frozen=True):
+    """Answers are kept, encrypted, and given again to exactly the same question.
+
+    ttl: for how long, in seconds; scope: whose they are, each `key`'s own or the whole `workload`'s; sampling, tools: also where the answer is drawn by
+    chance (a temperature above zero, or none given), and where tools are offered; entries, bytes: how much is kept at the most, all together and
+    for one answer.
+    """
+
+    ttl: Annotated[float, msgspec.Meta(gt=0, le=30 * 86_400)] = 3_600.0
+    scope: Literal["key", "workload"] = "key"
+    sampling: bool = False
+    tools: bool = False
+    entries: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 10_000
+    bytes: Annotated[int, msgspec.Meta(gt=0)] = 256 * 1024 * 1024
+    answer_bytes: Annotated[int, msgspec.Meta(gt=0, le=64 * 1024 * 1024)] = 1024 * 1024
 
 
 class Workload(File, frozen=True):
@@ -164,7 +186,8 @@ class Workload(File, frozen=True):
     lossless: a target is left out if a translation for it would lose anything that the call asks for;
     shares_state: callers may refer to what a provider keeps and Freehold has no record of (conversations, templates, items, caches), whoever made it;
     transform: what is found may be taken out (`redact`) or replaced and put back in the answer (`pseudonymise`), so that a call which only the
-    detectors raised may leave as its declared class; max_output: the limit of an answer in tokens, sent to the target where the caller sets none.
+    detectors raised may leave as its declared class; max_output: the limit of an answer in tokens, sent to the target where the caller sets none;
+    priority: `batch` waits behind everybody else where a provider is busy; cache: keep answers and give them again.
     """
 
     targets: tuple[str | tuple[str, ...], ...]
@@ -176,6 +199,8 @@ class Workload(File, frozen=True):
     lossless: bool = False
     shares_state: bool = False
     transform: Literal["redact", "pseudonymise"] | None = None
+    priority: Literal["interactive", "batch"] = "interactive"
+    cache: Cache | None = None
 
 
 class WordList(File, frozen=True):

@@ -16,7 +16,7 @@ from typing import Literal
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.limits import Budget, Limits
 from freehold.kernel.routes import ROUTES, Auth, Route
-from freehold.kernel.schema import Abilities, Engine, Network, Price, Server, Timeouts
+from freehold.kernel.schema import Abilities, Cache, Engine, Network, Price, Server, Timeouts
 from freehold.kernel.units import Secret
 
 DEFAULT_TIMEOUTS = Timeouts()
@@ -84,6 +84,9 @@ class Provider:
     region: str = ""
     geo: str = ""
     credentials: Mapping[str, Secret] = field(default_factory=dict)
+    limits: Limits | None = None
+    queue: int = 1_000
+    wait_s: float = 10.0
 
     def routes_to(self, model: str) -> tuple[Route, ...]:
         """The routes by which a model can be reached."""
@@ -141,7 +144,8 @@ class Workload:
     """A named use case. `groups` are tried in order; the targets of one group share the load; is_lossless: translation may lose nothing;
     shares_state: its callers may refer to what a provider keeps and no receipt names;
     transform: how what is found is taken out, so that a call may leave as its declared class;
-    budgets, limits: of its own, its department's and the organisation's are beside; max_output: tokens of an answer, where the caller sets no limit."""
+    budgets, limits: of its own, its department's and the organisation's are beside; max_output: tokens of an answer, where the caller sets no limit;
+    is_batch: its calls wait behind everybody else; cache: how its answers are kept and given again, None for not at all."""
 
     name: str
     class_: Class
@@ -153,6 +157,8 @@ class Workload:
     is_lossless: bool = False
     shares_state: bool = False
     transform: Literal["redact", "pseudonymise"] | None = None
+    is_batch: bool = False
+    cache: Cache | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -34,7 +34,8 @@ class Receipt(msgspec.Struct, frozen=True):
     cost_usd: exact decimal text, None when the price is unknown; attempts: what was tried, in order;
     lost: what a translation could not carry; labels: what kinds of sensitive content were found; answer_id: under which the provider keeps the answer, or the one that was asked for;
     booked_ms: when what this corrects was asked for, and when its cost is counted; department: that of the workload; degraded: the budget that was
-    spent, so that the call went where it costs nothing; tier, geo: of service, and where it was processed, where that has a price of its own.
+    spent, so that the call went where it costs nothing; tier, geo: of service, and where it was processed, where that has a price of its own; cached: the call whose answer
+    was given again.
     """
 
     call: str
@@ -66,6 +67,7 @@ class Receipt(msgspec.Struct, frozen=True):
     degraded: str | None = None
     tier: str = ""
     geo: str = ""
+    cached: str | None = None
 
     def fields(self) -> dict[str, Any]:
         t = self.tokens
@@ -110,6 +112,7 @@ class Receipt(msgspec.Struct, frozen=True):
             "degraded": self.degraded,
             "tier": self.tier,
             "geo": self.geo,
+            "cached": self.cached,
         }
 
 

@@ -2,7 +2,7 @@
 
 Rules: a price is found by provider and exact model name, never by the best match; zero is a price only where the
 configuration says so; a tier's rates apply to the whole request whose prompt is longer than `above`. A service tier has rates of its own or
-no price; what a place adds is a factor over all of them; quiet hours are told by the moment at which the call was made.
+no price, and so has each class of its tokens that has one elsewhere; what a place adds is a factor over all of them; quiet hours are told by the moment at which the call was made.
 """
 
 from __future__ import annotations
@@ -115,7 +115,10 @@ class Charge(msgspec.Struct, frozen=True):
     is_estimate: bool = False
 
 
-Tier = tuple[int, tuple[Decimal, ...]]  # above how many tokens of prompt, and dollars for one token of each class in the order of `Tokens`' fields
+Each = tuple[Decimal | None, ...]
+Tier = tuple[
+    int, Each
+]  # above how many tokens of prompt, and dollars for one token of each class in the order of `Tokens`' fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +142,14 @@ class Tariff:
     def __post_init__(self) -> None:
         usual = self.tiers[0]
         each = {name: _ready(rates, usual) for name, rates in (("", self.tiers), *self.services.items())}
+        longest = self.tiers[1].above if len(self.tiers) > 1 else 0
+        for name, tiers in each.items():  # a service that says nothing of long prompts does not take them at this price
+            if longest and len(tiers) == 1:
+                each[name] = ((longest, _NO_PRICE), *tiers)
         object.__setattr__(self, "_each", each)
         if self.off_peak is not None:
             object.__setattr__(self, "_quiet", _ready((self.off_peak.rates,), usual))
-        opinions = tuple((rates.above, _per_token(rates, usual, usual)) for rates in self.opinions)
+        opinions = _ready(self.opinions, self.opinions[0]) if self.opinions else ()
         factor = max((Decimal(1), *self.uplifts.values()))
         base = _highest((*each[""], *opinions), factor)
         worst = {name: tuple(map(max, base, _highest(tiers, factor))) for name, tiers in each.items()}
@@ -150,19 +157,31 @@ class Tariff:
         object.__setattr__(self, "_worst", worst)
 
     def cost(self, tokens: Tokens, terms: Terms = USUAL) -> Usd | None:
-        """Price one request by its own size and terms. Exact: no rounding. None for a service tier that has no price."""
+        """Price one request by its own size and terms. Exact: no rounding. None where a service tier has no price for it."""
         tiers = self._each.get(terms.tier)
         if tiers is None:
             return None
         if self.off_peak is not None and not terms.tier and self.off_peak.holds(terms.at_ms):
             tiers = self._quiet
         t, prompt = tokens, tokens.prompt
-        counts = (t.input, t.cache_read, t.cache_write, t.output, t.reasoning, t.audio_in, t.audio_out, t.cache_write_1h)
-        for above, each in tiers:
-            if prompt > above or above == 0:
-                total = sum((n * price for n, price in zip(counts, each, strict=True) if n), start=Decimal(0))
-                return Usd(total * self.uplifts[terms.geo] if terms.geo in self.uplifts else total)
-        raise AssertionError("a tariff begins with its base tier")
+        counts = (
+            t.input,
+            t.cache_read,
+            t.cache_write,
+            t.output,
+            t.reasoning,
+            t.audio_in,
+            t.audio_out,
+            t.cache_write_1h,
+        )
+        each = next(each for above, each in tiers if prompt > above or above == 0)
+        total = Decimal(0)
+        for count, price in zip(counts, each, strict=True):
+            if count:
+                if price is None:
+                    return None
+                total += count * price
+        return Usd(total * self.uplifts[terms.geo] if terms.geo in self.uplifts else total)
 
     def worst(self, tier: str = "") -> tuple[Decimal, Decimal]:
         """The highest dollars for one prompt token and one completion token where this service tier is asked for, for holding money back."""
@@ -219,7 +238,9 @@ def charge(rates: Tariff | None, tokens: Tokens, terms: Terms = USUAL, *, is_est
         return Charge(None, "unknown price", is_estimate)
     amount = rates.cost(tokens, terms)
     if amount is None:
-        return Charge(None, f"unknown price of the service tier {terms.tier!r}", is_estimate)
+        return Charge(
+            None, f"unknown price of the service tier {terms.tier!r}", is_estimate
+        )  # or of a class of tokens in it
     return Charge(amount, rates.source, is_estimate)
 
 
@@ -237,31 +258,39 @@ def _ready(tiers: tuple[Rates, ...], usual: Rates) -> tuple[Tier, ...]:
 
 
 def _highest(tiers: Iterable[Tier], factor: Decimal) -> tuple[Decimal, Decimal]:
-    """The highest dollars for one token of a prompt and of an answer."""
+    """The highest dollars for one token of a prompt and of an answer, of what is known."""
     every = [each for _, each in tiers]
-    prompt = max(max(each[0], each[1], each[2], each[5], each[7]) for each in every)
-    return prompt * factor, max(max(each[3], each[4], each[6]) for each in every) * factor
+    prompt = max((each[at] or Decimal(0) for each in every for at in (0, 1, 2, 5, 7)), default=Decimal(0))
+    answer = max((each[at] or Decimal(0) for each in every for at in (3, 4, 6)), default=Decimal(0))
+    return prompt * factor, answer * factor
 
 
-def _per_token(tier: Rates, base: Rates, usual: Rates) -> tuple[Decimal, ...]:
-    """Dollars for one token of each class. A class without a rate in its tier has that of the base; one that the whole service leaves out has the
-    usual one where that is lower than its parent's (what was read from a cache costs the same in a batch), else its parent's.
+_NO_PRICE: Each = (None,) * 8
+
+
+def _per_token(tier: Rates, base: Rates, usual: Rates) -> Each:
+    """Dollars for one token of each class. A class without a rate in its tier has that of the base, or of its parent; but where the usual price tells
+    such classes apart and a service does not, nobody knows what it is there.
     """
 
-    def rate(name: str, *parents: str) -> Decimal:
+    def rate(name: str, *parents: str) -> Decimal | None:
         for source in (tier, base):
             if (value := getattr(source, name)) is not None:
                 return Decimal(value) / MTOK
-        inherited = rate(*parents) if parents else Decimal(ZERO)
-        own = getattr(usual, name) if parents else None
-        return min(inherited, Decimal(own) / MTOK) if own is not None else inherited
+        if parents and getattr(usual, name) is not None:
+            return None
+        return rate(*parents) if parents else Decimal(ZERO)
+
+    def thought() -> Decimal | None:
+        """Thinking costs what the answer costs, unless the same service says otherwise."""
+        return rate("reasoning") if tier.reasoning is not None or base.reasoning is not None else rate("output")
 
     return (
         rate("input"),
         rate("cache_read", "input"),
         rate("cache_write", "input"),
         rate("output"),
-        rate("reasoning", "output"),
+        thought(),
         rate("audio_in", "input"),
         rate("audio_out", "output"),
         rate("cache_write_1h", "cache_write", "input"),

@@ -1,7 +1,9 @@
 """Plan a call: find what its model name means, drop what may not or cannot serve it, order the rest.
 
 Rules: a name is a workload, `provider/model`, or a plain model that exactly one provider serves; anything else is a 404
-that lists near names. A target is skipped with its reason, never in silence. Unhealthy targets go last, not away.
+that lists near names. A target is skipped with its reason, never in silence. Targets that rest go last, not away. Equals share the load: of two
+that are drawn the one with less to do goes first (Mitzenmacher, "The power of two choices in randomized load balancing", 2001), and one that fails
+far more often than its equals waits behind them.
 """
 
 from __future__ import annotations
@@ -20,18 +22,31 @@ from freehold.perimeter.ruling import Ruling
 from freehold.wire.call import Call, Endpoint
 
 
+class Vital(msgspec.Struct, frozen=True):
+    """How a target is doing now. in_flight: calls under way; latency_s: until answers begin, None if none has; failing: share of its latest calls;
+    is_resting: it is not to be tried before others.
+    """
+
+    in_flight: int = 0
+    latency_s: float | None = None
+    failing: float = 0.0
+    is_resting: bool = False
+
+
+_WELL = Vital()
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What is known of the targets: abilities by target, plain names by model, and who is unwell now.
+    """What is known of the targets: abilities by target, plain names by model, and how each is doing now.
 
-    serves: plain model name → providers that serve it; is_unwell: asked with a provider's name;
-    spread: draws a number in [0, 1) that rotates the targets of one group.
+    serves: plain model name → providers that serve it; draw: gives a number in [0, 1), for drawing among equals.
     """
 
     abilities: Mapping[Target, Abilities]
     serves: Mapping[str, tuple[str, ...]]
-    is_unwell: Callable[[str], bool] = lambda _provider: False
-    spread: Callable[[], float] = lambda: 0.0
+    vital: Callable[[Target], Vital] = lambda _target: _WELL
+    draw: Callable[[], float] = lambda: 0.0
 
 
 class Skip(msgspec.Struct, frozen=True):
@@ -158,8 +173,7 @@ def plan(
     attempts: list[Target] = []
     skipped: list[Skip] = []
     for group in choice.groups:
-        turn = int(fleet.spread() * len(group))
-        for target in group[turn:] + group[:turn]:
+        for target in group if len(group) == 1 else shared(group, fleet):
             zone = zone_of(target)
             if zone not in ruling.zones and zone not in ruling.through:
                 skipped.append(
@@ -169,7 +183,8 @@ def plan(
                 skipped.append(Skip(target, reason, is_forbidden=isinstance(reason, Forbidden)))
             else:
                 attempts.append(target)
-    attempts.sort(key=lambda target: fleet.is_unwell(target.provider))  # stable: order is kept among equals
+    if len(attempts) > 1:
+        attempts.sort(key=lambda target: fleet.vital(target).is_resting)  # stable: order is kept among equals
     return Plan(tuple(attempts), tuple(skipped))
 
 
@@ -185,3 +200,39 @@ def _unable(call: Call, abilities: Abilities | None) -> str | None:
     if abilities.context is not None and call.size > abilities.context * 8 and "images" not in call.needs:
         return f"context of {abilities.context} tokens is too short"
     return None
+
+
+OUTLIER, OUTLIER_TIMES = (
+    0.2,
+    2.0,
+)  # a share of failures from which on, and so many times its equals', a target waits behind them
+
+
+def shared(group: tuple[Target, ...], fleet: Fleet) -> list[Target]:
+    """Order equals: of two that are drawn the one with less to do, then the others by what they have to do; outliers last."""
+    vitals = {target: fleet.vital(target) for target in group}
+    known = [vital.latency_s for vital in vitals.values() if vital.latency_s is not None]
+    usual = min(known, default=1.0)  # what nobody has measured is taken to be as quick as the quickest
+    load = {
+        target: (vital.in_flight + 1) * max(vital.latency_s if vital.latency_s is not None else usual, 0.001)
+        for target, vital in vitals.items()
+    }
+    out = _outliers(vitals)
+    well = [target for target in group if target not in out and not vitals[target].is_resting] or list(group)
+    first = int(fleet.draw() * len(well))
+    second = (first + 1 + int(fleet.draw() * (len(well) - 1))) % len(well)
+    chosen = min(well[first], well[second], key=load.__getitem__)
+    rest = sorted((target for target in group if target is not chosen), key=lambda one: (one in out, load[one]))
+    return [chosen, *rest]
+
+
+def _outliers(vitals: Mapping[Target, Vital]) -> set[Target]:
+    """Targets that fail far more often than their equals: at most half of them, the worst first."""
+    worst = sorted(vitals, key=lambda target: -vitals[target].failing)
+    found: set[Target] = set()
+    for target in worst[: len(vitals) // 2]:
+        others = sorted(vital.failing for other, vital in vitals.items() if other != target)
+        usual = others[len(others) // 2]
+        if vitals[target].failing >= max(OUTLIER, OUTLIER_TIMES * usual):
+            found.add(target)
+    return found

@@ -34,7 +34,7 @@ class Behaviour:
     cut_after: break the connection off after this many events; silent_after: say nothing more after this many;
     rubbish: send bytes that are no answer; without_done: end a stream without `[DONE]`; body: answer with exactly this;
     echo: say what in the request matches this expression, three characters at a time;
-    raw_stream: stream exactly these pieces; raw_repeat: and then one piece so many times.
+    headers: more headers of a whole answer; raw_stream: stream exactly these pieces; raw_repeat: and then one piece so many times.
     """
 
     status: int = 200
@@ -53,6 +53,7 @@ class Behaviour:
     words: tuple[str, ...] = ("Hello", " from", " the", " stand-in", ".")
     event_delay_s: float = 0.0
     echo: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -81,6 +82,8 @@ class Standin:
     connections: int = 0
     bytes_received: int = 0
     disconnects: int = 0
+    at_once: int = 0
+    most_at_once: int = 0
     _queue: deque[Behaviour] = field(default_factory=deque)
     _keeping: Keeping = field(default_factory=Keeping)
 
@@ -136,7 +139,12 @@ class Standin:
         try:
             while (request := await self._read(reader)) is not None:
                 self.requests.append(request)
-                await self._answer(request, reader, writer)
+                self.at_once += 1
+                self.most_at_once = max(self.most_at_once, self.at_once)
+                try:
+                    await self._answer(request, reader, writer)
+                finally:
+                    self.at_once -= 1
         except (ConnectionError, asyncio.IncompleteReadError):
             self.disconnects += 1
         except asyncio.CancelledError:
@@ -167,6 +175,7 @@ class Standin:
             raise ConnectionResetError
         if behaviour.status != 200:
             headers = [("Retry-After", behaviour.retry_after)] if behaviour.retry_after else []
+            headers += [*behaviour.headers]
             headers += [("Location", behaviour.location)] if behaviour.location else []
             words = f"refused by the stand-in{', key ' + request.headers.get('authorization', '') if behaviour.echo_key else ''}"
             body = (
@@ -218,7 +227,7 @@ class Standin:
             )
             await writer.drain()
             raise ConnectionResetError
-        await _send(writer, 200, "application/json", body)
+        await _send(writer, 200, "application/json", body, behaviour.headers)
 
     async def _stream(
         self, request: Received, behaviour: Behaviour, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

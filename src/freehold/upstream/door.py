@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Mapping
 
 import msgspec
@@ -17,6 +18,7 @@ from freehold.kernel.units import Secret
 from freehold.perimeter.ruling import Grant
 from freehold.upstream.transport import Request, Response, Transport
 from freehold.wire import failures
+from freehold.wire.allowances import told
 from freehold.wire.failures import Failure, Kind
 
 FORWARDED_UP = (b"openai-beta", b"anthropic-beta", b"anthropic-version")  # a caller's own, to a target of its dialect
@@ -63,6 +65,11 @@ def _failure(grant: Grant, status: int, headers: Mapping[str, str], body: bytes)
         clean = scrub(body, grant.provider.key)
         return Rejected(status, clean, failures.read(status, clean))
     if failure.kind is Kind.RATE_LIMIT:
+        if wait_s is None:  # some say when all is back instead
+            resets = [
+                one.reset_s for one in told(headers, time.time()) if not one.remaining and one.reset_s is not None
+            ]
+            wait_s = max(resets, default=None)
         return UpstreamError(
             f"{name!r} is limiting the rate.", code="upstream.rate_limited", status=429, retry_after_s=wait_s
         )
@@ -111,29 +118,6 @@ def wait_before_retry(error: UpstreamError, tries: int) -> float | None:
     if error.retry_after_s is not None:
         return error.retry_after_s if error.retry_after_s <= LONGEST_WAIT_S else None
     return random.uniform(0.5, 1.0) * min(0.2 * float(2**tries), LONGEST_WAIT_S)  # noqa: S311 - jitter is no secret
-
-
-class Health:
-    """Who failed lately: three failures in a row make a provider unwell for thirty seconds, so that it is tried last."""
-
-    FAILURES, REST_S = 3, 30.0
-
-    def __init__(self) -> None:
-        self._failures: dict[str, int] = {}
-        self._until: dict[str, float] = {}
-
-    def note(self, provider: str, *, is_ok: bool, now_s: float) -> None:
-        if is_ok:
-            if self._failures:
-                self._failures.pop(provider, None)
-                self._until.pop(provider, None)
-            return
-        count = self._failures[provider] = self._failures.get(provider, 0) + 1
-        if count >= self.FAILURES:
-            self._until[provider] = now_s + self.REST_S
-
-    def is_unwell(self, provider: str, now_s: float) -> bool:
-        return bool(self._until) and self._until.get(provider, 0.0) > now_s
 
 
 class ServedModel(msgspec.Struct, frozen=True):

@@ -37,7 +37,7 @@ _ROWS = (
         "OPENAI_API_KEY",
         title="OpenAI",
         routes=(Route("openai-chat", traits=_OPENAI), replace(_RESPONSES, traits=Traits(refuses=frozenset({"video"})))),
-        geos=((r"eu\.api\.openai\.com", "eu"), (r"us\.api\.openai\.com", "us")),
+        geos=((r"(us|eu|au|in|jp)\.api\.openai\.com", "regional"),),
     ),
     ProviderRow(
         "anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", title="Anthropic", routes=(_MESSAGES,)
@@ -107,6 +107,7 @@ _ROWS = (
         "https://api.mistral.ai/v1",
         "MISTRAL_API_KEY",
         title="Mistral",
+        geos=((r"api\.(eu|us)\.mistral\.ai", "regional"),),
         routes=(
             _chat(
                 frozenset(

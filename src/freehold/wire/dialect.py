@@ -15,7 +15,6 @@ import msgspec
 
 from freehold.kernel.errors import CallerError, FreeholdError
 from freehold.kernel.routes import Traits
-from freehold.kernel.units import Tokens
 from freehold.wire import canonical as c
 from freehold.wire import sse
 from freehold.wire.call import Address, Call, Endpoint

@@ -236,6 +236,13 @@ def _write_media(media: c.Media, lost: Lost) -> dict[str, Any]:
 # --- answers -------------------------------------------------------------------------------------------------
 
 
+class _Written(msgspec.Struct, rename="camel"):
+    """What was written to the cache for so long."""
+
+    ttl: str = ""
+    input_tokens: Count | None = None
+
+
 class Usage(msgspec.Struct, rename="camel"):
     """Usage as Converse reports it: the classes are disjoint. Some models give the cache's counts under two names; they are the same."""
 
@@ -243,12 +250,16 @@ class Usage(msgspec.Struct, rename="camel"):
     output_tokens: Count | None = None
     cache_read_input_tokens: Count | None = None
     cache_write_input_tokens: Count | None = None
+    cache_details: list[_Written] | None = None
 
     def tokens(self) -> Tokens:
+        written = self.cache_write_input_tokens or 0
+        for_an_hour = min(written, sum(one.input_tokens or 0 for one in self.cache_details or () if one.ttl == "1h"))
         return Tokens(
             input=self.input_tokens or 0,
             cache_read=self.cache_read_input_tokens or 0,
-            cache_write=self.cache_write_input_tokens or 0,
+            cache_write=written - for_an_hour,
+            cache_write_1h=for_an_hour,
             output=self.output_tokens or 0,
         )
 

@@ -37,6 +37,7 @@ class Usage(msgspec.Struct):
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
     prompt_cache_hit_tokens: Count | None = None  # DeepSeek's word for cached tokens
+    service_tier: str | None = None  # Mistral says it here
 
     def tokens(self) -> Tokens:
         """Split the totals into disjoint classes; a part larger than its total is cut to it."""
@@ -127,7 +128,7 @@ def read_answer(raw: bytes, family: str) -> c.Answer:
         candidates=[_read_choice(choice, family, body.citations) for choice in choices],
         tokens=body.usage.tokens() if body.usage else None,
         created=body.created,
-        service_tier=body.service_tier,
+        service_tier=body.service_tier or (body.usage.service_tier if body.usage else None),
     )
 
 
@@ -232,7 +233,7 @@ def used_of(raw: bytes) -> c.Used | None:
     body = _tokens(raw)
     if body.error is not None or not any(is_list(found) for found in (body.choices, body.data, body.results)):
         raise c.InvalidAnswer("no answer")
-    return c.Used(body.usage.tokens(), body.service_tier) if body.usage is not None else None
+    return c.Used(body.usage.tokens(), body.service_tier or body.usage.service_tier) if body.usage is not None else None
 
 
 # --- whole answers out -----------------------------------------------------------------------------------------
