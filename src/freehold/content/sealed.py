@@ -2,12 +2,14 @@
 
 Format: a head of one line of JSON (version, subject, kind, until when), then chunks of AES-256-GCM; the key of a file is derived from its
 subject's key and the file's own salt (HKDF), the nonce counts the chunks and marks the last one, and the head is authenticated with each. So a
-file cannot be cut, joined, reordered or read under another head, and it is never in memory or on disk in the clear as a whole.
+file cannot be cut, joined, reordered or read under another head, and it is never in memory or on disk in the clear as a whole. A journal has
+records of any size instead of chunks, each behind its length, and no last one, because nobody knows when a process will be killed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -25,6 +27,8 @@ from freehold.kernel.errors import CallerError
 
 CHUNK = 64 * 1024
 _TAG = 16
+_LENGTH = 4
+_ABANDONED_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +54,19 @@ class SealedStore:
 
     def keep(self, subject: str, kind: str, parts: Iterable[bytes], *, until_ms: int, is_durable: bool = True) -> str:
         """Seal bytes as they come; returns the id under which they are found again. is_durable: wait until they are on the disk."""
-        about = os.urandom(16).hex()
-        head = Head(subject, kind, until_ms, os.urandom(16).hex())
-        cipher, line = self._cipher(head), head.line()
-        part = self._folder / f"{about}.part"
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        writer = self.begin(subject, kind, until_ms=until_ms)
         try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(line)
-                for number, (chunk, is_last) in enumerate(_chunks(parts)):
-                    file.write(cipher.encrypt(_nonce(number, is_last), chunk, line))
-                file.flush()
-                if is_durable:
-                    os.fsync(fd)
-            part.replace(self._folder / about)
+            for part in parts:
+                writer.write(part)
+            return writer.commit(is_durable=is_durable)
         except BaseException:
-            part.unlink(missing_ok=True)
+            writer.abort()
             raise
-        return about
+
+    def begin(self, subject: str, kind: str, *, until_ms: int) -> Writer:
+        """Begin a file whose bytes come by and by. The writer asks for no key, so any thread may go on with it."""
+        head = Head(subject, kind, until_ms, os.urandom(16).hex())
+        return Writer(self._folder, os.urandom(16).hex(), self._cipher(head), head.line())
 
     def read(self, about: str, now_ms: int) -> Iterator[bytes]:
         """The bytes, chunk by chunk. Raises CallerError `content.gone` when their time is over, they were erased, or were tampered with."""
@@ -88,6 +87,28 @@ class SealedStore:
                     return
                 chunk, number = following, number + 1
 
+    def begin_journal(self, subject: str, kind: str, *, until_ms: int) -> Journal:
+        """Begin a file whose records must outlive this process one by one."""
+        head = Head(subject, kind, until_ms, os.urandom(16).hex())
+        return Journal(self._folder, os.urandom(16).hex(), self._cipher(head), head.line())
+
+    def records(self, about: str, now_ms: int) -> Iterator[bytes]:
+        """The records of a journal, whole ones only: what a killed process wrote half is not there. Raises CallerError `content.gone`."""
+        with self._path(about).open("rb") as file:
+            head, line = _head(file)
+            if now_ms >= head.until_ms or not self._keyring.has(head.subject):
+                raise _gone()
+            cipher = self._cipher(head)
+            for number in itertools.count():
+                size = int.from_bytes(file.read(_LENGTH), "big")
+                sealed = file.read(size)
+                if not size or len(sealed) < size:
+                    return
+                try:
+                    yield cipher.decrypt(_nonce(number, is_last=False), sealed, line)
+                except InvalidTag:
+                    raise _gone() from None
+
     def head(self, about: str) -> Head:
         """What is known of a file. Raises CallerError `content.gone`."""
         with self._path(about).open("rb") as file:
@@ -102,7 +123,9 @@ class SealedStore:
         """Remove what has outlived its time or whose key was destroyed; returns how many."""
         count = 0
         for path in self._folder.iterdir():
-            if path.suffix == ".part":
+            if path.suffix == ".part":  # half a file of a process that was killed, unless somebody is still at it
+                if now_ms - path.stat().st_mtime * 1000 > _ABANDONED_MS:
+                    path.unlink(missing_ok=True)
                 continue
             try:
                 head = self.head(path.name)
@@ -124,6 +147,75 @@ class SealedStore:
         return AESGCM(derive.derive(self._keyring.key(head.subject)))
 
 
+class Writer:
+    """One file being sealed. `commit` or `abort` ends it."""
+
+    def __init__(self, folder: Path, about: str, cipher: AESGCM, line: bytes) -> None:
+        self._folder, self._about, self._cipher, self._line = folder, about, cipher, line
+        self._part = folder / f"{about}.part"
+        fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = os.fdopen(fd, "wb")
+        self._file.write(line)
+        self._waiting = bytearray()
+        self._number = 0
+        self.size = 0
+
+    def write(self, part: bytes) -> None:
+        """Seal what has come, in chunks of one size; the last one waits until it is known to be the last."""
+        self.size += len(part)
+        self._waiting += part
+        while len(self._waiting) > CHUNK:
+            self._seal(bytes(self._waiting[:CHUNK]), is_last=False)
+            del self._waiting[:CHUNK]
+
+    def _seal(self, chunk: bytes, *, is_last: bool) -> None:
+        self._file.write(self._cipher.encrypt(_nonce(self._number, is_last), chunk, self._line))
+        self._number += 1
+
+    def commit(self, *, is_durable: bool = True) -> str:
+        """The file is whole; returns its id."""
+        self._seal(bytes(self._waiting), is_last=True)
+        self._file.flush()
+        if is_durable:
+            os.fsync(self._file.fileno())
+        self._file.close()
+        self._part.replace(self._folder / self._about)
+        return self._about
+
+    def abort(self) -> None:
+        """Nothing is kept. Safe after `commit`."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
+class Journal:
+    """One file to which records are added. Each is with the operating system when `append` returns, so that a killed process loses none."""
+
+    def __init__(self, folder: Path, about: str, cipher: AESGCM, line: bytes) -> None:
+        self.about, self._cipher, self._line = about, cipher, line
+        self._fd = os.open(folder / about, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        os.write(self._fd, line)
+        self._number = 0
+
+    def append(self, record: bytes) -> None:
+        """Add a record. Raises OSError when it could not be written whole; the journal takes no more then."""
+        sealed = self._cipher.encrypt(_nonce(self._number, is_last=False), record, self._line)
+        data = len(sealed).to_bytes(_LENGTH, "big") + sealed
+        try:
+            done = os.write(self._fd, data)
+            while done < len(data):
+                done += os.write(self._fd, data[done:])
+        except OSError:
+            self.close()  # half a record may stand there, and whatever came behind it could not be read
+            raise
+        self._number += 1
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
 def _gone() -> CallerError:
     return CallerError(
         "This content is not here any more.",
@@ -135,17 +227,6 @@ def _gone() -> CallerError:
 
 def _nonce(number: int, is_last: bool) -> bytes:
     return number.to_bytes(11, "big") + bytes([is_last])
-
-
-def _chunks(parts: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Chunks of one size, the last marked; there is always a last one."""
-    waiting = b""
-    for part in parts:
-        waiting += part
-        while len(waiting) > CHUNK:
-            yield waiting[:CHUNK], False
-            waiting = waiting[CHUNK:]
-    yield waiting, True
 
 
 def _head(file: BinaryIO) -> tuple[Head, bytes]:

@@ -24,6 +24,7 @@ _WANTED = frozenset(
         b"x-api-key",
         b"x-goog-api-key",
         b"cache-control",
+        b"content-type",
         *PASSED,
     }
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ from freehold.content.sealed import SealedStore
 from freehold.engines.embedded import Embedded, Place
 from freehold.gateway.admin_app import build_admin_app
 from freehold.gateway.alerts import Alerts
+from freehold.gateway.asking import ask
 from freehold.gateway.data_app import DataApp
 from freehold.gateway.limits import Throttle
 from freehold.gateway.logs import log
@@ -32,12 +34,14 @@ from freehold.gateway.protocol import FreeholdProtocol
 from freehold.gateway.traffic import Traffic
 from freehold.gateway.world import Prices, World, build_fleet
 from freehold.identity.keys import Keys
+from freehold.jobs.records import Records
+from freehold.jobs.runner import Runner
 from freehold.kernel.clock import Clock
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.limits import Budget, period_start_ms
 from freehold.kernel.snapshot import Snapshot
 from freehold.ledger.budgets import Budgets, seed
-from freehold.ledger.files import secret_file, write_private
+from freehold.ledger.files import secret_file, take_lock, write_private
 from freehold.ledger.ledger import Ledger
 from freehold.ledger.pools import Board, MemoryPools, Pools
 from freehold.ledger.steward import Steward
@@ -150,11 +154,13 @@ def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Tra
         subject_key=subject_key,
         content=content,
         cache=AnswerCache(prepared.state / "cache.db", content),
+        records=Records(prepared.state / "jobs.db"),
         scanner=prepared.scanner,
         raises=raises_of(snapshot),
         health=health,
         traffic=Traffic(throttle, health, metrics, clock),
         clock=clock,
+        state=prepared.state,
     )
 
 
@@ -186,6 +192,7 @@ async def close(world: World) -> None:
     if world.steward is not None:
         world.steward.close()
     world.cache.close()
+    world.records.close()
     world.keyring.close()
     world.keys.close()
     world.pools.close()
@@ -316,7 +323,8 @@ async def running(
     tasks = [
         asyncio.ensure_future(server.serve(sockets=[sock])) for server, sock in zip((data, admin), sockets, strict=True)
     ]
-    keepers = [asyncio.ensure_future(_keep_synced(world)), asyncio.ensure_future(world.alerts.deliver())]
+    batches = Batches(world)
+    keepers = [asyncio.ensure_future(work) for work in (_keep_synced(world), world.alerts.deliver(), batches.run())]
     while not (data.started and admin.started):
         await asyncio.sleep(0.002)
         for task in tasks:
@@ -327,7 +335,7 @@ async def running(
     finally:
         world.is_draining = True
         data.should_exit = True
-        await asyncio.gather(tasks[0], return_exceptions=True)
+        await asyncio.gather(tasks[0], batches.stop(world.snapshot.server.drain), return_exceptions=True)
         admin.should_exit = True
         for keeper in keepers:
             keeper.cancel()
@@ -356,6 +364,7 @@ async def _keep_synced(world: World) -> None:
             lambda: note_revocations(world),
             lambda: note_spending(world),
             lambda: world.cache.sweep(world.clock.now_ms()),
+            lambda: drop_expired(world),
         ):
             try:
                 step()
@@ -371,6 +380,41 @@ def note_erasures(world: World) -> None:
             continue  # another worker writes it
         world.ledger.note("erased", {"subject": subject, "erased_ms": at_ms})
         world.keyring.noted(number)
+
+
+def drop_expired(world: World) -> None:
+    """Drop files whose time is over."""
+    for file in world.records.expired(world.clock.now_s()):
+        world.content.drop(file.content)
+        world.records.drop_file(file)
+
+
+class Batches:
+    """Runs the batches of the state directory, if no other process of it does: whoever gets the lock, until it ends."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._runner = Runner(world.records, world.content, partial(ask, world), world.clock, log)
+        self._lock: int | None = None
+
+    async def run(self) -> None:
+        while self._lock is None:
+            try:
+                self._lock = take_lock(self._world.state, "batches.lock")
+            except OperatorError:
+                await asyncio.sleep(_TRY_LOCK_S)
+        await self._runner.run()
+
+    async def stop(self, deadline_s: float) -> None:
+        """Let what is under way end, within so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                await self._runner.stop()
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+_TRY_LOCK_S = 1.0
 
 
 def note_spending(world: World) -> None:

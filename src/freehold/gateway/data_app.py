@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from freehold.gateway.admission import Caller, admit, wanted
 from freehold.gateway.delivery import Headers
+from freehold.gateway.filing import Filing, Wanted, file_away
 from freehold.gateway.logs import log_bug
 from freehold.gateway.openapi import describe
 from freehold.gateway.pipeline import refuse, serve
-from freehold.gateway.protocol import SCOPE_KEY
+from freehold.gateway.protocol import SCOPE_KEY, FreeholdProtocol
 from freehold.gateway.run import Asked
 from freehold.gateway.world import World, served_names
 from freehold.kernel.errors import Bug, CallerError, FreeholdError, OperatorError
@@ -34,7 +35,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 # path → (method, role that it needs, what it is). The admin plane's table stands in admin_app.py.
 # A path that ends in `/*` has a model's name there; Gemini's says after a colon what is to be done with it.
 # `{id}` is that of a stored answer, with what each method does to it.
-Meaning = Asked | str | dict[str, Endpoint]
+Meaning = Asked | str | dict[str, Endpoint] | dict[str, Filing]
 ROUTES: dict[str, tuple[str, str, Meaning]] = {
     "/v1/chat/completions": ("POST", "caller", Asked("openai-chat", Endpoint.CHAT)),
     "/v1/completions": ("POST", "caller", Asked("openai-chat", Endpoint.COMPLETIONS)),
@@ -45,6 +46,12 @@ ROUTES: dict[str, tuple[str, str, Meaning]] = {
     "/v1/responses/{id}": ("GET, DELETE", "caller", {"GET": Endpoint.RETRIEVE, "DELETE": Endpoint.DELETE}),
     "/v1/responses/{id}/cancel": ("POST", "caller", {"POST": Endpoint.CANCEL}),
     "/v1/responses/{id}/input_items": ("GET", "caller", {"GET": Endpoint.INPUT_ITEMS}),
+    "/v1/files": ("GET, POST", "caller", {"GET": Filing.FILES, "POST": Filing.UPLOAD}),
+    "/v1/files/{id}": ("GET, DELETE", "caller", {"GET": Filing.FILE, "DELETE": Filing.DELETE}),
+    "/v1/files/{id}/content": ("GET", "caller", {"GET": Filing.CONTENT}),
+    "/v1/batches": ("GET, POST", "caller", {"GET": Filing.BATCHES, "POST": Filing.BATCH}),
+    "/v1/batches/{id}": ("GET", "caller", {"GET": Filing.STATUS}),
+    "/v1/batches/{id}/cancel": ("POST", "caller", {"POST": Filing.CANCEL}),
     "/v1/messages": ("POST", "caller", Asked("anthropic-messages", Endpoint.MESSAGES)),
     "/v1/messages/count_tokens": ("POST", "caller", Asked("anthropic-messages", Endpoint.COUNT_TOKENS)),
     "/v1beta/models/*": ("POST", "caller", Asked("gemini", Endpoint.GENERATE)),
@@ -68,16 +75,19 @@ VERBS = {
 
 _GEMINI = tuple(f":{verb}" for verb in VERBS)
 _OF_STORED = re.compile(r"/v1/responses/(?P<id>[^/]{1,200})(?P<below>/cancel|/input_items)?")
+_FILED = re.compile(r"/v1/(?P<kind>files|batches)(?:/(?P<id>[^/]{1,200})(?P<below>/content|/cancel)?)?")
 _QUERY = frozenset(
     ["stream", "starting_after", "include", "include[]", "include_obfuscation", "after", "before", "limit", "order"]
 )
 
 
-def find_route(path: str, method: str, query: bytes) -> tuple[str, Asked | str]:
+def find_route(path: str, method: str, query: bytes) -> tuple[str, Asked | Wanted | str]:
     """The role and the meaning of a path. Raises CallerError 404 or 405."""
     route: tuple[str, str, Meaning] | None = ROUTES.get(path) if "{" not in path else None
     if route is None and (stored := _OF_STORED.fullmatch(path)):
         return _of_stored(stored["id"], stored["below"] or "", method, query)
+    if (filed := _FILED.fullmatch(path)) and (found := _of_filed(filed, method, query)) is not None:
+        return found
     base = next((known for known in ("/v1beta/models/", "/v1/models/") if path.startswith(known)), None)
     if route is None and base is not None:
         route = _of_model(path.removeprefix(base), method, query) or ROUTES[f"{base}*"]
@@ -100,8 +110,20 @@ def _of_stored(stored: str, below: str, method: str, query: bytes) -> tuple[str,
     if not isinstance(what, dict) or method not in what:
         raise CallerError(f"/v1/responses/{{id}}{below} takes {methods}.", code="request.method", status=405)
     words = [pair for pair in parse_qsl(query.decode("latin-1")) if pair[0] in _QUERY]
-    is_stream = what[method] is Endpoint.RETRIEVE and ("stream", "true") in words
-    return role, Asked("openai-responses", what[method], Address("", is_stream, stored=stored, query=urlencode(words)))
+    endpoint = Endpoint(what[method])
+    is_stream = endpoint is Endpoint.RETRIEVE and ("stream", "true") in words
+    return role, Asked("openai-responses", endpoint, Address("", is_stream, stored=stored, query=urlencode(words)))
+
+
+def _of_filed(filed: re.Match[str], method: str, query: bytes) -> tuple[str, Wanted] | None:
+    """What is asked of a file or a batch, or of all of them."""
+    path = f"/v1/{filed['kind']}" + ("/{id}" if filed["id"] else "") + (filed["below"] or "")
+    if path not in ROUTES:
+        return None
+    methods, role, what = ROUTES[path]
+    if not isinstance(what, dict) or method not in what:
+        raise CallerError(f"{path} takes {methods}.", code="request.method", status=405)
+    return role, Wanted(Filing(what[method]), filed["id"] or "", query)
 
 
 def _of_model(rest: str, method: str, query: bytes) -> tuple[str, str, Meaning] | None:
@@ -160,6 +182,9 @@ class DataApp:
         caller = admit(self.world, values, scope["query_string"])
         if self.world.is_draining:
             raise OperatorError("Freehold is shutting down.", code="server.draining", retry_after_s=1)
+        if isinstance(asked, Wanted):
+            await file_away(self.world, caller, asked, self._parts(scope, receive), reply)
+            return
         if not isinstance(asked, Asked):
             await self._models(caller, scope, reply)
             return
@@ -207,6 +232,18 @@ class DataApp:
             parts.append(part)
             if not message.get("more_body"):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _parts(self, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
+        """A body as it comes, of any size: while something comes, its time is not over."""
+        connection: FreeholdProtocol = scope[SCOPE_KEY]
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise CallerError("The caller left before the body was complete.", code="request.incomplete")
+            connection.go_on()
+            yield message.get("body", b"")
+            if not message.get("more_body"):
+                return
 
     async def _health(self, which: str, reply: AsgiReply) -> None:
         ok, words = (True, "ok") if which == "healthz" else readiness(self.world)

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from freehold import __version__
+from freehold.gateway.filing import Filing
 from freehold.gateway.run import Asked
+from freehold.jobs.lines import ENDPOINTS
 from freehold.wire.call import Endpoint
 from freehold.wire.dialects import SPOKEN
 
@@ -43,6 +45,7 @@ _REFUSALS = {
     "401": "The key is missing or unknown.",
     "403": "The configuration forbids it.",
     "404": "The model or the path is not known.",
+    "409": "It has ended already.",
     "413": "The body is too large.",
     "422": "The provider refused it.",
     "429": "A budget or a rate limit is used up.",
@@ -67,13 +70,17 @@ _ID = {
 
 
 def describe(
-    routes: Mapping[str, tuple[str, str, Asked | str | dict[str, Endpoint]]], verbs: dict[str, tuple[Endpoint, bool]]
+    routes: Mapping[str, tuple[str, str, Asked | str | dict[str, Endpoint] | dict[str, Filing]]],
+    verbs: dict[str, tuple[Endpoint, bool]],
 ) -> dict[str, Any]:
     """The description of these routes (OpenAPI 3.1); verbs: what may stand behind a model's name and a colon."""
     paths: dict[str, Any] = {}
     for path, (method, role, what) in routes.items():
         if isinstance(what, dict):
-            paths[path] = {method.lower(): _storing(path, method) for method in what}
+            paths[path] = {
+                method.lower(): _filing(path, one) if isinstance(one, Filing) else _storing(path, method)
+                for method, one in what.items()
+            }
         elif not isinstance(what, Asked):
             paths.setdefault(path.replace("/*", "/{model}"), {})[method.lower()] = _reading(path, role)
         elif path.endswith("/*"):
@@ -133,6 +140,44 @@ def _storing(path: str, method: str) -> dict[str, Any]:
         "parameters": [_ID],
         "responses": {"200": {"description": "What its provider says.", "content": kinds}, **_refusals()},
     }
+
+
+_UPLOADED = {
+    "type": "object",
+    "required": ["file", "purpose"],
+    "properties": {"file": {"type": "string", "format": "binary"}, "purpose": {"type": "string", "enum": ["batch"]}},
+}
+_BEGUN = {
+    "type": "object",
+    "required": ["input_file_id", "endpoint", "completion_window"],
+    "properties": {
+        "input_file_id": {"type": "string"},
+        "endpoint": {"type": "string", "enum": list(ENDPOINTS)},
+        "completion_window": {"type": "string"},
+        "metadata": {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
+    },
+}
+_FILED = {**_ID, "description": "A file or a batch that this key made."}
+_PAGING = [
+    {"name": name, "in": "query", "schema": {"type": kind}}
+    for name, kind in (("after", "string"), ("limit", "integer"))
+]
+
+
+def _filing(path: str, what: Filing) -> dict[str, Any]:
+    kind = "application/octet-stream" if what is Filing.CONTENT else "application/json"
+    shape = {"type": "string"} if what is Filing.CONTENT else {"type": "object"}
+    found: dict[str, Any] = {
+        "operationId": what.value,
+        "tags": ["files and batches"],
+        "responses": {"200": {"description": "It.", "content": {kind: {"schema": shape}}}, **_refusals()},
+    }
+    found["parameters"] = [_FILED] if "{id}" in path else _PAGING if what in (Filing.FILES, Filing.BATCHES) else []
+    if what is Filing.UPLOAD:
+        found["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _UPLOADED}}}
+    elif what is Filing.BATCH:
+        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": _BEGUN}}}
+    return found
 
 
 def _reading(path: str, role: str) -> dict[str, Any]:

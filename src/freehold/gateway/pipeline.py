@@ -25,6 +25,7 @@ from freehold.gateway.caching import look, slot_of
 from freehold.gateway.delivery import Headers, Reply, call_headers, deliver_again, deliver_stream, deliver_whole
 from freehold.gateway.detecting import LONG, check_name, rule_on
 from freehold.gateway.disguise import Fits
+from freehold.gateway.filing import check_batch
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Asked, Run
 from freehold.gateway.stored import choice_of, find_issued, held_by, only_holder
@@ -37,8 +38,8 @@ from freehold.wire.call import COUNTS, STORED, Call, Endpoint
 from freehold.wire.dialects import SPOKEN
 
 
-async def serve(world: World, caller: Caller, asked: Asked, raw: bytes, reply: Reply) -> None:
-    """Serve one admitted call to its end. Errors are answered in the caller's dialect, never raised (but for cancellation)."""
+async def serve(world: World, caller: Caller, asked: Asked, raw: bytes, reply: Reply) -> Run:
+    """Serve one admitted call to its end, and return what is known of it. Errors are answered in the caller's dialect, never raised (but for cancellation)."""
     world.ledger.check()
     run = Run(world, caller, asked)
     try:
@@ -57,6 +58,7 @@ async def serve(world: World, caller: Caller, asked: Asked, raw: bytes, reply: R
             raise
         run.settle("failed", status=500, error=Bug(type(error).__name__, code="bug"))
         raise
+    return run
 
 
 async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
@@ -74,6 +76,7 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
         choice = only_holder(call, choice) if call.unrecorded else choice
     check_name(run, choice)
     run.workload, run.model = choice.workload, choice.name
+    check_batch(run)
     referred = issued.class_ if issued is not None else None
     declared = caller.declared(choice.workload.name if choice.workload else None, referred)
     targets = [target for group in choice.groups for target in group]
@@ -122,7 +125,7 @@ async def refuse(error: FreeholdError, reply: Reply, headers: Headers, dialect: 
     head = [(b"content-type", b"application/json"), *headers]
     if error.retry_after_s is not None:
         head.append((b"retry-after", str(max(1, round(error.retry_after_s))).encode()))
-    if error.code == "budget.exhausted":
+    if error.code in ("budget.exhausted", "batch.ended"):
         head.append((b"x-should-retry", b"false"))  # the OpenAI SDK would try again, and be refused again
     if error.status == 401:
         head.append((b"www-authenticate", b"Bearer"))

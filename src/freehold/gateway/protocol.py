@@ -50,6 +50,12 @@ class FreeholdProtocol(HttpToolsProtocol):
         if self.serving is not None:
             self.serving.cancel()
 
+    def go_on(self) -> None:
+        """Something of a long body has come: the time for the rest begins anew."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self.loop.call_later(self.deadline_s, self._give_up)
+
     def _give_up(self) -> None:
         self._timer = None
         if self._is_arriving and not self.transport.is_closing():

@@ -56,6 +56,7 @@ class Run:
         "call",
         "call_id",
         "caller",
+        "code",
         "degraded",
         "endpoint",
         "first_byte_ms",
@@ -120,6 +121,7 @@ class Run:
         self.transformed: Transformed | None = None  # what was taken out for the attempt under way
         self.first_byte_ms: int | None = None
         self.attempts: list[dict[str, Any]] = []
+        self.code = ""  # of the error in which it ended
 
     def elapsed_ms(self) -> int:
         return int((self.world.clock.monotonic_s() - self.began_s) * 1000)
@@ -230,7 +232,7 @@ class Run:
 
     def settle(self, outcome: str, *, status: int, error: FreeholdError | None = None) -> Charge:
         """End the call: charge, release the hold, write the one receipt, count it. What Freehold counted itself or gave again was sent nowhere."""
-        is_sent = self.is_sent
+        is_sent, self.code = self.is_sent, error.code if error is not None else ""
         is_own = outcome == "ok" and (self.endpoint in COUNTS or self.cached is not None)
         outcome = outcome if is_sent or is_own else "refused"
         self.tried(outcome)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from freehold.content.answers import AnswerCache
 from freehold.content.keyring import Keyring
@@ -14,6 +15,7 @@ from freehold.gateway.limits import Throttle
 from freehold.gateway.metrics import Metrics
 from freehold.gateway.traffic import Traffic
 from freehold.identity.keys import Keys
+from freehold.jobs.records import Records
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.clock import Clock
 from freehold.kernel.config import BUILTIN
@@ -77,8 +79,10 @@ class World:
     subject_key: Callable[[str], bytes]
     content: SealedStore
     cache: AnswerCache
+    records: Records
     scanner: Scanner
     raises: Mapping[str, Class]
+    state: Path
     health: Health
     traffic: Traffic
     clock: Clock = field(default_factory=Clock)

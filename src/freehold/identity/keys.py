@@ -69,6 +69,7 @@ class Keys:
         self._migrate()
         self._pepper = pepper
         self._by_digest: dict[bytes, Key] = {}
+        self._by_id: dict[str, Key] = {}
         self._lent: dict[bytes, Key] = {}
         self._version: int | None = None
         self._checked_s = -RECHECK_S
@@ -92,6 +93,10 @@ class Keys:
         """The key that a secret belongs to, or None. Costs one HMAC."""
         return self._by_digest.get(self._digest(secret))
 
+    def get(self, key_id: str) -> Key | None:
+        """A live key by its id, for what its owner asked for earlier."""
+        return self._by_id.get(key_id)
+
     def refresh(self, now_s: float | None = None) -> None:
         """Read the store again if another process has changed it; given a time, ask at most twice a second."""
         if now_s is not None:
@@ -104,11 +109,12 @@ class Keys:
                 "select digest, id, name, class, workload, budget, created_ms, revoked_ms, limits from key where revoked_ms is null"
             ).fetchall()
             self._by_digest = {bytes(row[0]): _key(row[1:]) for row in rows} | self._lent
+            self._by_id = {key.id: key for key in self._by_digest.values()}
             self._version = version
 
     def live(self) -> frozenset[str]:
         """The ids of all keys that are live."""
-        return frozenset(key.id for key in self._by_digest.values())
+        return frozenset(self._by_id)
 
     def create(
         self,

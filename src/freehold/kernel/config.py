@@ -230,9 +230,8 @@ class _Reader:
             raise Wrong(
                 (*path, "time_zone"), str(error), "on a machine without zone data: pip install tzdata"
             ) from None
-        return Organisation(
-            spec.name, zone, budgets, limits, departments, self.webhook((*path, "webhook"), spec.webhook)
-        )
+        webhook = self.webhook((*path, "webhook"), spec.webhook)
+        return Organisation(spec.name, zone, budgets, limits, departments, webhook, spec.batch)
 
     def department(self, name: str) -> Department | None:
         path = ("departments", name)
@@ -542,6 +541,7 @@ class _Reader:
             transform=spec.transform,
             is_batch=spec.priority == "batch",
             cache=spec.cache,
+            takes_batches=spec.batch,
         )
 
     def target(self, path: tuple[str, ...], text: str, providers: Mapping[str, Provider]) -> Target:

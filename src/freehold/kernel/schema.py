@@ -49,7 +49,8 @@ class Limits(File, frozen=True):
 
 class Organisation(File, frozen=True):
     """The `[organisation]` table: what holds for all calls together. time_zone: where days, weeks and months begin;
-    webhook: where alerts of budgets are sent as JSON (`env:NAME`, `file:PATH`, or an https address).
+    webhook: where alerts of budgets are sent as JSON (`env:NAME`, `file:PATH`, or an https address);
+    batch: calls that name a target and no workload may come in files, which are kept.
     """
 
     name: str = ""
@@ -57,6 +58,7 @@ class Organisation(File, frozen=True):
     budget: BudgetSpec | None = None
     limits: Limits | None = None
     webhook: str | None = None
+    batch: bool = False
 
 
 class Department(File, frozen=True):
@@ -187,7 +189,8 @@ class Workload(File, frozen=True):
     shares_state: callers may refer to what a provider keeps and Freehold has no record of (conversations, templates, items, caches), whoever made it;
     transform: what is found may be taken out (`redact`) or replaced and put back in the answer (`pseudonymise`), so that a call which only the
     detectors raised may leave as its declared class; max_output: the limit of an answer in tokens, sent to the target where the caller sets none;
-    priority: `batch` waits behind everybody else where a provider is busy; cache: keep answers and give them again.
+    priority: `batch` waits behind everybody else where a provider is busy; cache: keep answers and give them again;
+    batch: calls may come in files, which are kept until they are over their time.
     """
 
     targets: tuple[str | tuple[str, ...], ...]
@@ -201,6 +204,7 @@ class Workload(File, frozen=True):
     transform: Literal["redact", "pseudonymise"] | None = None
     priority: Literal["interactive", "batch"] = "interactive"
     cache: Cache | None = None
+    batch: bool = False
 
 
 class WordList(File, frozen=True):

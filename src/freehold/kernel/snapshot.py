@@ -113,7 +113,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """What holds for all calls together, and for each department. zone: where a day begins; webhook: where alerts go."""
+    """What holds for all calls together, and for each department. zone: where a day begins; webhook: where alerts go; takes_batches: for calls without a workload."""
 
     name: str = ""
     zone: datetime.tzinfo = datetime.UTC
@@ -121,6 +121,7 @@ class Organisation:
     limits: Limits | None = None
     departments: Mapping[str, Department] = field(default_factory=dict)
     webhook: Errand | None = None
+    takes_batches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,8 @@ class Workload:
     shares_state: its callers may refer to what a provider keeps and no receipt names;
     transform: how what is found is taken out, so that a call may leave as its declared class;
     budgets, limits: of its own, its department's and the organisation's are beside; max_output: tokens of an answer, where the caller sets no limit;
-    is_batch: its calls wait behind everybody else; cache: how its answers are kept and given again, None for not at all."""
+    is_batch: its calls wait behind everybody else; cache: how its answers are kept and given again, None for not at all;
+    takes_batches: they may come in files, which are kept."""
 
     name: str
     class_: Class
@@ -159,6 +161,7 @@ class Workload:
     transform: Literal["redact", "pseudonymise"] | None = None
     is_batch: bool = False
     cache: Cache | None = None
+    takes_batches: bool = False
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -60,9 +60,9 @@ def append_synced(path: Path, data: bytes) -> None:
         os.close(fd)
 
 
-def take_lock(state: Path) -> int:
-    """The lock of a state directory, held until the descriptor is closed. Raises OperatorError `ledger.locked`."""
-    fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def take_lock(state: Path, name: str = "lock") -> int:
+    """A lock in a state directory, held until the descriptor is closed: its own, or that of one task. Raises OperatorError `ledger.locked`."""
+    fd = os.open(state / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
