@@ -36,10 +36,18 @@ PROGRAM = [sys.executable, "-m", "freehold.cli.main"]
 NO_ENGINE = "[engine]\nenabled = false\n"
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has, and that no other test was given: the system may offer the same one twice."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def clean_env(**more: str) -> dict[str, str]:

@@ -64,6 +64,7 @@ async def ask(world: World, question: Question) -> Answer:
             raise CallerError("The key of this batch was revoked.", code="auth.unknown_key", status=401)
         values = {name.encode(): value for name, value in question.declared.items()}
         run: Run = await serve(world, Caller(key, values), asked, question.body, kept)
+        world.ledger.flush()  # whoever writes the answer down after this finds its receipt, whenever the process is killed
     except FreeholdError as error:
         return _refused(error, asked)
     except (

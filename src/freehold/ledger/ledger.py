@@ -213,11 +213,11 @@ class Ledger:
         if receipt.answer_id is not None:
             self.answers.note(fields)
             if self.answers.is_shared:  # the caller may ask another process for it with its next call
-                self._flush_soon()
+                self.flush()
                 return
         if not self._flush_pending:
             self._flush_pending = True
-            asyncio.get_running_loop().call_soon(self._flush_soon)
+            asyncio.get_running_loop().call_soon(self.flush)
 
     def note(self, kind: str, fields: dict[str, Any]) -> None:
         """Write a record of another kind (an administrator's change, say) at once."""
@@ -228,7 +228,8 @@ class Ledger:
         if self._log.failure is not None:
             self._log.flush()
 
-    def _flush_soon(self) -> None:
+    def flush(self) -> None:
+        """Hand what was settled to the operating system now, where something else is about to say that it was done."""
         self._flush_pending = False
         with contextlib.suppress(
             OperatorError
