@@ -47,6 +47,8 @@ def configuration() -> str:
     ]
     tables = (
         ("classes", None),
+        ("organisation", schema.Organisation),
+        ("departments.NAME", schema.Department),
         ("providers.NAME", schema.Provider),
         ("workloads.NAME", schema.Workload),
         ("server", schema.Server),
@@ -57,7 +59,11 @@ def configuration() -> str:
         ("detection.patterns.NAME", schema.Pattern),
     )
     inner = (
+        ("a budget", schema.Budget),
+        ("limits", schema.Limits),
+        ("a cache", schema.Cache),
         ("a price", schema.Price),
+        ("a service tier's price", schema.PriceTier),
         ("an attestation", schema.Attestation),
         ("timeouts, in seconds", schema.Timeouts),
         ("a model's abilities", schema.Abilities),
@@ -114,6 +120,7 @@ def errors() -> str:
 _AREAS = (
     "audit",
     "auth",
+    "batch",
     "budget",
     "cli",
     "config",
@@ -122,7 +129,9 @@ _AREAS = (
     "keys",
     "ledger",
     "lifecycle",
+    "limits",
     "perimeter",
+    "prices",
     "request",
     "routing",
     "scan",

@@ -15,7 +15,15 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 MOST = {"function lines": 60, "file lines": 600, "parameters": 6, "positional parameters": 3, "nesting": 4}
 # Only these may import inside a function, and only for the reason given at the line.
-LAZY = {"cli/audit.py", "cli/main.py", "cli/setting.py", "cli/up.py", "engines/serve.py", "upstream/transport.py"}
+LAZY = {
+    "cli/audit.py",
+    "cli/batch.py",
+    "cli/main.py",
+    "cli/setting.py",
+    "cli/up.py",
+    "engines/serve.py",
+    "upstream/transport.py",
+}
 # `except Exception` belongs at the borders: the HTTP edge, the ledger's writer, a worker loop.
 BORDERS = {
     "gateway/asking.py",

@@ -65,12 +65,16 @@ def _text_of(event: dict[str, Any]) -> str:
 
 def error_of(answer: Answer) -> dict[str, Any]:
     """The error of a refusal. Raises OperatorError if whoever answered is no Freehold."""
+    return error_of_body(answer.status, answer.body)
+
+
+def error_of_body(status: int, body: bytes) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = answer.json["error"]
+        found: dict[str, Any] = json.loads(body)["error"]
         return {"code": found["code"], "message": found["message"]}
     except (ValueError, KeyError, TypeError):
         raise OperatorError(
-            f"Who answers there is no Freehold (status {answer.status}).", code="cli.unreachable", hint="Check --url."
+            f"Who answers there is no Freehold (status {status}).", code="cli.unreachable", hint="Check --url."
         ) from None
 
 
@@ -85,27 +89,35 @@ def _place(base_url: str) -> tuple[str, int | None, str, bool]:
     raise CallerError(f"{base_url!r} is not an address.", code="cli.url", hint="Write http://127.0.0.1:4000/v1.")
 
 
-def _send(
-    base_url: str, key: str, body: dict[str, Any], headers: dict[str, str] | None
+def request(
+    base_url: str, method: str, below: str, body: Any = None, headers: dict[str, str] | None = None
 ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    """Send one request to a path below a base URL; whoever gets the connection closes it. Raises OperatorError if nobody answers."""
     host, port, path, is_tls = _place(base_url)
     kind = http.client.HTTPSConnection if is_tls else http.client.HTTPConnection
     connection = kind(host, port, timeout=600)
     try:
-        connection.request(
-            "POST",
-            f"{path}/chat/completions",
-            json.dumps(body),
-            {"Content-Type": "application/json", "Authorization": f"Bearer {key}", **(headers or {})},
-        )
+        connection.request(method, f"{path}{below}", body, headers or {})
         return connection, connection.getresponse()
     except ValueError:
         connection.close()
         raise CallerError("The key is not one line of printable characters.", code="cli.key") from None
     except (OSError, http.client.HTTPException) as error:
         connection.close()
-        raise OperatorError(
-            f"No Freehold answers at {base_url} ({type(error).__name__}).",
-            code="cli.unreachable",
-            hint="Start one with 'freehold up', or give --url.",
-        ) from None
+        raise unreachable(base_url, error) from None
+
+
+def unreachable(base_url: str, error: Exception) -> OperatorError:
+    """Nobody answers, or not to the end."""
+    return OperatorError(
+        f"No Freehold answers at {base_url} ({type(error).__name__}).",
+        code="cli.unreachable",
+        hint="Start one with 'freehold up', or give --url.",
+    )
+
+
+def _send(
+    base_url: str, key: str, body: dict[str, Any], headers: dict[str, str] | None
+) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    own = {"Content-Type": "application/json", "Authorization": f"Bearer {key}", **(headers or {})}
+    return request(base_url, "POST", "/chat/completions", json.dumps(body), own)

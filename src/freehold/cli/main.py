@@ -24,6 +24,7 @@ COMMANDS = {
     "chat": "Ask a running Freehold, and see how it was ruled",
     "scan": "Find secrets, identifiers and names in text",
     "audit": "Export, verify and explain what the log can prove",
+    "batch": "Run files of calls, watch them, fetch what came back",
     "usage": "Show calls, tokens and cost by group",
     "prices": "Show what a token costs where, and what other prices would have made of it",
 }
