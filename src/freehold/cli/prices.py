@@ -12,6 +12,7 @@ from typing import Any
 import click
 import msgspec
 
+from freehold.cli import reconcile
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
 from freehold.cli.usage import span_of
 from freehold.kernel.classes import Zone
@@ -27,7 +28,10 @@ _CLASSES = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "r
 
 @click.group("prices")
 def command() -> None:
-    """Show the prices in force, and what others would have made of what was spent."""
+    """Show the prices in force, what others would have made of what was spent, and what a provider says it was."""
+
+
+command.add_command(reconcile.command)
 
 
 @command.command("show")

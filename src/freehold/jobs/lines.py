@@ -126,7 +126,9 @@ class Checker:
         """What is wrong, in the order of the lines; all of it up to a limit."""
         if not self.total:
             return [Fault("empty_file", None, "The input file is empty: it must hold at least one request.")]
-        order = sorted(range(len(self._ids)), key=self._ids.__getitem__)  # stable: the first of two stays before the second
+        order = sorted(
+            range(len(self._ids)), key=self._ids.__getitem__
+        )  # stable: the first of two stays before the second
         found = list(self._faults)
         for before, at in itertools.pairwise(order):
             if self._ids[before] == self._ids[at] and len(found) < 2 * MOST_FAULTS:

@@ -115,6 +115,16 @@ class Charge(msgspec.Struct, frozen=True):
     is_estimate: bool = False
 
 
+_CLASSES = (
+    "input",
+    "cache_read",
+    "cache_write",
+    "output",
+    "reasoning",
+    "audio_in",
+    "audio_out",
+    "cache_write_1h",
+)  # the order of rates
 Each = tuple[Decimal | None, ...]
 Tier = tuple[
     int, Each
@@ -158,12 +168,9 @@ class Tariff:
 
     def cost(self, tokens: Tokens, terms: Terms = USUAL) -> Usd | None:
         """Price one request by its own size and terms. Exact: no rounding. None where a service tier has no price for it."""
-        tiers = self._each.get(terms.tier)
-        if tiers is None:
+        each, t = self._each_for(tokens, terms), tokens
+        if each is None:
             return None
-        if self.off_peak is not None and not terms.tier and self.off_peak.holds(terms.at_ms):
-            tiers = self._quiet
-        t, prompt = tokens, tokens.prompt
         counts = (
             t.input,
             t.cache_read,
@@ -174,7 +181,6 @@ class Tariff:
             t.audio_out,
             t.cache_write_1h,
         )
-        each = next(each for above, each in tiers if prompt > above or above == 0)
         total = Decimal(0)
         for count, price in zip(counts, each, strict=True):
             if count:
@@ -182,6 +188,28 @@ class Tariff:
                     return None
                 total += count * price
         return Usd(total * self.uplifts[terms.geo] if terms.geo in self.uplifts else total)
+
+    def parts(self, tokens: Tokens, terms: Terms = USUAL) -> dict[str, tuple[int, Usd]] | None:
+        """The same taken apart: tokens and dollars of each class that was used."""
+        each, factor = self._each_for(tokens, terms), self.uplifts.get(terms.geo, Decimal(1))
+        if each is None or self.cost(tokens, terms) is None:
+            return None
+        counts = ((name, getattr(tokens, name)) for name in _CLASSES)
+        return {
+            name: (count, Usd(count * (price or ZERO) * factor))
+            for (name, count), price in zip(counts, each, strict=True)
+            if count
+        }
+
+    def _each_for(self, tokens: Tokens, terms: Terms) -> Each | None:
+        """The dollars for one token of each class, for a request of this size on these terms."""
+        tiers = self._each.get(terms.tier)
+        if tiers is None:
+            return None
+        if self.off_peak is not None and not terms.tier and self.off_peak.holds(terms.at_ms):
+            tiers = self._quiet
+        prompt = tokens.prompt
+        return next(each for above, each in tiers if prompt > above or above == 0)
 
     def worst(self, tier: str = "") -> tuple[Decimal, Decimal]:
         """The highest dollars for one prompt token and one completion token where this service tier is asked for, for holding money back."""
