@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import datetime
 import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -16,7 +18,10 @@ from freehold.cli.main import COMMANDS, cli
 from freehold.gateway import admin_app, data_app
 from freehold.gateway.lifecycle import diagram
 from freehold.kernel import schema
-from freehold.kernel.schema import json_schema
+from freehold.kernel.schema import Price, json_schema
+from freehold.kernel.units import Terms, Tokens
+from freehold.pricing.book import Book, tariff
+from freehold.pricing.book import load as load_book
 from freehold.upstream.rows import ROWS
 from freehold.wire.canonical import Feature
 from freehold.wire.dialects import SPOKEN
@@ -192,12 +197,60 @@ def _grid(features: list[Feature], columns: dict[str, dict[Feature, str]]) -> st
     return "\n".join(rows) + "\n"
 
 
+_CLASSES = {"input": "fresh input", "cache_read": "read from a cache", "cache_write": "written to a cache", "cache_write_1h": "written for an hour",
+            "output": "answer", "reasoning": "thought", "audio_in": "sound in", "audio_out": "sound out"}  # fmt: skip
+
+
+def charges() -> str:
+    """One worked example for each provider, from the golden answers that the tests charge."""
+    book = load_book()
+    parts = [
+        "# Worked charges\n",
+        f"Answers in their providers' own shapes (`tests/pricing/usages.json`), charged with the price book of {book.date}. How it is done: [charges](../explanation/charges.md).\n",
+    ]
+    title = ""
+    for case in json.loads((ROOT / "tests/pricing/usages.json").read_text()):
+        if case["provider"] != title:
+            title = case["provider"]
+            parts.append(f"## {ROWS[title].title}\n")
+        parts.append(_worked(case, book))
+    return "\n".join(parts)
+
+
+def _worked(case: dict[str, Any], book: Book) -> str:
+    own = msgspec.convert(case["prices"], Price, strict=False) if "prices" in case else None
+    rates = tariff(book, case["provider"], case["model"], own, is_inside=own is not None)
+    at_ms = int(datetime.datetime.fromisoformat(case["at"]).timestamp() * 1000) if case["at"] else 0
+    assert rates is not None
+    found = rates.parts(Tokens(**case["tokens"]), Terms(case["tier"], case["geo"], at_ms))
+    assert found is not None
+    usage = case["answer"].get("usage") or case["answer"].get("usageMetadata")
+    about = ", ".join(
+        part for part in (case["tier"] or "usual tier", case["geo"] and f"processed: {case['geo']}", case["at"]) if part
+    )
+    rows = [
+        f"| {_CLASSES[name]} | {count:,} | {amount / count * 1_000_000:f} | {amount:f} |"
+        for name, (count, amount) in found.items()
+    ]
+    return "\n".join(
+        [
+            f"`{case['model']}` ({about}). {case['why']}\n",
+            f"```json\n{json.dumps(usage)}\n```\n",
+            "| class | tokens | USD per million | USD |",
+            "|---|--:|--:|--:|",
+            *(re.sub(r"(\.\d*?)0+ \|", lambda m: f"{m[1].rstrip('.')} |", row) for row in rows),
+            f"| **charge** | | | **{case['cost_usd']}** |\n",
+        ]
+    )
+
+
 def life() -> str:
     return f"# The life of a call\n\n```mermaid\n{diagram()}\n```\n"
 
 
 def main() -> int:
     pages = {
+        "charges.md": charges(),
         "commands.md": commands(),
         "configuration.md": configuration(),
         "errors.md": errors(),

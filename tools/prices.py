@@ -33,6 +33,7 @@ PROVIDERS: dict[str, tuple[str | None, _Second]] = {
             ("vertex_ai-language-models", ""),
             ("vertex_ai-anthropic_models", "vertex_ai/"),
             ("vertex_ai-embedding-models", ""),
+            ("vertex_ai", "vertex_ai/"),
         ),
     ),
     "azure": ("azure", (("azure", "azure/"),)),
@@ -269,7 +270,8 @@ def compile_book(second_path: Path, date: str) -> dict[str, Any]:
                 continue
             name = key.removeprefix(prefix)
             if ours not in _OWN_NAMES or "/" not in name:
-                rows[name] = row
+                uplifts = {field: value for field, value in rows.get(name, {}).items() if field in _UPLIFTS}
+                rows[name] = uplifts | row
         listed = [
             row_of(name, provider.find_model(name) if provider else None, rows.get(name), now, dates)
             for name in sorted(names | set(rows))

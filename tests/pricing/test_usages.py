@@ -1,0 +1,47 @@
+"""Golden usage of every provider: an answer as it writes one, the tokens in it by class, and what they cost, worked out by hand."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from freehold.kernel.schema import Price
+from freehold.kernel.units import Terms, Tokens
+from freehold.pricing.book import charge, load, tariff
+from freehold.upstream.rows import ROWS
+from freehold.wire.dialects import DIALECTS
+from freehold.wire.tiers import tier_of
+
+CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("usages.json").read_text())
+BOOK = load()
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{one['provider']} {at}" for at, one in enumerate(CASES)])
+def test_an_answer_is_charged_as_its_provider_does(case: dict[str, Any]) -> None:
+    """When `make prices` brings new prices, these sums are worked out anew, by hand."""
+    used = DIALECTS[case["dialect"]].used_of(json.dumps(case["answer"]).encode())
+    assert used is not None
+    assert used.tokens == Tokens(**case["tokens"])
+    geo = used.geo or ROWS[case["provider"]].geo_at(case["host"])
+    assert (tier_of(used.service_tier), geo) == (case["tier"], case["geo"])
+    moment = datetime.datetime.fromisoformat(case["at"]).timestamp() if case["at"] else 0
+    own = msgspec.convert(case["prices"], Price, strict=False) if "prices" in case else None
+    rates = tariff(BOOK, case["provider"], case["model"], own, is_inside=own is not None)
+    terms = Terms(case["tier"], geo, int(moment * 1000))
+    bill = charge(rates, used.tokens, terms)
+    assert bill.amount == Decimal(case["cost_usd"]), bill.source
+    assert rates is not None
+    parts = rates.parts(used.tokens, terms)
+    assert parts is not None
+    assert sum((amount for _, amount in parts.values()), Decimal(0)) == bill.amount
+    assert {name: count for name, (count, _) in parts.items()} == case["tokens"]
+
+
+def test_every_provider_has_one() -> None:
+    assert {case["provider"] for case in CASES} == set(ROWS)
