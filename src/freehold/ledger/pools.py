@@ -80,7 +80,10 @@ class Share:
         """Set an amount aside, if it fits."""
         short = self.spent + self.held + amount - self.leased
         if short > 0:
-            granted = self._pools.lease(self._pool, self.start_ms, short, limit)
+            is_alone = self._pools.workers == 1 and limit is not None
+            ahead = short * _AHEAD if is_alone else short  # nobody else can want it, and the next calls need not ask
+            granted = self._pools.lease(self._pool, self.start_ms, ahead, limit)
+            granted = granted or self._pools.lease(self._pool, self.start_ms, short, limit)
             if granted < short:
                 return False
             self.leased += granted
