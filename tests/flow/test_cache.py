@@ -238,7 +238,9 @@ def test_the_sdk_reads_an_answer_given_again(make_freehold: Callable[..., Freeho
     with OpenAI(base_url=freehold.base_url, api_key=freehold.key("--class", "public"), max_retries=0) as sdk:
         said = [sdk.chat.completions.create(model="w", temperature=0, messages=ASK["messages"]).choices[0].message.content for _ in range(2)]  # fmt: skip
         assert said[0] == said[1] == "Hello from the stand-in."
-        streams = [sdk.chat.completions.create(model="w", temperature=0, stream=True, messages=ASK["messages"]) for _ in range(2)]  # fmt: skip
-        texts = ["".join(event.choices[0].delta.content or "" for event in one if event.choices) for one in streams]
+        texts = []
+        for _ in range(2):
+            stream = sdk.chat.completions.create(model="w", temperature=0, stream=True, messages=ASK["messages"])
+            texts.append("".join(event.choices[0].delta.content or "" for event in stream if event.choices))
         assert texts == ["Hello from the stand-in."] * 2
     assert len(inside.requests) == 2
