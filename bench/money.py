@@ -1,4 +1,5 @@
-"""`make bench-money`: what budgets and limits cost a call, with one key and with ten thousand; over several workers; and a report over ten million receipts.
+"""`make bench-money`: what budgets and limits cost a call, with one key and with ten thousand; over several workers; what the way to a provider and the
+exact cache cost; how long a file of a million lines takes to be checked; and a report over ten million receipts.
 
 CPU microseconds on one core, the median of rounds, beside a yardstick of the same run (hashing 2 kB with SHA-256).
 """
@@ -6,21 +7,36 @@ CPU microseconds on one core, the median of rounds, beside a yardstick of the sa
 from __future__ import annotations
 
 import hashlib
+import hmac
+import json
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
+
+from freehold.content.answers import Again, AnswerCache, Room
+from freehold.content.keyring import Keyring
+from freehold.content.sealed import SealedStore
 from freehold.gateway.limits import Throttle
+from freehold.gateway.metrics import Metrics
+from freehold.gateway.traffic import INTERACTIVE, Traffic
+from freehold.jobs import lines
+from freehold.kernel.classes import Zone
+from freehold.kernel.clock import Clock
 from freehold.kernel.limits import Budget, Limits, Rate, parse_budget
+from freehold.kernel.snapshot import Provider, Target
 from freehold.kernel.units import Usd
 from freehold.ledger.budgets import Budgets
 from freehold.ledger.pools import MemoryPools, Pools
 from freehold.ledger.sqlite_pools import SqlitePools
 from freehold.ledger.store import SLOT_MS, SqliteStore
+from freehold.routing.plan import Fleet, shared
+from freehold.upstream.health import Health
 
 CALLS, ROUNDS = 10_000, 7
 NOW_MS = 1_795_500_000_000
@@ -60,6 +76,74 @@ def calls(pools: Pools, keys: int) -> Callable[[int], None]:
         throttle.leave(ticket, 700, now_ns=now_ns)
 
     return one
+
+
+def traffic(limits: Limits | None) -> Callable[[int], None]:
+    """One attempt: two equals ordered, the way to the first taken, an answer heard that tells limits, and the way given back."""
+    clock = Clock()
+    health, throttle = Health(), Throttle(MemoryPools())
+    way = Traffic(throttle, health, Metrics(), clock)
+    group = (Target("a", "m"), Target("b", "m"))
+    fleet = Fleet({}, {}, lambda target: health.vital(target, clock.now_s()), random.Random(7).random)
+    providers = {
+        name: Provider(name, "http://127.0.0.1/v1", "127.0.0.1", False, Zone.INSIDE, "", limits=limits) for name in "ab"
+    }
+    told = {f"x-ratelimit-{what}-{of}": "900000" for what in ("limit", "remaining") for of in ("requests", "tokens")}
+
+    def one(_: int) -> None:
+        target = shared(group, fleet)[0]
+        entering = way.enter(providers[target.provider], target, 2_000, INTERACTIVE, is_last=False)
+        try:
+            entering.send(None)
+        except StopIteration as entered:
+            health.heard(target, told, 0.1, clock.now_s())
+            way.leave(entered.value, "ok", used=700)
+
+    return one
+
+
+def cached(folder: Path, *, is_hit: bool) -> Callable[[int], None]:
+    """A question of 2 kB: its key made, and looked for. The answer has 2 kB too."""
+    keyring = Keyring(folder / f"subjects{is_hit}.db", b"m" * 32)
+    cache = AnswerCache(folder / f"cache{is_hit}.db", SealedStore(folder / f"content{is_hit}", keyring))
+    encode = msgspec.json.Encoder(order="sorted").encode
+    body = {"model": "w", "temperature": 0, "messages": [{"role": "user", "content": "x" * 2000}]}
+
+    def key() -> bytes:
+        return hmac.digest(keyring.key("key_1"), encode(["policy", "rules", "w", "public", body]), "sha256")
+
+    if is_hit:
+        cache.keep(
+            key(), "key_1", Again({"call": "c"}, b"y" * 2000), Room("w", 10, 10**6), now_ms=NOW_MS, until_ms=NOW_MS * 2
+        )
+
+    def one(_: int) -> None:
+        assert (cache.find(key(), NOW_MS) is not None) is is_hit
+
+    return one
+
+
+def checked(folder: Path) -> None:
+    """A file of a million lines with one that is broken."""
+    store = SealedStore(folder / "files", Keyring(folder / "owners.db", b"m" * 32))
+
+    def parts() -> Iterator[bytes]:
+        for at in range(1_000_000):
+            body = {"model": "w", "messages": [{"role": "user", "content": f"What is the state of order {at}?"}]}
+            line = json.dumps({"custom_id": f"r{at}", "method": "POST", "url": "/v1/chat/completions", "body": body})
+            yield (line[:-1] if at == 654_321 else line).encode() + b"\n"
+
+    began = time.perf_counter()
+    about = store.keep("key_1", "file", parts(), until_ms=NOW_MS * 2)
+    kept = time.perf_counter()
+    checker = lines.Checker("/v1/chat/completions")
+    for number, raw in lines.split(store.read(about, NOW_MS), 1 << 20):
+        checker.take(number, raw)
+    (fault,) = checker.faults()
+    seconds = time.perf_counter() - kept
+    print(
+        f"\nA file of {checker.total:,} lines, made and sealed in {kept - began:.1f} s, checked in {seconds:.1f} s: {fault.code} in line {fault.line:,}"
+    )
 
 
 def report(folder: Path) -> None:
@@ -113,6 +197,13 @@ def main() -> None:
         pools = SqlitePools(Path(name) / "pools.db", worker="1", workers=4)
         print(f"- one of four workers: {measure(calls(pools, 1)):.1f}")
         pools.close()
+        print("\nThe way to a provider: two equals ordered, taken, its limits heard, given back, CPU µs an attempt")
+        print(f"- without limits of its own: {measure(traffic(None)):.1f}")
+        print(f"- with three: {measure(traffic(LIMITS)):.1f}")
+        print("\nThe exact cache, where a workload has it, CPU µs a call of 2 kB")
+        print(f"- looked for in vain: {measure(cached(Path(name), is_hit=False)):.1f}")
+        print(f"- given again: {measure(cached(Path(name), is_hit=True)):.1f}")
+        checked(Path(name))
         report(Path(name))
 
 

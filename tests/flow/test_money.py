@@ -68,10 +68,8 @@ def test_a_thousand_calls_at_once_on_a_budget_that_fits_a_hundred(
             return 200
 
         statuses = list(pool.map(one, range(1000)))
-        while statuses[-1] == 200 or statuses[-2:] != [
-            429,
-            429,
-        ]:  # how many fitted while others held is a matter of timing; in the end it is used up
+        statuses.append(one(0))
+        while statuses[-1] == 200:  # how many fitted while others held is a matter of timing; in the end it is used up
             statuses.append(one(0))
     sent, total = len(outside.requests), freehold.usage()["total"]
     assert statuses.count(200) == sent

@@ -193,7 +193,7 @@ def test_a_slower_answer_counts_at_once_and_is_forgotten_by_and_by(ward: Ward) -
 def test_callers_do_not_choose_our_memory(ward: Ward) -> None:
     for number in range(10_000):
         ward.call(Target("p", f"model {number}"))
-    assert len(ward.health._patients) <= 4_096
+    assert len(ward.health._targets) <= 4_096
 
 
 @given(

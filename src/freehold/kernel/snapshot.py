@@ -11,7 +11,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.limits import Budget, Limits
@@ -99,9 +99,8 @@ class Provider:
         return self.declared_zone
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Target:
-    """`provider/model`: what one attempt is sent to."""
+class Target(NamedTuple):
+    """`provider/model`: what one attempt is sent to. A tuple, because it is looked up many times in every call."""
 
     provider: str
     model: str

@@ -9,7 +9,7 @@ far more often than its equals waits behind them.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
 import msgspec
@@ -212,21 +212,26 @@ def shared(group: tuple[Target, ...], fleet: Fleet) -> list[Target]:
     """Order equals: of two that are drawn the one with less to do, then the others by what they have to do; outliers last."""
     vitals = {target: fleet.vital(target) for target in group}
     known = [vital.latency_s for vital in vitals.values() if vital.latency_s is not None]
-    usual = min(known, default=1.0)  # what nobody has measured is taken to be as quick as the quickest
+    usual = min(known) if known else 1.0  # what nobody has measured is taken to be as quick as the quickest
     load = {
-        target: (vital.in_flight + 1) * max(vital.latency_s if vital.latency_s is not None else usual, 0.001)
+        target: (vital.in_flight + 1) * (usual if vital.latency_s is None else vital.latency_s or 0.001)
         for target, vital in vitals.items()
     }
-    out = _outliers(vitals)
+    out = _outliers(vitals) if any(vital.failing >= OUTLIER for vital in vitals.values()) else _NONE
     well = [target for target in group if target not in out and not vitals[target].is_resting] or list(group)
     first = int(fleet.draw() * len(well))
     second = (first + 1 + int(fleet.draw() * (len(well) - 1))) % len(well)
-    chosen = min(well[first], well[second], key=load.__getitem__)
-    rest = sorted((target for target in group if target is not chosen), key=lambda one: (one in out, load[one]))
+    chosen = well[first] if load[well[first]] <= load[well[second]] else well[second]
+    rest = [target for target in group if target is not chosen]
+    if len(rest) > 1:
+        rest.sort(key=lambda one: (one in out, load[one]))
     return [chosen, *rest]
 
 
-def _outliers(vitals: Mapping[Target, Vital]) -> set[Target]:
+_NONE: frozenset[Target] = frozenset()
+
+
+def _outliers(vitals: Mapping[Target, Vital]) -> Set[Target]:
     """Targets that fail far more often than their equals: at most half of them, the worst first."""
     worst = sorted(vitals, key=lambda target: -vitals[target].failing)
     found: set[Target] = set()

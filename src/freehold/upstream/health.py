@@ -9,7 +9,6 @@ What it does not know: in which order targets are tried, and what becomes of a c
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from freehold.kernel.snapshot import Target
@@ -46,7 +45,7 @@ class _Allowance:
 
 
 class _Patient:
-    """What is known of one target, or (with an empty model) of a provider as a whole."""
+    """What is known of one target, or of a provider as a whole."""
 
     __slots__ = ("allowances", "bad", "good", "in_a_row", "in_flight", "is_probed", "latency_s", "noted_s", "paused_s", "pauses", "rests", "until_s", "window_s")  # fmt: skip
 
@@ -77,43 +76,36 @@ class Health:
     """The vital signs of one process' targets. changed: told when a target is given a rest (True), and when it is well again."""
 
     def __init__(self, changed: Callable[[str, bool], None] = lambda _name, _rests: None) -> None:
-        self._patients: OrderedDict[Target, _Patient] = OrderedDict()
+        self._targets: dict[Target, _Patient] = {}
+        self._providers: dict[str, _Patient] = {}  # only those that could not be reached
         self._changed = changed
 
     def vital(self, target: Target, now_s: float) -> Vital:
         """What routing looks at."""
-        own = self._patients.get(target)
+        own, whole = self._targets.get(target), self._providers.get(target.provider)
+        is_resting = whole is not None and whole.is_resting(now_s)
         if own is None:
-            return Vital(is_resting=self._is_provider_resting(target, now_s))
-        return Vital(
-            own.in_flight,
-            own.latency_s,
-            own.failing,
-            own.is_resting(now_s) or own.paused_s > now_s or self._is_provider_resting(target, now_s),
-        )
-
-    def _is_provider_resting(self, target: Target, now_s: float) -> bool:
-        whole = self._patients.get(Target(target.provider, ""))
-        return whole is not None and whole.is_resting(now_s)
+            return Vital(is_resting=is_resting)
+        is_resting = is_resting or own.is_resting(now_s) or own.paused_s > now_s
+        return Vital(own.in_flight, own.latency_s, own.failing, is_resting)
 
     def wait_s(self, target: Target, tokens: int, now_s: float) -> float:
         """How long until its provider would take a call of so many tokens, as far as it has said."""
-        own = self._patients.get(target)
+        own = self._targets.get(target)
         if own is None:
             return 0.0
-        wait = max(own.paused_s - now_s, 0.0)
+        wait = own.paused_s - now_s
         for of, allowance in own.allowances.items():
             wait = max(wait, allowance.wait_s(1 if of == "requests" else tokens, now_s))
-        return wait
+        return wait if wait > 0 else 0.0
 
     def rest_s(self, target: Target, now_s: float, *, is_last: bool = False) -> float:
         """How long a target is not to be tried; 0 if it may be now. is_last: there is no other, so one call at a time may find out at any moment."""
-        own = self._patients.get(target)
+        own = self._targets.get(target)
         if is_last and (own is None or not own.in_flight):
             return 0.0
         found = 0.0
-        for name in (target, Target(target.provider, "")):
-            one = self._patients.get(name)
+        for one in (own, self._providers.get(target.provider)):
             if one is not None and one.is_resting(now_s):
                 found = max(found, one.until_s - now_s, 0.1)
         return found
@@ -122,7 +114,7 @@ class Health:
         """A call goes there now. After a rest it is the one that finds out."""
         own = self._known(target)
         own.in_flight += 1
-        for one in (own, self._patients.get(Target(target.provider, ""))):
+        for one in (own, self._providers.get(target.provider)):
             if one is not None and one.rests:
                 one.is_probed = True
         for of, allowance in own.allowances.items():
@@ -142,35 +134,40 @@ class Health:
 
     def end(self, target: Target, code: str, now_s: float, retry_after_s: float | None = None) -> None:
         """A call is over. code: `ok`, the error's, or anything else for one that says nothing of the target."""
-        own, whole = self._known(target), self._patients.get(Target(target.provider, ""))
+        own, whole = self._known(target), self._providers.get(target.provider)
         own.in_flight = max(0, own.in_flight - 1)
-        if code == "upstream.rate_limited":
-            own.pauses += 1
-            wait = retry_after_s if retry_after_s is not None else min(2.0 ** (own.pauses - 1), LONGEST_REST_S)
-            own.paused_s = max(own.paused_s, now_s + min(wait, LONGEST_PAUSE_S))
+        if code in ("ok", "upstream.rate_limited"):  # who refuses politely is alive
+            self._pause(own, code, now_s, retry_after_s)
+            self._well(target.name, own, now_s)
+            if whole is not None:
+                self._well(target.provider, whole, now_s)
+            return
+        is_failure = code.startswith("upstream.") and code not in _NO_FAULT
+        if is_failure:
+            self._failed(target.name, own, now_s)
+        else:
+            own.is_probed = False
+        if code in _PROVIDERS_OWN:
+            self._failed(target.provider, self._providers.setdefault(target.provider, _Patient()), now_s)
+        elif whole is not None:
+            whole.is_probed = False
+
+    def _pause(self, own: _Patient, code: str, now_s: float, retry_after_s: float | None) -> None:
         if code == "ok":
             own.pauses = 0
-        is_failure = code.startswith("upstream.") and code not in _NO_FAULT
-        for name, one in ((target, own), (Target(target.provider, ""), whole)):
-            if one is None:
-                continue
-            if code == "ok" or code == "upstream.rate_limited":  # who refuses politely is alive
-                self._well(name, one, now_s)
-            elif not is_failure:
-                one.is_probed = False
-            elif name.model or code in _PROVIDERS_OWN:
-                self._failed(name, one, now_s)
-        if whole is None and code in _PROVIDERS_OWN:
-            self._failed(Target(target.provider, ""), self._known(Target(target.provider, "")), now_s)
+            return
+        own.pauses += 1
+        wait = retry_after_s if retry_after_s is not None else min(2.0 ** (own.pauses - 1), LONGEST_REST_S)
+        own.paused_s = max(own.paused_s, now_s + min(wait, LONGEST_PAUSE_S))
 
-    def _well(self, name: Target, one: _Patient, now_s: float) -> None:
+    def _well(self, name: str, one: _Patient, now_s: float) -> None:
         one.count(is_ok=True, now_s=now_s)
         one.in_a_row = 0
         if one.rests and one.is_probed:
             one.rests, one.is_probed, one.bad = 0, False, 0
-            self._changed(name.name.rstrip("/"), False)
+            self._changed(name, False)
 
-    def _failed(self, name: Target, one: _Patient, now_s: float) -> None:
+    def _failed(self, name: str, one: _Patient, now_s: float) -> None:
         one.count(is_ok=False, now_s=now_s)
         one.in_a_row += 1
         seen = one.good + one.bad
@@ -179,14 +176,14 @@ class Health:
             one.until_s = now_s + min(REST_S * 2**one.rests, LONGEST_REST_S)
             one.rests = min(one.rests + 1, 16)
             one.is_probed, one.in_a_row = False, 0
-            self._changed(name.name.rstrip("/"), True)
+            self._changed(name, True)
 
     def _known(self, target: Target) -> _Patient:
-        found = self._patients.get(target)
+        found = self._targets.get(target)
         if found is None:
-            found = self._patients[target] = _Patient()
-            if len(self._patients) > _MOST:
-                idle = next((name for name, one in self._patients.items() if not one.in_flight), None)
+            if len(self._targets) >= _MOST:
+                idle = next((name for name, one in self._targets.items() if not one.in_flight), None)
                 if idle is not None:
-                    del self._patients[idle]
+                    del self._targets[idle]
+            found = self._targets[target] = _Patient()
         return found
