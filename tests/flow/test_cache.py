@@ -74,6 +74,7 @@ def test_the_same_question_gets_the_same_answer(make_freehold: Callable[..., Fre
     assert (other["cost_usd"], other["target"], other["attempts"], other["outcome"]) == ("0", None, [], "ok")
     assert sum(other["tokens"].values()) == 0
     assert other["class"] == one["class"] == "internal"
+    assert {row["outcome"]: row["calls"] for row in freehold.usage()["rows"]} == {"ok": 1, "cached": 1}
     total = freehold.usage()["total"]
     assert (total["calls"], total["cost_usd"], total["unpriced_calls"]) == (2, one["cost_usd"], 0)
 

@@ -81,7 +81,8 @@ class Metrics:
         """Count a receipt. is_listed: whether its target is one of the configuration's own; others share one label."""
         target = receipt.target if is_listed and receipt.target else ("other" if receipt.target else "none")
         zone = receipt.zone or "none"
-        label = (receipt.workload or "none", target, zone, receipt.class_, receipt.outcome)
+        outcome = "cached" if receipt.cached else receipt.outcome
+        label = (receipt.workload or "none", target, zone, receipt.class_, outcome)
         parts = self._known.get(label)
         if parts is None:
             parts = self._known[label] = (

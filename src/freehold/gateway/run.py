@@ -29,6 +29,7 @@ from freehold.pricing.book import Charge, Tariff, charge, quote
 from freehold.wire.call import COUNTS, NOWHERE, STORED, Address, Call, Endpoint
 from freehold.wire.canonical import Used
 from freehold.wire.dialects import SPOKEN
+from freehold.wire.quiet import uses_hosted
 from freehold.wire.tiers import asked_tier, tier_of
 
 _NOTHING = Tokens()
@@ -261,7 +262,10 @@ class Run:
         tokens, is_estimate = self._used(outcome)
         if outcome == "failed" and not self.seen_tokens:
             return Charge(ZERO, "nothing was answered"), tokens
-        return charge(rates, tokens, self.terms, is_estimate=is_estimate), tokens
+        bill = charge(rates, tokens, self.terms, is_estimate=is_estimate)
+        if call is not None and bill.amount is not None and uses_hosted(call.dialect, call.body):
+            bill = msgspec.structs.replace(bill, source=f"{bill.source}, without the fees of hosted tools")
+        return bill, tokens
 
     def _correction(self, outcome: str, rates: Tariff | None) -> tuple[Charge, Tokens]:
         """What a stored answer cost beside what was charged for it while its usage was not known: it may be less than nothing."""

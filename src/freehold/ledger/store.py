@@ -153,6 +153,8 @@ class SqliteStore:
     def _kind(self, receipt: dict[str, Any]) -> int:
         """The number of what a receipt has in common with others. Called while nobody else writes."""
         kind = tuple(receipt.get(name) or "" for name in _KINDS)
+        if receipt.get("cached"):
+            kind = (*kind[:-1], "cached")  # of what is ok, what was given again
         found = self._known.get(kind)
         if found is None:
             self._db.execute("insert or ignore into kind values (null,?,?,?,?,?,?,?,?)", kind)
