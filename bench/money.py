@@ -24,7 +24,7 @@ from freehold.content.keyring import Keyring
 from freehold.content.sealed import SealedStore
 from freehold.gateway.limits import Throttle
 from freehold.gateway.metrics import Metrics
-from freehold.gateway.traffic import INTERACTIVE, Traffic
+from freehold.gateway.traffic import Need, Traffic
 from freehold.jobs import lines
 from freehold.kernel.classes import Zone
 from freehold.kernel.clock import Clock
@@ -40,6 +40,7 @@ from freehold.upstream.health import Health
 
 CALLS, ROUNDS = 10_000, 7
 NOW_MS = 1_795_500_000_000
+NEED = Need(2_000, 500)
 LIMITS = Limits(Rate(1_000_000, 60), Rate(10**12, 60), 1_000)
 
 
@@ -92,7 +93,7 @@ def traffic(limits: Limits | None) -> Callable[[int], None]:
 
     def one(_: int) -> None:
         target = shared(group, fleet)[0]
-        entering = way.enter(providers[target.provider], target, 2_000, INTERACTIVE, is_last=False)
+        entering = way.enter(providers[target.provider], target, NEED, is_last=False)
         try:
             entering.send(None)
         except StopIteration as entered:

@@ -17,6 +17,8 @@ from openai import APIStatusError, BadRequestError, ConflictError, NotFoundError
 from openai.types import Batch
 
 from conftest import NO_ENGINE, Freehold
+from freehold.content.keyring import Keyring
+from freehold.content.sealed import SealedStore
 from freehold.testing.standin import Behaviour, Standin
 
 CHAT = "/v1/chat/completions"
@@ -440,6 +442,7 @@ def test_a_large_file_is_streamed_and_never_in_memory(make_freehold: Callable[..
     [
         pytest.param("application/json", b"{}", 400, id="no form"),
         pytest.param("multipart/form-data", b"", 400, id="no boundary"),
+        pytest.param(f"multipart/form-data; boundary={'b' * 300}", b"", 400, id="an endless boundary"),
         pytest.param("multipart/form-data; boundary=b", b"--b\r\nnonsense", 400, id="no form behind it"),
         pytest.param("multipart/form-data; boundary=b", b"--c\r\n\r\n--c--\r\n", 400, id="another boundary"),
         pytest.param("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--b--\r\n', 400, id="no file"),
@@ -491,3 +494,78 @@ def test_a_revoked_key_asks_no_more(make_freehold: Callable[..., Freehold], insi
         sent = len(inside.requests)
         time.sleep(0.5)
         assert len(inside.requests) == sent < 1000
+
+
+def test_answers_are_on_one_line_however_they_are_indented(
+    make_freehold: Callable[..., Freehold], inside: Standin
+) -> None:
+    """As OpenAI's API indents them, good ones and bad ones; and a date in a header of a good answer is no failure."""
+    body = json.dumps({"id": "x", "choices": [{"index": 0, "message": {"role": "assistant", "content": "a\nb"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}, indent=2).encode()  # fmt: skip
+    bad = json.dumps({"error": {"message": "no", "type": "invalid_request_error"}}, indent=2).encode()
+    inside.usual = Behaviour(body=body, headers=(("Retry-After", "Fri, 31 Dec 2027 23:59:59 GMT"),))
+    freehold = make_freehold(config(inside)).start()
+    with sdk_of(freehold) as sdk:
+        inside.behave(Behaviour(status=400, body=bad))
+        batch = wait(sdk, begin(sdk, jsonl(*map(line, range(5)))))
+        assert len(lines_of(sdk, batch.output_file_id)) == 4
+        assert len(lines_of(sdk, batch.error_file_id)) == 1
+        assert len(inside.requests) == 5, "each once"
+
+
+def test_a_busy_inside_is_waited_for(make_freehold: Callable[..., Freehold], inside: Standin) -> None:
+    """One place, slow answers, calls that may not leave: no line fails for having had to wait."""
+    inside.usual = Behaviour(delay_s=0.15)
+    text = config(inside).replace("retries = 0\n", "retries = 0\nlimits = { concurrent = 1 }\nwait = 0.1\n")
+    freehold = make_freehold(text.replace('class = "public"', 'class = "restricted"')).start()
+    with sdk_of(freehold) as sdk:
+        batch = wait(sdk, begin(sdk, jsonl(*map(line, range(20)))))
+        assert (batch.request_counts.completed, batch.request_counts.failed) == (20, 0)  # type: ignore[union-attr]
+
+
+def test_a_file_without_a_line_break_stops_nobody(make_freehold: Callable[..., Freehold], inside: Standin) -> None:
+    """Forty megabytes in one line, and others of blank lines, while somebody else calls."""
+    freehold = make_freehold(config(inside, more="[server]\nmax_body_bytes = 100000\n")).start()
+    with sdk_of(freehold) as sdk:
+        batches = [
+            begin(sdk, b"x" * 40_000_000),
+            begin(sdk, b"\n" * 4_000_000 + b"x"),
+            begin(sdk, jsonl(line(1, "x" * 200_000))),
+        ]
+        slowest = 0.0
+        while any(batch.status not in ENDED for batch in batches):
+            began = time.monotonic()
+            sdk.chat.completions.create(model="w", messages=[{"role": "user", "content": "now"}])
+            slowest = max(slowest, time.monotonic() - began)
+            batches = [sdk.batches.retrieve(batch.id) for batch in batches]
+        assert slowest < 2
+        faults = [[(one.code, one.line) for one in batch.errors.data or ()] for batch in batches if batch.errors]
+        assert faults == [[("line_too_long", 1)], [("invalid_json_line", 4_000_001)], [("line_too_long", 1)]]
+
+
+def test_a_key_may_not_fill_the_disk(make_freehold: Callable[..., Freehold], inside: Standin) -> None:
+    freehold = make_freehold(config(inside, more="[server]\nfile_bytes = 100000\n")).start()
+    with sdk_of(freehold) as mine, sdk_of(freehold) as yours:
+        file = mine.files.create(file=("in.jsonl", b"x" * 100_000), purpose="batch")
+        with pytest.raises(APIStatusError) as refused:
+            mine.files.create(file=("in.jsonl", b"x"), purpose="batch")
+        assert (refused.value.status_code, refused.value.code) == (413, "batch.too_much")
+        yours.files.create(file=("in.jsonl", b"x"), purpose="batch")
+        mine.files.delete(file.id)
+        mine.files.create(file=("in.jsonl", b"x"), purpose="batch")
+
+
+def test_what_a_killed_upload_left_is_swept_away(make_freehold: Callable[..., Freehold], inside: Standin) -> None:
+    """Half a file of days ago goes; one of now, which somebody may be at, stays."""
+    freehold = make_freehold(config(inside)).start()
+    with sdk_of(freehold) as sdk:
+        wait(sdk, begin(sdk, jsonl(line(1))))
+    content = freehold.state / "content"
+    old, new = content / f"{'0' * 32}.part", content / f"{'1' * 32}.part"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 200_000,) * 2)
+    keyring = Keyring(freehold.state / "subjects.db", (freehold.state / "master.key").read_bytes())
+    SealedStore(content, keyring).sweep(int(time.time() * 1000))
+    keyring.close()
+    assert (old.exists(), new.exists()) == (False, True)
+    assert len([path for path in content.iterdir() if not path.suffix]) == 2

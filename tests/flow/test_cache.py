@@ -245,3 +245,31 @@ def test_the_sdk_reads_an_answer_given_again(make_freehold: Callable[..., Freeho
             texts.append("".join(event.choices[0].delta.content or "" for event in stream if event.choices))
         assert texts == ["Hello from the stand-in."] * 2
     assert len(inside.requests) == 2
+
+
+def test_a_broken_cache_costs_no_answer(make_freehold: Callable[..., Freehold], inside: Standin) -> None:
+    """Its index is damaged while Freehold runs, and when it starts: calls are served, and what is new is kept again."""
+    freehold = make_freehold(config(inside)).start()
+    key = freehold.key("--class", "public")
+    assert not is_hit(ask(freehold, key))
+    for suffix in ("", "-wal"):
+        path = freehold.state / f"cache.db{suffix}"
+        path.write_bytes(b"no database at all" * 1000)
+    assert all(ask(freehold, key, {**SAID["openai-chat"][1], "seed": at})[0] == 200 for at in range(5))
+    freehold.stop()
+    (freehold.state / "cache.db").write_bytes(b"no database at all" * 1000)
+    freehold.start()
+    assert [is_hit(ask(freehold, key)) for _ in range(2)] == [False, True]
+
+
+def test_an_answer_has_one_commitment_however_often_it_is_given(
+    make_freehold: Callable[..., Freehold], inside: Standin
+) -> None:
+    freehold = make_freehold(config(inside)).start()
+    key = freehold.key("--class", "public")
+    for body in (SAID["openai-chat"][1], {**SAID["openai-chat"][1], "stream": True}):
+        ask(freehold, key, body)
+        ask(freehold, key, body)
+    first, second, third, fourth = (one["answer"] for one in freehold.settled(4))
+    assert first == second
+    assert third == fourth

@@ -300,3 +300,18 @@ def test_where_nothing_limits_an_answer_a_hard_budget_does(
         body = outside.requests[-1].json
         assert body.get("max_tokens", body.get("max_completion_tokens")) == sent
     assert Decimal(next(one for one in freehold.records() if one["kind"] == "intent")["held_usd"]) > Decimal("0.032")
+
+
+@pytest.mark.parametrize("dialect", BODIES)
+def test_what_a_provider_may_make_of_a_call_is_held(
+    make_freehold: Callable[..., Freehold], outside: Standin, dialect: str
+) -> None:
+    """Whoever asks in whatever dialect: a target that speaks OpenAI's may serve a call that names no tier in its dearest one, so that is held."""
+    text = NO_ENGINE + f'[providers.cloud]\nbase_url = "{outside.base_url}"\nzone = "inside"\n'
+    text += "prices = { m = { input = 1.0, output = 2.0, tiers = { priority = { input = 1000000.0, output = 1000000.0 } } } }\n"
+    text += '[workloads.w]\nclass = "public"\ntargets = ["cloud/m"]\nbudget = "1 USD/total"\n'
+    freehold = make_freehold(text).start()
+    path, body = BODIES[dialect]
+    status, _, said = ask(freehold, freehold.key("--class", "public"), path, body)
+    assert status == 429, said
+    assert outside.requests == []

@@ -238,3 +238,90 @@ def test_places_at_a_provider_hold_over_all_workers(make_freehold: Callable[...,
     answers = at_once(freehold, freehold.key(), 40, threads=20)
     assert {status for status, _, _ in answers} == {200}
     assert inside.most_at_once <= 3
+
+
+def test_a_provider_that_comes_back_with_an_error_first_comes_back(
+    make_freehold: Callable[..., Freehold], inside: Standin, outside: Standin
+) -> None:
+    """It could not be reached, then it is there and still loading (503), then it is well: it is not given up for ever."""
+    port = inside.port
+    text = NO_ENGINE + provider("rack", inside) + provider("next", outside) + workload('["rack/m", "next/m"]')
+    freehold = make_freehold(text).start()
+    key = freehold.key()
+    inside.stop()
+    for _ in range(4):
+        assert ask(freehold, key)[1]["x-freehold-target"] == "next/m"
+    with Standin(port=port) as again:
+        again.behave(Behaviour(status=503))
+        until = time.monotonic() + 20
+        while ask(freehold, key)[1]["x-freehold-target"] != "rack/m":
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def test_a_long_stream_that_has_begun_well_keeps_nobody_waiting(
+    make_freehold: Callable[..., Freehold], inside: Standin
+) -> None:
+    """Three failures, and then the only target answers again, slowly: whoever comes meanwhile is served."""
+    freehold = make_freehold(NO_ENGINE + provider("rack", inside) + workload('["rack/m"]')).start()
+    key = freehold.key()
+    inside.behave(*[Behaviour(status=500)] * 3, Behaviour(event_delay_s=0.5))
+    for _ in range(3):
+        ask(freehold, key)
+    connection = http.client.HTTPConnection("127.0.0.1", freehold.port, timeout=30)
+    connection.request(
+        "POST", "/v1/chat/completions", json.dumps({**CHAT, "stream": True}), {"Authorization": f"Bearer {key}"}
+    )
+    stream = connection.getresponse()
+    stream.read(10)
+    answers = [ask(freehold, key)[0] for _ in range(3)]
+    stream.read()
+    connection.close()
+    assert answers == [200] * 3
+
+
+def test_a_caller_without_money_takes_nothing_of_a_providers_rate(
+    make_freehold: Callable[..., Freehold], inside: Standin
+) -> None:
+    """What was never sent was never made, whoever asked for it."""
+    text = (
+        NO_ENGINE
+        + provider("rack", inside, 'limits = { calls = "5/minute" }\nwait = 0\n').replace("input = 0.0", "input = 1.0")
+        + workload('["rack/m"]')
+    )
+    freehold = make_freehold(text).start()
+    poor, rich = freehold.key("--class", "public", "--budget", "0.0000001 USD/total"), freehold.key("--class", "public")
+    assert [ask(freehold, poor)[0] for _ in range(8)] == [429] * 8
+    assert [ask(freehold, rich)[0] for _ in range(6)] == [200] * 5 + [503]
+
+
+def test_a_providers_own_limit_is_waited_for_in_order(make_freehold: Callable[..., Freehold], inside: Standin) -> None:
+    """Interactive calls before batches there, too; and without a queue nobody waits."""
+    told = (
+        ("X-RateLimit-Limit-Requests", "10"),
+        ("X-RateLimit-Remaining-Requests", "0"),
+        ("X-RateLimit-Reset-Requests", "4s"),
+    )
+    inside.behave(Behaviour(headers=told))
+    text = (
+        NO_ENGINE
+        + provider("rack", inside)
+        + workload('["rack/m"]')
+        + workload('["rack/m"]', "night", 'priority = "batch"\n')
+    )
+    freehold = make_freehold(text).start()
+    key = freehold.key()
+    assert ask(freehold, key)[0] == 200
+    ended: list[str] = []
+
+    def call(model: str) -> None:
+        assert ask(freehold, key, model)[0] == 200
+        ended.append(model)
+
+    threads = [threading.Thread(target=call, args=(model,)) for model in ("night", "night", "w", "w")]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.03)
+    for thread in threads:
+        thread.join()
+    assert ended == ["w", "w", "night", "night"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -11,16 +13,21 @@ from hypothesis import strategies as st
 
 from freehold.jobs import lines
 
-CHAT = "/v1/chat/completions"
+CHAT, MOST = "/v1/chat/completions", 10_000
 
 
 def line(custom_id: Any = "a", **more: Any) -> bytes:
     return json.dumps({"custom_id": custom_id, "method": "POST", "url": CHAT, "body": {"model": "m"}, **more}).encode()
 
 
+def split(chunks: Iterable[bytes], most: int = MOST) -> list[tuple[int, bytes]]:
+    splitter = lines.Splitter(most)
+    return [*(found for chunk in chunks for found in splitter.feed(chunk)), *splitter.close()]
+
+
 def faults(*raw: bytes) -> list[tuple[str, int | None, str | None]]:
-    checker = lines.Checker(CHAT)
-    for number, one in lines.split([b"\n".join(raw)], 10_000):
+    checker = lines.Checker(CHAT, MOST)
+    for number, one in split([b"\n".join(raw)]):
         checker.take(number, one)
     return [(fault.code, fault.line, fault.param) for fault in checker.faults()]
 
@@ -59,7 +66,7 @@ def test_an_empty_file_is_one_fault() -> None:
 
 def test_a_fault_quotes_nothing_of_the_line() -> None:
     """What was written there may be anybody's."""
-    checker = lines.Checker(CHAT)
+    checker = lines.Checker(CHAT, MOST)
     for number, raw in enumerate(
         (b'{"canary-4711', line("canary-4711", method="canary-4711"), line("canary-4711"), line("canary-4711")), 1
     ):
@@ -79,20 +86,36 @@ def test_lines_are_the_same_however_the_bytes_come(wanted: list[bytes], data: st
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=10)))
     chunks = [raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
     expected = [(number, one) for number, one in enumerate(wanted, 1) if one.strip()]
-    assert list(lines.split(chunks, 1000)) == expected
+    assert split(chunks) == expected
 
 
 def test_a_line_without_end_is_cut_and_no_request() -> None:
-    """It is not gathered in memory."""
-    chunks = (b"x" * 1000 for _ in range(10_000))
-    ((number, raw),) = lines.split(chunks, 5000)
-    assert (number, len(raw)) == (1, 5000)
+    """It is not gathered in memory, and what comes behind it is read again."""
+    chunks = itertools.chain((b"x" * 1000 for _ in range(10_000)), [b"\n", line("next")])
+    (long, following) = split(chunks, 5000)
+    assert (long[0], len(long[1])) == (1, 5001)
+    assert following == (2, line("next"))
+    with pytest.raises(lines.Unfit) as unfit:
+        lines.read(1, long[1], CHAT, 5000)
+    assert unfit.value.fault.code == "line_too_long"
 
 
-def test_a_line_of_output_holds_the_answer_as_it_came() -> None:
-    raw = b'{"id": "x", "n": 1.50, "text": "\\u00e4"}'
+def test_cutting_a_long_line_costs_no_more_than_its_length() -> None:
+    """Thirty-two megabytes without a line break, in small pieces: no piece is copied again with each that follows."""
+    splitter = lines.Splitter(1 << 30)
+    piece = b"x" * 65_536
+    for _ in range(512):
+        assert not list(splitter.feed(piece))
+    ((_, raw),) = splitter.close()
+    assert len(raw) == 512 * 65_536
+
+
+def test_a_line_of_output_holds_the_answer_on_one_line() -> None:
+    """However its provider indents it; numbers and words stay as they are written."""
+    raw = b'{\n  "id": "x",\r\n  "n": 1.50,\n  "text": "a\\nb  c"\n}\n'
     said = lines.answered("my id", 200, "call_1", raw)
-    assert raw in said
+    assert b"\n" not in said
+    assert b'{"id":"x","n":1.50,"text":"a\\nb  c"}' in said
     found = json.loads(said)
     assert (found["custom_id"], found["response"]["status_code"], found["response"]["request_id"], found["error"]) == (
         "my id",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ class Office:
         self.records.add_file(file)
         return file
 
-    def begin(self, count: int, *, raw: bytes | None = None, window_s: int = 3600) -> Batch:
+    def begin(self, count: int, *, raw: bytes | None = None, window_s: int = 3600, owner: str = "key_1") -> Batch:
         text = b"\n".join(
             json.dumps(
                 {"custom_id": f"r{at}", "method": "POST", "url": CHAT, "body": {"model": "m", "at": at}}
@@ -50,15 +51,23 @@ class Office:
             for at in range(count)
         )
         now = int(self.clock.now_s())
+        file = self.upload(raw if raw is not None else text, owner)
         batch = Batch(
-            id=f"batch_{count}_{now}", owner="key_1", input_file=self.upload(raw if raw is not None else text).id, endpoint=CHAT, window="1h",
+            id=f"batch_{file.content[:8]}", owner=owner, input_file=file.id, content=file.content, endpoint=CHAT, window="1h",
             created_s=now, expires_s=now + window_s,
         )  # fmt: skip
         self.records.put(batch)
         return batch
 
     def runner(self, ask: Ask) -> Runner:
-        return Runner(self.records, self.content, ask, self.clock, lambda event, **facts: self.told.append(facts))
+        return Runner(
+            self.records,
+            self.content,
+            ask,
+            clock=self.clock,
+            longest_line=10_000,
+            note=lambda event, **facts: self.told.append(facts),
+        )
 
     async def run(self, ask: Ask, batch: Batch) -> Batch:
         """Until the batch has ended."""
@@ -369,6 +378,121 @@ async def test_stopping_lets_what_is_under_way_end(office: Office) -> None:
     found = office.records.batch(batch.id)
     assert found is not None
     assert (found.status, found.completed) == ("in_progress", AT_ONCE)
+
+
+async def test_an_erased_key_asks_no_more(office: Office) -> None:
+    """Erased while its batch runs, and made anew by another call of the same key: what was read before is not sent any more."""
+    asked = 0
+
+    async def ask(question: Question) -> Answer:
+        nonlocal asked
+        asked += 1
+        if asked == 50:
+            office.keyring.erase("key_1", 0)
+            office.keyring.key("key_1")
+        await asyncio.sleep(0.001)
+        return good(question)
+
+    found = await office.run(ask, office.begin(400))
+    assert (found.status, [fault.code for fault in found.faults]) == ("failed", ["content.gone"])
+    assert asked <= 50 + AT_ONCE
+
+
+async def test_a_deleted_input_is_kept_until_its_batch_has_ended(office: Office) -> None:
+    """Its owner does not see it any more; the batch goes on, and at its end nothing of it is left."""
+    batch = office.begin(100)
+
+    async def ask(question: Question) -> Answer:
+        if json.loads(question.body)["at"] == 10:
+            file = office.records.file(batch.input_file, "key_1", office.clock.now_s())
+            assert file is not None
+            assert not office.records.drop_file(file), "it is needed"
+            office.records.ask_to_cancel(batch, int(office.clock.now_s()))
+        await asyncio.sleep(0.6 if json.loads(question.body)["at"] > 10 else 0)
+        return good(question)
+
+    found = await office.run(ask, batch)
+    assert found.status == "cancelled"
+    assert len(office.written(found.output_file)) + len(office.written(found.error_file)) == 100
+    assert len(list((office.folder / "content").iterdir())) == 2
+
+
+async def test_what_was_answered_is_given_out_whatever_becomes_of_the_input(office: Office) -> None:
+    batch = office.begin(100)
+
+    async def ask(question: Question) -> Answer:
+        if json.loads(question.body)["at"] == 40:
+            office.content.drop(batch.content)
+            office.ahead_s = 4000
+        return good(question)
+
+    found = await office.run(ask, batch)
+    assert (found.status, [fault.code for fault in found.faults]) == ("failed", ["content.gone"])
+    assert len(office.written(found.output_file)) >= 40
+
+
+async def test_one_owner_holds_up_nobody_else(office: Office) -> None:
+    """Six batches of one that may ask for nothing now, and one of another: it is done at once."""
+    for _ in range(6):
+        office.begin(5, owner="key_2")
+    mine = office.begin(20)
+
+    async def ask(question: Question) -> Answer:
+        return (
+            Answer(429, b"{}", "", "limits.calls", retry_after_s=60.0) if question.owner == "key_2" else good(question)
+        )
+
+    assert (await office.run(ask, mine)).status == "completed"
+
+
+async def test_a_database_that_fails_is_asked_again(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failed = office.records.open_batches, 0
+
+    def open_batches() -> list[str]:
+        nonlocal failed
+        failed += 1
+        if failed <= 1:
+            raise sqlite3.OperationalError("disk I/O error")
+        return real()
+
+    monkeypatch.setattr(office.records, "open_batches", open_batches)
+    assert (await office.run(answer, office.begin(5))).status == "completed"
+    assert {"reason": "OperationalError"} in office.told
+
+
+async def test_a_bug_in_one_line_is_told_and_loses_nothing(office: Office) -> None:
+    failed = False
+
+    async def ask(question: Question) -> Answer:
+        nonlocal failed
+        if json.loads(question.body)["at"] == 7 and not failed:
+            failed = True
+            raise RuntimeError
+        return good(question)
+
+    found = await office.run(ask, office.begin(50))
+    assert (found.status, found.completed) == ("completed", 50)
+    assert any(facts.get("reason") == "RuntimeError" for facts in office.told)
+
+
+async def test_fewer_are_asked_where_there_is_no_room(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider with two places: after a while hardly anybody is refused."""
+    monkeypatch.setattr("freehold.jobs.runner.random.uniform", lambda low, high: 0.001)
+    under_way = refused = 0
+
+    async def ask(question: Question) -> Answer:
+        nonlocal under_way, refused
+        if under_way >= 2:
+            refused += 1
+            return Answer(503, b"{}", "", "upstream.busy", retry_after_s=0.001)
+        under_way += 1
+        await asyncio.sleep(0.002)
+        under_way -= 1
+        return good(question)
+
+    found = await office.run(ask, office.begin(300))
+    assert (found.completed, found.failed) == (300, 0)
+    assert refused < 3000
 
 
 def test_what_belongs_to_another_is_not_there(office: Office) -> None:

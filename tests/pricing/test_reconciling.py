@@ -131,6 +131,23 @@ def test_what_a_statement_rounds_is_no_finding() -> None:
     assert kinds(off) == [("priced", D("-0.1"))]
 
 
+def test_tokens_that_differ_are_a_finding_even_if_they_cost_nothing() -> None:
+    """Of a class that has no price here, or in a sum that is rounded away."""
+    (free,) = reconcile([entry("input", 9_000_000)], [Made(0, "m", "", {"input": (1000, D(0))}, None)])
+    assert not free.is_matched
+    (rounded,) = reconcile([entry("input", 1001, "0.00", rounding="0.005")], [made(Tokens(input=1000))])
+    assert not rounded.is_matched
+
+
+def test_one_amount_beside_usage_by_model_is_held_against_all_of_it() -> None:
+    usage = [entry("input", 1500), entry("cache_read", 2000), entry("completion", 200)]
+    whole = Entry(0, 1, "", "", amount=D(900), shown="everything")
+    found = reconcile([*usage, whole], CALLS)
+    assert [(one.model, one.is_matched) for one in found] == [("the whole amount", False), ("m", True)]
+    assert sum(one.there for one in found) == 900
+    assert all(one.is_matched for one in reconcile([*usage, Entry(0, 1, "", "", amount=D("0.0056"))], CALLS))
+
+
 def test_what_may_be_behind_it_is_said() -> None:
     calls = [made(Tokens(input=10), is_estimate=True), made(Tokens(input=10), failed=2)]
     (match,) = reconcile([entry("input", 30)], calls)

@@ -196,10 +196,20 @@ def test_google_tables() -> None:
     )
     found = read(cost, "g.csv")
     assert told(found) == [("gemini-2-5-flash", "input", "", 20_122_880, D("6.036864"))]
-    assert not found.is_daily
     assert found.entries[0].start_ms == (DAY + 7 * 3600) * 1000, "Pacific daylight time ends that day"
     report = "Date,Service description,SKU description,Usage amount,Usage unit,Unrounded subtotal ($),Subtotal ($)\n2026-11-15,Gemini API,Generate content output token count gemini 2.5 flash short input text,\"622,403\",count,1.555990,1.56\n,,,,Subtotal,1.555990,1.56\n"  # fmt: skip
     assert told(read(report, "r.csv")) == [("gemini-2-5-flash", "completion", "", 622_403, D("1.555990"))]
+
+
+@pytest.mark.parametrize(
+    ("amount", "rounding"),
+    [("0", "0"), ("3", "0"), ("2.50", "0"), ('"2.50"', "0.00005"), ('"3"', "0"), ('"1E+3"', "0")],
+)
+def test_only_text_of_a_fixed_length_is_rounded(amount: str, rounding: str) -> None:
+    """A JSON number is as exact as it stands; a cent's half is tolerance only where a table has cents."""
+    page = '{"data": [{"starting_at": "2026-11-01", "ending_at": "2026-11-02", "results": [{"amount": %s, "token_type": "output_tokens", "model": "m"}]}]}'
+    (found,) = read(page % amount, "c").entries
+    assert found.rounding == D(rounding)
 
 
 def test_google_records() -> None:
@@ -234,6 +244,8 @@ def test_any_other_table() -> None:
         ("date,model,cost_usd\n2026-11-01,m,NaN\n", "line 2: 'NaN' is no amount"),
         ("date,model,cost_usd\n2026-11-01,m,1\nyesterday,m,1\n", "line 3: 'yesterday' is no day"),
         ("date,model,cost_usd\n2026-11-01,m,1e999999\n", "is no amount"),
+        ('date,model,cost_usd\n2026-11-01,m,"1,50"\n', "'1,50' is no amount"),
+        ('{"data": [{"start_time": NaN, "end_time": 1, "results": [{"model": "m", "input_tokens": 1}]}]}', "is no day"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_names_its_place(text: str, words: str) -> None:

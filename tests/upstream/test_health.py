@@ -22,7 +22,8 @@ class Ward:
         self.health = Health(lambda name, rests: self.told.append((name, rests)))
 
     def call(self, target: Target = A, code: str = "ok", **more: float) -> None:
-        self.health.begin(target, 10, self.now_s)
+        self.health.take(target, 10)
+        self.health.begin(target)
         self.health.end(target, code, self.now_s, **more)
 
     def rests(self, target: Target = A) -> bool:
@@ -69,7 +70,7 @@ def test_after_a_rest_one_call_finds_out(ward: Ward) -> None:
     ward.fail_until_rest()
     ward.now_s += REST_S
     assert not ward.rests()
-    ward.health.begin(A, 10, ward.now_s)
+    ward.health.begin(A)
     assert ward.rests(), "one is enough"
     assert ward.health.vital(A, ward.now_s).is_resting
     ward.health.end(A, FAILED, ward.now_s)
@@ -86,7 +87,7 @@ def test_where_there_is_no_other_one_call_at_a_time_may_go(ward: Ward) -> None:
     """The only target of a call is never given up, and never overrun either."""
     ward.fail_until_rest()
     assert ward.health.rest_s(A, ward.now_s, is_last=True) == 0
-    ward.health.begin(A, 10, ward.now_s)
+    ward.health.begin(A)
     assert ward.health.rest_s(A, ward.now_s, is_last=True) > 0
     ward.health.end(A, "ok", ward.now_s)
     assert not ward.rests(), "it is well again, whatever its rest was"
@@ -119,6 +120,20 @@ def test_who_cannot_be_reached_rests_with_all_its_models(ward: Ward) -> None:
     ward.now_s += REST_S
     ward.call(B)
     assert not ward.rests(B), "one model that answers is a provider that answers"
+
+
+@pytest.mark.parametrize(
+    "code", ["upstream.failed", "upstream.overloaded", "upstream.timeout", "upstream.invalid_answer"]
+)
+def test_who_answers_badly_can_be_reached(ward: Ward, code: str) -> None:
+    """The provider as a whole is back with the first answer, however bad; what fails now is the model's own."""
+    for _ in range(IN_A_ROW):
+        ward.call(A, "upstream.unreachable")
+    ward.now_s += REST_S
+    ward.call(B, code)
+    assert not ward.rests(B)
+    ward.call(B)
+    assert not ward.rests(B)
 
 
 def test_a_refusal_for_the_rate_is_no_failure_but_a_pause(ward: Ward) -> None:
@@ -175,7 +190,28 @@ def test_tokens_are_kept_too(ward: Ward) -> None:
     ward.health.heard(A, headers, 0.1, ward.now_s)
     assert ward.health.wait_s(A, 100, ward.now_s) == 0
     assert ward.health.wait_s(A, 190, ward.now_s) == pytest.approx(3.0), "900 in 30 seconds"
-    assert ward.health.wait_s(A, 10**9, ward.now_s) == pytest.approx(30.0), "more than the whole counts as the whole"
+    assert ward.health.wait_s(A, 10**9, ward.now_s) == pytest.approx(40 / 3), "half of the whole is enough for any call"
+
+
+def test_a_limit_without_a_size_is_back_at_its_reset(ward: Ward) -> None:
+    """How much comes back by when is not told, so nobody goes before the reset, and everybody after it."""
+    headers = {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6s"}
+    ward.health.heard(A, headers, 0.1, ward.now_s)
+    assert ward.health.wait_s(A, 2000, ward.now_s) == pytest.approx(6.0)
+    ward.now_s += 6.1
+    assert ward.health.wait_s(A, 10**9, ward.now_s) == 0
+
+
+def test_a_stream_that_has_begun_well_ends_the_rest(ward: Ward) -> None:
+    """Nobody waits for the end of a long answer to learn that its target is back; if it breaks off, that counts as ever."""
+    ward.fail_until_rest()
+    ward.now_s += REST_S
+    ward.health.begin(A)
+    assert ward.rests()
+    ward.health.speaks(A)
+    assert not ward.rests()
+    ward.health.end(A, "upstream.cut", ward.now_s)
+    assert not ward.rests(), "one failure"
 
 
 def test_a_slower_answer_counts_at_once_and_is_forgotten_by_and_by(ward: Ward) -> None:

@@ -13,12 +13,13 @@ import click
 import msgspec
 
 from freehold.cli import reconcile
+from freehold.cli.reconcile import terms_of
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
 from freehold.cli.usage import span_of
 from freehold.kernel.classes import Zone
 from freehold.kernel.errors import CallerError
 from freehold.kernel.snapshot import Snapshot, Target
-from freehold.kernel.units import Terms, Tokens, Usd, show_usd
+from freehold.kernel.units import Tokens, Usd, show_usd
 from freehold.ledger import log as logs
 from freehold.pricing.book import Book, Rates, Row, Tariff, load, read, tariff
 from freehold.pricing.changes import Change, Used, reprice
@@ -196,12 +197,6 @@ def _used(folder: Path, start: int, end: int) -> Iterator[Used]:
             cost = record["cost_usd"]
             amount = Decimal(cost) if cost is not None else None
             yield Used(record["target"], Tokens(**record["tokens"]), amount, terms_of(record))
-
-
-def terms_of(record: dict[str, Any]) -> Terms:
-    """On what terms a receipt was charged."""
-    at_ms = record["booked_ms"] or record["at_ms"] - record["duration_ms"]
-    return Terms(record.get("tier", ""), record.get("geo", ""), at_ms)
 
 
 def _target(text: str, snapshot: Snapshot) -> Target:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,20 @@ def command(
         )
     start, end = span_of(since, until, snapshot.organisation.zone)
     start, end = max(start, min(entry.start_ms for entry in entries)), min(end, max(entry.end_ms for entry in entries))
+    if cut := next(
+        (entry for entry in entries if entry.start_ms < start < entry.end_ms or entry.start_ms < end < entry.end_ms),
+        None,
+    ):
+        raise CallerError(
+            f"A row of the statement ({cut.shown!r}) is of more days than were asked for, and cannot be divided.",
+            code="prices.statement",
+            hint="Leave --since and --until out, or export it day by day.",
+        )
     entries = [entry for entry in entries if start <= entry.start_ms < end]
     prices = _prices(snapshot, load())
-    made = list(_made(setting.state / "log", names, (start, end), prices))
-    found = reconcile(entries, made, _namer(_targets(setting.state / "log", names), prices))
+    targets: dict[str, set[str]] = {}  # by their model, as statements write it
+    made = list(_made(_receipts(setting.state / "log", names), (start, end), prices, targets))
+    found = reconcile(entries, made, _namer(targets, prices))
     if as_json:
         show_json(_data(found, statements, names, (start, end)))
     else:
@@ -114,32 +124,37 @@ def _receipts(folder: Path, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
                     yield record
 
 
-def _made(folder: Path, names: tuple[str, ...], span: tuple[int, int], prices: Prices) -> Iterator[Made]:
-    """What was charged for calls that began in a time."""
-    for record in _receipts(folder, names):
-        at_ms = record["booked_ms"] or record["at_ms"] - record["duration_ms"]
-        if not span[0] <= at_ms < span[1]:
+def terms_of(record: dict[str, Any]) -> Terms:
+    """On what terms a receipt was charged."""
+    at_ms = record["booked_ms"] or record["at_ms"] - record["duration_ms"]
+    return Terms(record.get("tier", ""), record.get("geo", ""), at_ms)
+
+
+def _made(
+    receipts: Iterable[dict[str, Any]], span: tuple[int, int], prices: Prices, targets: dict[str, set[str]]
+) -> Iterator[Made]:
+    """What was charged for calls that began in a time; their targets are noted."""
+    for record in receipts:
+        terms = terms_of(record)
+        if not span[0] <= terms.at_ms < span[1]:
             continue
         cost = Decimal(record["cost_usd"]) if record["cost_usd"] is not None else None
         tokens = Tokens(**record["tokens"]) if record["outcome"] != "lost" else Tokens()
-        terms = Terms(record.get("tier", ""), record.get("geo", ""), at_ms)
         rates = prices(record["target"])
-        parts = rates.parts(tokens, terms) if rates is not None and record["booked_ms"] is None else None
-        if parts is None:
-            parts = {name: (count, Usd(Decimal(0))) for name, count in msgspec.structs.asdict(tokens).items() if count}
-        if not tokens.prompt + tokens.completion and cost:
-            parts = {"output": (0, Usd(cost))}  # held at the worst case, and never told
+        parts = dict((rates.parts(tokens, terms) if rates is not None else None) or _unpriced(tokens))
+        if cost is not None and (
+            record["is_estimate"] or record["booked_ms"] is not None or record["outcome"] == "lost"
+        ):
+            count, amount = parts.get("output", (0, Decimal(0)))  # held at the worst case, or the difference to that
+            parts["output"] = count, Usd(amount + cost - sum((one for _, one in parts.values()), Decimal(0)))
         failed = sum(attempt["result"] not in ("ok", "refused") for attempt in record["attempts"])
         model = normal(record["target"].partition("/")[2])
-        yield Made(at_ms, model, record.get("tier", ""), parts, cost, record["is_estimate"], failed)
+        targets.setdefault(model, set()).add(record["target"])
+        yield Made(terms.at_ms, model, terms.tier, parts, cost, record["is_estimate"], failed)
 
 
-def _targets(folder: Path, names: tuple[str, ...]) -> dict[str, set[str]]:
-    """The targets that were called, by their model as statements write it."""
-    found: dict[str, set[str]] = {}
-    for record in _receipts(folder, names):
-        found.setdefault(normal(record["target"].partition("/")[2]), set()).add(record["target"])
-    return found
+def _unpriced(tokens: Tokens) -> dict[str, tuple[int, Usd]]:
+    return {name: (count, Usd(Decimal(0))) for name, count in msgspec.structs.asdict(tokens).items() if count}
 
 
 def _namer(targets: dict[str, set[str]], prices: Prices) -> Callable[[str, str, str, Decimal], str | None]:

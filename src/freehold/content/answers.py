@@ -23,6 +23,7 @@ create index if not exists by_time on entry (until_ms);
 """
 _KIND = "cached answer"
 _TOUCH_MS = 10_000  # how exactly it is known when an answer was asked for last
+_WAIT_S = 0.05  # for another process that writes: a call never waits long for what it does not need
 _LOOK_EVERY = 16  # answers kept, until the room is measured again
 
 
@@ -41,17 +42,27 @@ class Room(NamedTuple):
     bytes: int
 
 
+def _opened(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, timeout=_WAIT_S)
+    path.chmod(0o600)
+    db.execute("pragma journal_mode = wal")
+    db.execute("pragma synchronous = normal")
+    db.executescript(_SCHEMA)
+    return db
+
+
 class AnswerCache:
     """The answers of one state directory; several processes may use it at once. Not for use from several threads."""
 
     def __init__(self, path: Path, store: SealedStore) -> None:
         self._store = store
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
-        path.chmod(0o600)
-        self._db.execute("pragma journal_mode = wal")
-        self._db.execute("pragma synchronous = off")  # what a crash of the machine loses is only asked for again
-        self._db.executescript(_SCHEMA)
-        self._kept = 0
+        try:
+            self._db = _opened(path)
+        except sqlite3.DatabaseError:  # it is damaged: what is lost is only asked for again
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+            self._db = _opened(path)
+        self._kept: dict[str, int] = {}
 
     def find(self, key: bytes, now_ms: int) -> Again | None:
         """The answer of a key, None if there is none (any more)."""
@@ -76,9 +87,9 @@ class AnswerCache:
         self._db.execute("insert or replace into entry values (?, ?, ?, ?, ?, ?)", row)
         for _, old in before:
             self._store.drop(old)
-        if self._kept % _LOOK_EVERY == 0:
+        count = self._kept[room.name] = self._kept.get(room.name, 0) + 1
+        if count % _LOOK_EVERY == 1:
             self._make_room(room)
-        self._kept += 1
 
     def sweep(self, now_ms: int, most: int = 200) -> int:
         """Drop answers whose time is over, so many at once; returns how many."""

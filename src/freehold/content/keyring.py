@@ -54,6 +54,11 @@ class Keyring:
     def has(self, subject: str) -> bool:
         return self._db.execute("select 1 from subject where id = ?", (subject,)).fetchone() is not None
 
+    def generation(self, subject: str) -> bytes | None:
+        """The nonce under which a subject's key is wrapped: it is another one if the key was destroyed and made anew."""
+        row = self._db.execute("select nonce from subject where id = ?", (subject,)).fetchone()
+        return bytes(row[0]) if row is not None else None
+
     def erase(self, subject: str, now_ms: int) -> bool:
         """Destroy a subject's key; False if there was none. What was sealed under it can never be read again."""
         self._db.execute("begin immediate")

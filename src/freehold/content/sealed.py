@@ -9,6 +9,7 @@ records of any size instead of chunks, each behind its length, and no last one, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -119,22 +120,30 @@ class SealedStore:
         with contextlib.suppress(CallerError):
             self._path(about).unlink(missing_ok=True)
 
+    def generation(self, subject: str) -> bytes | None:
+        """What tells a subject's key from one that was made anew after it was destroyed; None for none."""
+        return self._keyring.generation(subject)
+
     def sweep(self, now_ms: int) -> int:
         """Remove what has outlived its time or whose key was destroyed; returns how many."""
-        count = 0
-        for path in self._folder.iterdir():
-            if path.suffix == ".part":  # half a file of a process that was killed, unless somebody is still at it
-                if now_ms - path.stat().st_mtime * 1000 > _ABANDONED_MS:
-                    path.unlink(missing_ok=True)
-                continue
+        return sum(self.sweeping(now_ms))
+
+    def sweeping(self, now_ms: int) -> Iterator[bool]:
+        """The same file by file, for whoever has something else to do in between: whether each was removed."""
+        for path in list(self._folder.iterdir()):
             try:
-                head = self.head(path.name)
-            except CallerError:
-                continue
-            if now_ms >= head.until_ms or not self._keyring.has(head.subject):
+                is_over = self._is_over(path, now_ms)
+            except (CallerError, OSError):  # what is no sealed file is nobody's to remove; what is gone is gone
+                is_over = False
+            if is_over:
                 path.unlink(missing_ok=True)
-                count += 1
-        return count
+            yield is_over
+
+    def _is_over(self, path: Path, now_ms: int) -> bool:
+        if path.suffix == ".part":  # half a file of a process that was killed, unless somebody is still at it
+            return now_ms - path.stat().st_mtime * 1000 > _ABANDONED_MS
+        head = self.head(path.name)
+        return now_ms >= head.until_ms or not self._keyring.has(head.subject)
 
     def _path(self, about: str) -> Path:
         path = self._folder / about
@@ -174,18 +183,33 @@ class Writer:
 
     def commit(self, *, is_durable: bool = True) -> str:
         """The file is whole; returns its id."""
+        self.end()
+        if is_durable:
+            self.sync()
+        return self.name_it()
+
+    def end(self) -> None:
+        """All bytes have come."""
         self._seal(bytes(self._waiting), is_last=True)
         self._file.flush()
-        if is_durable:
-            os.fsync(self._file.fileno())
+
+    def sync(self) -> None:
+        """Wait until they are on the disk: this alone may take long, and any thread may do it."""
+        os.fsync(self._file.fileno())
+
+    def name_it(self) -> str:
+        """Let it be found; returns its id."""
         self._file.close()
         self._part.replace(self._folder / self._about)
         return self._about
 
     def abort(self) -> None:
         """Nothing is kept. Safe after `commit`."""
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        try:
+            with contextlib.suppress(OSError):  # on a full disk even the rest of a buffer cannot be written
+                self._file.close()
+        finally:
+            self._part.unlink(missing_ok=True)
 
 
 class Journal:
@@ -194,8 +218,14 @@ class Journal:
     def __init__(self, folder: Path, about: str, cipher: AESGCM, line: bytes) -> None:
         self.about, self._cipher, self._line = about, cipher, line
         self._fd = os.open(folder / about, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        os.write(self._fd, line)
         self._number = 0
+        try:
+            if os.write(self._fd, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            self.close()
+            (folder / about).unlink()
+            raise
 
     def append(self, record: bytes) -> None:
         """Add a record. Raises OSError when it could not be written whole; the journal takes no more then."""

@@ -52,6 +52,11 @@ class Caller(msgspec.Struct, frozen=True):
         return [value for name, value in self.values.items() if name in PASSED]
 
     @property
+    def passed_on(self) -> list[tuple[str, str]]:
+        """The same with their names, in one order."""
+        return sorted((name.decode(), value) for name, value in self.values.items() if name in PASSED)
+
+    @property
     def cache_control(self) -> str:
         """`no-cache`: the answer is to be a new one; `no-store`: it is not to be kept."""
         return self.values.get(b"cache-control", "").lower()

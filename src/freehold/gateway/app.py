@@ -383,10 +383,11 @@ def note_erasures(world: World) -> None:
 
 
 def drop_expired(world: World) -> None:
-    """Drop files whose time is over."""
+    """Drop files whose time is over, and batches that nobody will ask for any more."""
     for file in world.records.expired(world.clock.now_s()):
-        world.content.drop(file.content)
-        world.records.drop_file(file)
+        if world.records.drop_file(file):
+            world.content.drop(file.content)
+    world.records.forget(world.clock.now_s() - BATCHES_KEPT_S)
 
 
 class Batches:
@@ -394,7 +395,14 @@ class Batches:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._runner = Runner(world.records, world.content, partial(ask, world), world.clock, log)
+        self._runner = Runner(
+            world.records,
+            world.content,
+            partial(ask, world),
+            clock=world.clock,
+            longest_line=world.snapshot.server.max_body_bytes,
+            note=log,
+        )
         self._lock: int | None = None
 
     async def run(self) -> None:
@@ -403,7 +411,23 @@ class Batches:
                 self._lock = take_lock(self._world.state, "batches.lock")
             except OperatorError:
                 await asyncio.sleep(_TRY_LOCK_S)
-        await self._runner.run()
+        sweeping = asyncio.ensure_future(self._sweep())
+        try:
+            await self._runner.run()
+        finally:
+            sweeping.cancel()
+
+    async def _sweep(self) -> None:
+        """Remove sealed files that nobody will ask for: over their time, left by a killed process, or of an erased subject."""
+        await asyncio.sleep(_SWEEP_S / 60)
+        while True:
+            try:
+                for number, _ in enumerate(self._world.content.sweeping(self._world.clock.now_ms())):
+                    if number % 16 == 0:
+                        await asyncio.sleep(0)
+            except (OSError, sqlite3.Error) as error:
+                log("sweeping", reason=type(error).__name__)
+            await asyncio.sleep(_SWEEP_S)
 
     async def stop(self, deadline_s: float) -> None:
         """Let what is under way end, within so many seconds."""
@@ -414,7 +438,8 @@ class Batches:
             os.close(self._lock)
 
 
-_TRY_LOCK_S = 1.0
+_TRY_LOCK_S, _SWEEP_S = 1.0, 3_600.0
+BATCHES_KEPT_S = 90 * 86_400
 
 
 def note_spending(world: World) -> None:

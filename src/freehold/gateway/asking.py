@@ -35,21 +35,18 @@ class _Kept:
 
     def __init__(self) -> None:
         self.status, self.body = 0, b""
-        self.retry_after_s: float | None = None
 
-    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+    async def whole(self, status: int, _headers: Headers, body: bytes) -> None:
         self.status, self.body = status, body
-        found = next((value for name, value in headers if name == b"retry-after"), None)
-        self.retry_after_s = float(found) if found is not None else None
 
-    async def begin(self, headers: Headers) -> None:
+    async def begin(self, _headers: Headers) -> None:
         raise Bug("a call from within was answered with a stream", code="bug")
 
     async def part(self, data: bytes) -> None:
-        raise Bug("a call from within was answered with a stream", code="bug")
+        """Never: nothing has begun."""
 
     async def end(self) -> None:
-        raise Bug("a call from within was answered with a stream", code="bug")
+        """Never: nothing has begun."""
 
 
 async def ask(world: World, question: Question) -> Answer:
@@ -65,14 +62,22 @@ async def ask(world: World, question: Question) -> Answer:
         values = {name.encode(): value for name, value in question.declared.items()}
         run: Run = await serve(world, Caller(key, values), asked, question.body, kept)
         world.ledger.flush()  # whoever writes the answer down after this finds its receipt, whenever the process is killed
-    except FreeholdError as error:
-        return _refused(error, asked)
-    except (
-        Exception
-    ) as error:  # the border: a bug is one line's error, and named in the log by its type and place alone
-        log_bug(error)
+    except FreeholdError as refusal:
+        return _refused(refusal, asked)
+    except Exception as bug:  # the border: a bug is one line's error, and named in the log by its type and place alone
+        log_bug(bug)
+        if kept.status:  # whatever went wrong behind it, the call has its answer and its receipt
+            return Answer(kept.status, kept.body, "")
         return _refused(Bug("Freehold itself failed.", code="bug"), asked)
-    return Answer(kept.status, kept.body, run.call_id, run.code, run.tokens, kept.retry_after_s)
+    error = run.error
+    return Answer(
+        kept.status,
+        kept.body,
+        run.call_id,
+        error.code if error is not None else "",
+        run.tokens,
+        error.retry_after_s if error is not None else None,
+    )
 
 
 def _refused(error: FreeholdError, asked: Asked) -> Answer:

@@ -16,6 +16,7 @@ import msgspec
 from freehold.gateway.fitting import Fitted, Unfit
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Run
+from freehold.gateway.traffic import Need
 from freehold.kernel.classes import Zone
 from freehold.kernel.errors import CallerError, FreeholdError, OperatorError, PolicyRefusal, UpstreamError
 from freehold.kernel.snapshot import Target
@@ -100,7 +101,8 @@ async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answe
     """One attempt: ruled, reserved, intended, sent."""
     world, provider = run.world, run.snapshot.providers[target.provider]
     assert run.ruling is not None
-    run.passage = await world.traffic.enter(provider, target, run.bounds(target).tokens, run.priority, is_last=is_last)
+    need = Need(run.bounds(target).tokens, call.size // 4, run.priority)
+    run.passage = await world.traffic.enter(provider, target, need, is_last=is_last)
     fitted = _fitted(run, target)
     ruling = run.ruling if fitted.transformed is not None else msgspec.structs.replace(run.ruling, through=frozenset())
     body = strict.encode(fitted.body) if fitted.body is not None else None
@@ -154,6 +156,7 @@ async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answe
     except BaseException:
         response.close()
         raise
+    world.health.speaks(target)
     run.lost |= fitted.lost
     return _restored(answering)
 
@@ -329,6 +332,8 @@ def nothing_left(call: Call, plan: Plan, ruling: Ruling) -> FreeholdError:
 
 def _nobody_answered(run: Run, failures: list[UpstreamError]) -> FreeholdError:
     last = failures[-1]
+    if all(failure.code in ("upstream.busy", "upstream.resting") for failure in failures):
+        return last  # nothing was sent: the same call may well be served in a moment
     assert run.ruling is not None
     if run.ruling.zones == {Zone.INSIDE}:
         return OperatorError(

@@ -9,11 +9,13 @@ or is kept by its provider is not kept. A hit is ruled on, limited and recorded 
 from __future__ import annotations
 
 import hmac
+import sqlite3
 from collections.abc import Collection
 
 import msgspec
 
 from freehold.content.answers import Again, Room
+from freehold.gateway.logs import log
 from freehold.gateway.run import Run
 from freehold.kernel.schema import Cache
 from freehold.kernel.snapshot import Target
@@ -57,7 +59,7 @@ def slot_of(run: Run, call: Call, firsts: Collection[Target]) -> Slot | None:
             call.dialect,
             call.endpoint.value,
             [asked.model, asked.is_stream, asked.framing, asked.query],
-            sorted(run.caller.passed),
+            run.caller.passed_on,
             run.caller.allows_fallback,
             call.body,
         ]
@@ -81,7 +83,11 @@ def look(run: Run, slot: Slot) -> Again | None:
     """The answer that is kept for a call, if it may be given."""
     if "no-cache" in run.caller.cache_control:
         return None
-    return run.world.cache.find(slot.key, run.world.clock.now_ms())
+    try:
+        return run.world.cache.find(slot.key, run.world.clock.now_ms())
+    except (sqlite3.Error, OSError) as error:  # a call never needs the cache
+        log("cache", reason=type(error).__name__)
+        return None
 
 
 def keep(run: Run, slot: Slot, kind: str, body: bytes) -> None:
@@ -99,7 +105,10 @@ def keep(run: Run, slot: Slot, kind: str, body: bytes) -> None:
     }
     room = Room(run.workload.name, slot.settings.entries, slot.settings.bytes)
     until_ms = now_ms + int(slot.settings.ttl * 1000)
-    run.world.cache.keep(slot.key, slot.subject, Again(facts, body), room, now_ms=now_ms, until_ms=until_ms)
+    try:
+        run.world.cache.keep(slot.key, slot.subject, Again(facts, body), room, now_ms=now_ms, until_ms=until_ms)
+    except (sqlite3.Error, OSError) as error:
+        log("cache", reason=type(error).__name__)
 
 
 def kind_of(again: Again) -> bytes:

@@ -46,7 +46,8 @@ class Reply(Protocol):
 async def deliver_again(run: Run, call: Call, again: Again, reply: Reply) -> None:
     """Give an answer again that was given before: settled at nothing, and sent as it was then."""
     run.cached, run.lost = str(again.facts["call"]), set(map(str, cast("list[str]", again.facts["lost"])))
-    run.answer = run.world.ledger.commit(again.body, run.caller.key.id)
+    said = hashlib.sha256(again.body).digest() if call.is_stream else again.body  # as the first one was committed to
+    run.answer = run.world.ledger.commit(said, run.caller.key.id)
     run.settle("ok", status=200)
     age_s = max(0, run.world.clock.now_ms() - cast("int", again.facts["at_ms"])) // 1000
     headers = [(b"content-type", kind_of(again)), (b"age", str(age_s).encode()), *call_headers(run, cost="0")]

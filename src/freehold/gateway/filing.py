@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import msgspec
@@ -29,7 +29,11 @@ from freehold.kernel.errors import CallerError, PolicyRefusal
 from freehold.kernel.ids import make_id
 from freehold.wire import strict
 
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks  # a type that the library has for checkers only
+
 MOST_BYTES = 512 * 1024 * 1024
+MOST_FILES = 10_000  # of one key
 DAY_S, SHORTEST_S, LONGEST_S = 86_400, 3_600, 30 * 86_400
 _JSON = [(b"content-type", b"application/json")]
 _FIELD = 4096  # bytes of a form's other fields
@@ -71,8 +75,8 @@ async def file_away(world: World, caller: Caller, wanted: Wanted, body: AsyncIte
             await _read(world, _own_file(world, caller, wanted.about), reply)
         case Filing.DELETE:
             file = _own_file(world, caller, wanted.about)
-            world.records.drop_file(file)
-            world.content.drop(file.content)
+            if world.records.drop_file(file):
+                world.content.drop(file.content)
             await _say(reply, {"id": file.id, "object": "file", "deleted": True})
         case Filing.BATCH:
             check_opted_in(world, caller)
@@ -120,6 +124,13 @@ def check_batch(run: Run) -> None:
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
+def _parser(boundary: bytes, callbacks: MultipartCallbacks) -> MultipartParser:
+    try:
+        return MultipartParser(boundary, callbacks)
+    except FormParserError:
+        raise CallerError("The boundary of the form is none.", code="request.form") from None
+
+
 class _Form:
     """A form that is being read: its small fields, and its one file, which goes straight into the sealed store."""
 
@@ -131,7 +142,7 @@ class _Form:
         self._headers: dict[str, bytes] = {}
         self._header, self._value, self._field, self._text = b"", b"", "", bytearray()
         self.is_whole = False
-        self._parser = MultipartParser(
+        self._parser = _parser(
             boundary,
             {
                 "on_part_begin": self._begin,
@@ -172,7 +183,9 @@ class _Form:
             if self.writer is not None:
                 raise CallerError("The form holds two files.", code="request.form")
             self.name = options.get(b"filename", b"").decode("utf-8", "replace")[:255] or "upload"
-            until_ms = self._world.clock.now_ms() + LONGEST_S * 1000
+            until_ms = (
+                self._world.clock.now_ms() + 3 * LONGEST_S * 1000
+            )  # a batch may need it longer than its owner sees it
             self.writer = self._world.content.begin(self._owner, "file", until_ms=until_ms)
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
@@ -182,10 +195,12 @@ class _Form:
                 raise CallerError(f"The file is larger than {MOST_BYTES} bytes.", code="request.too_large", status=413)
             return
         self._text += data[start:end]
-        if len(self._text) > _FIELD or len(self.fields) > 16:
+        if len(self._text) > _FIELD:
             raise CallerError("The form holds more than a file and its purpose.", code="request.form")
 
     def _on_end(self) -> None:
+        if len(self.fields) > 16:
+            raise CallerError("The form holds more than a file and its purpose.", code="request.form")
         if self._field != "file":
             self.fields[self._field] = self._text.decode("utf-8", "replace")
 
@@ -197,6 +212,14 @@ async def _upload(world: World, caller: Caller, body: AsyncIterator[bytes]) -> F
     kind, options = parse_options_header(caller.values.get(b"content-type", ""))
     if kind != b"multipart/form-data" or b"boundary" not in options:
         raise CallerError("A file is uploaded as multipart/form-data.", code="request.form")
+    count, size = world.records.weight(caller.key.id)
+    if count >= MOST_FILES or size >= world.snapshot.server.file_bytes:
+        raise CallerError(
+            f"This key has {count:,} files of {size:,} bytes, which is all that it may have.",
+            code="batch.too_much",
+            status=413,
+            hint="Delete some, or let an administrator raise [server] file_bytes.",
+        )
     form = _Form(options[b"boundary"], world, caller.key.id)
     try:
         async for part in body:
@@ -207,7 +230,9 @@ async def _upload(world: World, caller: Caller, body: AsyncIterator[bytes]) -> F
             raise CallerError("'purpose' must be 'batch': other files are not kept here.", code="request.value")
         now_s = int(world.clock.now_s())
         lifetime_s = _lifetime(form.fields.get("expires_after[seconds]"), LONGEST_S)
-        content = await asyncio.to_thread(form.writer.commit)
+        form.writer.end()
+        await asyncio.to_thread(form.writer.sync)
+        content = form.writer.name_it()
     except BaseException:
         if form.writer is not None:
             form.writer.abort()
@@ -290,13 +315,14 @@ def _begin(world: World, caller: Caller, raw: bytes) -> Batch:
     metadata = asked.get("metadata")
     if metadata is not None and not _is_metadata(metadata):
         raise CallerError("'metadata' must hold at most 16 short texts.", code="request.value")
-    now_s = int(world.clock.now_s())
+    now_s, file = int(world.clock.now_s()), _own_file(world, caller, asked["input_file_id"])
     declared = {name.decode(): caller.values[name] for name in _DECLARED if name in caller.values}
     after = asked.get("output_expires_after")
     batch = Batch(
         id=make_id("batch", world.clock.now_ms()),
         owner=caller.key.id,
-        input_file=_own_file(world, caller, asked["input_file_id"]).id,
+        input_file=file.id,
+        content=file.content,
         endpoint=asked["endpoint"],
         window=asked["completion_window"],
         created_s=now_s,

@@ -59,10 +59,7 @@ class Throttle:
             self._touched.add(gate)
             refusal = self._pass(gate, ticket, now_ns)
             if refusal is not None:
-                for passed in ticket.gates:
-                    if passed.calls is not None:
-                        passed.calls.repay(1, now_ns)
-                self.leave(ticket, 0, now_ns=now_ns)
+                self.leave(ticket, 0, now_ns=now_ns, is_made=False)
                 raise refusal
             ticket.gates.append(gate)
         return ticket
@@ -89,11 +86,13 @@ class Throttle:
             ticket.tokens_left = _nearer(ticket.tokens_left, tokens.rate, pace)
         return None
 
-    def leave(self, ticket: Ticket, tokens: int | None, *, now_ns: int) -> None:
-        """Give back what was not used, once. tokens: how many were, None if that is not known."""
+    def leave(self, ticket: Ticket, tokens: int | None, *, now_ns: int, is_made: bool = True) -> None:
+        """Give back what was not used, once. tokens: how many were, None if that is not known; is_made: whether the call was made at all."""
         self._touched.update(ticket.gates)
         for gate in ticket.gates:
             _give_up_place(gate)
+            if gate.calls is not None and not is_made:
+                gate.calls.repay(1, now_ns)
             if gate.tokens is not None and tokens is not None:
                 gate.tokens.repay(min(ticket.tokens, gate.tokens.rate.count) - tokens, now_ns)
         ticket.gates = []

@@ -30,7 +30,7 @@ from freehold.wire.call import COUNTS, NOWHERE, STORED, Address, Call, Endpoint
 from freehold.wire.canonical import Used
 from freehold.wire.dialects import SPOKEN
 from freehold.wire.quiet import uses_hosted
-from freehold.wire.tiers import asked_tier, tier_of
+from freehold.wire.tiers import AUTO, asked_tier, tier_of
 
 _NOTHING = Tokens()
 
@@ -57,9 +57,9 @@ class Run:
         "call",
         "call_id",
         "caller",
-        "code",
         "degraded",
         "endpoint",
+        "error",
         "first_byte_ms",
         "fits",
         "grant",
@@ -122,7 +122,7 @@ class Run:
         self.transformed: Transformed | None = None  # what was taken out for the attempt under way
         self.first_byte_ms: int | None = None
         self.attempts: list[dict[str, Any]] = []
-        self.code = ""  # of the error in which it ended
+        self.error: FreeholdError | None = None  # in which it ended
 
     def elapsed_ms(self) -> int:
         return int((self.world.clock.monotonic_s() - self.began_s) * 1000)
@@ -167,9 +167,8 @@ class Run:
             return
         self.tokens = used.tokens
         if used.service_tier or used.geo:
-            self.terms = msgspec.structs.replace(
-                self.terms, tier=tier_of(used.service_tier), geo=used.geo or self.terms.geo
-            )
+            tier = tier_of(used.service_tier) if used.service_tier else self.terms.tier
+            self.terms = msgspec.structs.replace(self.terms, tier=tier, geo=used.geo or self.terms.geo)
 
     def made(self, answer_id: str) -> None:
         """Note the id under which a provider keeps an answer, if it is one that can be asked for."""
@@ -192,6 +191,9 @@ class Run:
         most, call = self.bounds(target), self.call
         assert call is not None
         tier = asked_tier(call.dialect, call.body)
+        routes = self.snapshot.providers[target.provider].routes_to(target.model)
+        if not call.dialect.startswith("openai") and any(route.dialect.startswith("openai") for route in routes):
+            tier = AUTO  # a translation asks for none, so the provider decides
         return quote(self.world.prices.of(target), most.prompt, most.output, tier), most.tokens
 
     def enter(self, targets: Sequence[Target]) -> None:
@@ -233,7 +235,7 @@ class Run:
 
     def settle(self, outcome: str, *, status: int, error: FreeholdError | None = None) -> Charge:
         """End the call: charge, release the hold, write the one receipt, count it. What Freehold counted itself or gave again was sent nowhere."""
-        is_sent, self.code = self.is_sent, error.code if error is not None else ""
+        is_sent, self.error = self.is_sent, error
         is_own = outcome == "ok" and (self.endpoint in COUNTS or self.cached is not None)
         outcome = outcome if is_sent or is_own else "refused"
         self.tried(outcome)

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -50,22 +50,45 @@ class Unfit(Exception):
         self.fault = fault
 
 
-def split(chunks: Iterable[bytes], most: int) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers from 1. A line longer than `most` bytes is cut there, and is no request then."""
-    rest, number = b"", 0
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            number += 1
+class Splitter:
+    """Cuts bytes into lines, however they come. A line longer than `most` bytes is not gathered: what is given of it is longer than that by one."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._rest = bytearray()
+        self._number = 0
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        """The lines that are whole now and not blank, with their numbers from 1."""
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            self._gather(chunk, start, end)
+            start = end + 1
+            yield from self._take()
+        self._gather(chunk, start, len(chunk))
+
+    def close(self) -> Iterator[tuple[int, bytes]]:
+        """What stands behind the last line break."""
+        yield from self._take()
+
+    def _gather(self, chunk: bytes, start: int, end: int) -> None:
+        room = self._most + 1 - len(self._rest)
+        if room > 0:
+            self._rest += chunk[start : min(end, start + room)]
+
+    def _take(self) -> Iterator[tuple[int, bytes]]:
+        self._number += 1
+        if self._rest:
+            line = bytes(self._rest)
+            self._rest.clear()
             if line.strip():
-                yield number, line[:most]
-        rest = rest[: most + 1]
-    if rest.strip():
-        yield number + 1, rest[:most]
+                yield self._number, line
 
 
-def read(number: int, raw: bytes, endpoint: str) -> Line:
-    """Read one line. Raises Unfit with what is wrong with it, without quoting it."""
+def read(number: int, raw: bytes, endpoint: str, most: int) -> Line:
+    """Read one line of at most so many bytes. Raises Unfit with what is wrong with it, without quoting it."""
+    if len(raw) > most:
+        raise Unfit(Fault("line_too_long", number, f"This line is longer than a request may be ({most} bytes)."))
     try:
         found = strict.decode(raw)
     except CallerError:
@@ -96,8 +119,8 @@ def read(number: int, raw: bytes, endpoint: str) -> Line:
 class Checker:
     """Takes the lines of a file one by one; `faults` says what is wrong when all were taken."""
 
-    def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: str, most: int) -> None:
+        self._endpoint, self._most = endpoint, most
         self._ids = array("Q")  # hashes, because a million names would not fit
         self._lines = array("L")
         self._faults: list[Fault] = []
@@ -112,7 +135,7 @@ class Checker:
     def take(self, number: int, raw: bytes) -> None:
         self.total += 1
         try:
-            line = read(number, raw, self._endpoint)
+            line = read(number, raw, self._endpoint, self._most)
         except Unfit as unfit:
             if len(self._faults) < MOST_FAULTS:
                 self._faults.append(unfit.fault)
@@ -138,8 +161,12 @@ class Checker:
 
 
 def answered(custom_id: str, status: int, request_id: str, body: bytes) -> bytes:
-    """The line of a request that got an answer, good or bad."""
-    response = {"status_code": status, "request_id": request_id, "body": msgspec.Raw(body)}
+    """The line of a request that got an answer, good or bad: as its provider wrote it, but on one line."""
+    response = {
+        "status_code": status,
+        "request_id": request_id,
+        "body": msgspec.Raw(msgspec.json.format(body, indent=-1)),
+    }
     return _written(custom_id, response, None)
 
 

@@ -41,13 +41,14 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, kw_only=True):
-    """One batch. owner: the key's id; declared: what its caller said of every call (headers); times: of each status, in seconds since 1970;
+    """One batch. owner: the key's id; content: its input, in the sealed store; declared: what its caller said of every call (headers); times: of each status, in seconds since 1970;
     lifetime_s: how long its output is kept; tokens: input, cached, output, reasoning.
     """
 
     id: str
     owner: str
     input_file: str
+    content: str
     endpoint: str
     window: str
     created_s: int
@@ -98,8 +99,17 @@ class Records:
         )
         return [msgspec.json.decode(row[0], type=File) for row in rows]
 
-    def drop_file(self, file: File) -> None:
+    def drop_file(self, file: File) -> bool:
+        """Forget a file; returns whether nobody needs its content any more (a batch that has not ended does)."""
         self._db.execute("delete from file where id = ?", (file.id,))
+        open_batches = (self.batch(about) for about in self.open_batches())
+        return all(batch is None or batch.content != file.content for batch in open_batches)
+
+    def weight(self, owner: str) -> tuple[int, int]:
+        """How many files an owner has, and how many bytes."""
+        said = "select count(*), coalesce(sum(json_extract(said, '$.size')), 0) from file where owner = ?"
+        count, size = self._db.execute(said, (owner,)).fetchone()
+        return int(count), int(size)
 
     def expired(self, now_s: float, most: int = 100) -> list[File]:
         rows = self._db.execute("select said from file where expires_s <= ? limit ?", (now_s, most)).fetchall()
@@ -140,6 +150,14 @@ class Records:
         """Every batch of an owner, the newest first."""
         rows = self._db.execute("select said from batch where owner = ? order by created_s desc, id desc", (owner,))
         return [msgspec.json.decode(row[0], type=Batch) for row in rows]
+
+    def forget(self, before_s: float) -> None:
+        """Forget batches that were handed in before a moment, and have ended."""
+        self._db.execute("delete from batch where is_ended = 1 and created_s < ?", (int(before_s),))
+
+    def has_file_of(self, batch: Batch) -> bool:
+        """Whether the input of a batch is still a file of its owner."""
+        return self._db.execute("select 1 from file where id = ?", (batch.input_file,)).fetchone() is not None
 
     def open_batches(self) -> list[str]:
         """The ids of those that have not ended, the oldest first."""

@@ -1,4 +1,4 @@
-"""Run batches: every line once, however often Freehold is killed.
+"""Run batches: every line is answered once, however often Freehold is killed.
 
 A batch is checked whole before anything of it runs; then so many of its lines are asked at a time; each answer is in a journal, and with the
 operating system, before it counts. Who takes a batch up again reads its journals and asks only for what is missing. When all lines have an
@@ -10,17 +10,18 @@ to is asked again when they have ended; what a provider fails at is asked again 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import msgspec
 
-from freehold.content.sealed import Journal, SealedStore
+from freehold.content.sealed import Journal, SealedStore, Writer
 from freehold.jobs import lines
 from freehold.jobs.records import ENDED, Batch, File, Records, Status
 from freehold.kernel.clock import Clock
@@ -29,10 +30,10 @@ from freehold.kernel.ids import make_id
 from freehold.kernel.units import Tokens
 from freehold.wire import strict
 
-AT_ONCE, BATCHES_AT_ONCE = 32, 4
+AT_ONCE, MOST_BYTES = 32, 64 * 1024 * 1024  # of one batch, under way
+BATCHES_AT_ONCE, OF_ONE_OWNER = 64, 2
 TRIES = 5  # of a line that a provider fails at
-LONGEST_LINE = 32 * 1024 * 1024
-_MOMENT_S, _LOOK_S, _NOTE_S = 0.002, 0.25, 0.5
+_MOMENT_S, _LOOK_S, _NOTE_S, _AGAIN_S = 0.002, 0.25, 0.5, 1.0
 _HEAD = struct.Struct(">Q?QQQQ")  # line, whether it is an answer, tokens: input, cached, output, reasoning
 _NOT_NOW = ("limits.", "ledger.", "server.", "upstream.busy", "upstream.resting")
 
@@ -65,50 +66,70 @@ class _Work:
     """A batch being run."""
 
     batch: Batch
+    generation: bytes | None  # of its owner's key
     done: bytearray  # by line: whether its answer is in a journal
-    journal: Journal
+    journal: Journal | None = None
     in_flight: set[asyncio.Task[None]] = field(default_factory=set)
+    bytes: int = 0  # of lines under way
+    width: float = AT_ONCE  # how many lines are asked at once: fewer where providers are busy
     ended: asyncio.Event = field(default_factory=asyncio.Event)  # set whenever a line has ended
     asking: int = 0  # lines that are being asked right now, and do not wait
-    failure: OSError | None = None  # an answer could not be written down
+    failure: BaseException | None = None  # an answer could not be written down
     noted_s: float = 0.0
 
 
 class Runner:
-    """Runs the batches of a state directory, as long as `run` is not cancelled. One at a time may; `stop` lets what is under way end first."""
+    """Runs the batches of a state directory, as long as `run` is not cancelled. One at a time may; `stop` lets what is under way end first.
+
+    longest_line: in bytes; note: told of what happens, in names and numbers.
+    """
 
     def __init__(
-        self, records: Records, content: SealedStore, ask: Ask, clock: Clock, note: Callable[..., None]
+        self,
+        records: Records,
+        content: SealedStore,
+        ask: Ask,
+        *,
+        clock: Clock,
+        longest_line: int,
+        note: Callable[..., None],
     ) -> None:
-        self._records, self._content, self._ask, self._clock, self._note = records, content, ask, clock, note
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._records, self._content, self._ask, self._clock = records, content, ask, clock
+        self._longest_line, self._note = longest_line, note
+        self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}  # batch → its owner, and the work
         self._is_stopping = False
 
     async def run(self) -> None:
-        """Take up what is open, the oldest first."""
+        """Take up what is open: the oldest first, but so many of one owner at a time, so that nobody holds up everybody."""
         try:
             while not self._is_stopping:
-                for about in self._records.open_batches():
-                    if about not in self._running and len(self._running) < BATCHES_AT_ONCE:
-                        self._running[about] = asyncio.ensure_future(self._take_up(about))
+                try:
+                    self._take_up_more()
+                except Exception as error:  # the border: a database that fails now may not in a second
+                    self._note("batches", reason=type(error).__name__)
+                    await asyncio.sleep(_AGAIN_S)
                 await asyncio.sleep(_LOOK_S)
+            await self.stop()
         finally:
-            for task in list(self._running.values()):
+            tasks = [task for _, task in self._running.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._running.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _take_up_more(self) -> None:
+        owners = Counter(owner for owner, _ in self._running.values())
+        for about in self._records.open_batches():
+            if about in self._running or len(self._running) >= BATCHES_AT_ONCE:
+                continue
+            batch = self._records.batch(about)
+            if batch is not None and owners[batch.owner] < OF_ONE_OWNER:
+                owners[batch.owner] += 1
+                self._running[about] = batch.owner, asyncio.ensure_future(self._work_on(batch))
 
     async def stop(self) -> None:
         """Ask for nothing more, and wait for what is under way."""
         self._is_stopping = True
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
-
-    async def _take_up(self, about: str) -> None:
-        try:
-            batch = self._records.batch(about)
-            if batch is not None and batch.status not in ENDED:
-                await self._work_on(batch)
-        finally:
-            del self._running[about]
+        await asyncio.gather(*(task for _, task in self._running.values()), return_exceptions=True)
 
     async def _work_on(self, batch: Batch) -> None:
         try:
@@ -116,40 +137,58 @@ class Runner:
                 await self._check(batch)
             if batch.status not in ENDED:
                 await self._go_on(batch)
-        except CallerError as error:  # its input, or what was answered so far, is gone: erased, or over its time
-            self._fail(batch, [lines.Fault(error.code, None, error.message)])
-        except OSError as error:  # a full disk, say: everything is where it was, and is taken up again
+        except CallerError as error:  # its input, or what was answered so far, is gone: erased, or damaged
+            await self._fail(batch, [lines.Fault(error.code, None, error.message)])
+        except Exception as error:  # the border: a full disk, say; everything is where it was, and is taken up again
             self._note("batch", batch=batch.id, reason=type(error).__name__)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_AGAIN_S)
+        finally:
+            del self._running[batch.id]
 
     # --- before ---------------------------------------------------------------------------------------------------
 
     async def _check(self, batch: Batch) -> None:
         """Look at every line; one that is wrong is named, and nothing of the batch runs."""
-        checker = lines.Checker(batch.endpoint)
+        checker = lines.Checker(batch.endpoint, self._longest_line)
         async for number, raw in self._input(batch):
             checker.take(number, raw)
         faults = await asyncio.to_thread(checker.faults)
         if faults:
-            self._fail(batch, faults)
+            await self._fail(batch, faults)
             return
         batch.total, batch.model = checker.total, checker.model
         self._to(batch, "in_progress")
 
     async def _input(self, batch: Batch) -> AsyncIterator[tuple[int, bytes]]:
         """The lines of the input, with pauses for whoever else has something to do."""
-        file = self._records.file(batch.input_file, batch.owner, self._clock.now_s())
-        if file is None:
-            raise CallerError("The input file is not there (any more).", code="batch.no_input", status=404)
-        async for found in _gently(lines.split(self._content.read(file.content, self._clock.now_ms()), LONGEST_LINE)):
+        splitter, pause = lines.Splitter(self._longest_line), _Pause()
+        for chunk in self._content.read(batch.content, self._clock.now_ms()):
+            for found in splitter.feed(chunk):
+                yield found
+                await pause.if_due()
+            await pause.if_due()
+        for found in splitter.close():
             yield found
 
-    def _fail(self, batch: Batch, faults: list[lines.Fault]) -> None:
-        batch.faults, batch.total, batch.completed, batch.failed = faults, 0, 0, 0
+    async def _fail(self, batch: Batch, faults: list[lines.Fault]) -> None:
+        """End a batch that cannot go on. What was answered so far is given out, if it can be read."""
+        batch.faults, files = faults, []
         segments = self._records.segments(batch.id)
-        self._to(batch, "failed")
+        if segments:
+            with contextlib.suppress(CallerError):
+                files = [await self._gathered(batch, is_output=is_output) for is_output in (True, False)]
+        new = [file for file in files if file is not None]
+        batch.output_file, batch.error_file = (file.id if file is not None else None for file in files or (None, None))
+        self._end(batch, "failed", new)
+
+    def _end(self, batch: Batch, status: Status, new: list[File]) -> None:
+        """A batch is over: its journals are in its files now, and its input is only needed by its owner."""
+        segments = self._records.segments(batch.id)
+        self._to(batch, status, new)
         for about in segments:
             self._content.drop(about)
+        if not self._records.has_file_of(batch):
+            self._content.drop(batch.content)
 
     def _to(self, batch: Batch, status: Status, new: list[File] | None = None) -> None:
         batch.status, batch.times = status, {**batch.times, status: int(self._clock.now_s())}
@@ -170,19 +209,27 @@ class Runner:
             for task in work.in_flight:
                 task.cancel()
             await asyncio.gather(*work.in_flight, return_exceptions=True)
-            work.journal.close()
+            if work.journal is not None:
+                work.journal.close()
         await self._finish(work, why)
 
     async def _work(self, batch: Batch) -> _Work:
-        """What was answered already, and a new journal for what is to come."""
+        """What was answered already."""
         batch.completed = batch.failed = 0
         batch.tokens = (0, 0, 0, 0)
-        journal = self._content.begin_journal(batch.owner, "batch results", until_ms=self._until_ms(batch))
-        work = _Work(batch, bytearray(batch.total + 1), journal)
-        async for number, is_answer, tokens, _ in _gently(self._answered(batch)):
+        work, pause = _Work(batch, self._content.generation(batch.owner), bytearray(batch.total + 1)), _Pause()
+        for number, is_answer, tokens, _ in self._answered(batch):
             _count(work, number, is_answer, tokens)
-        self._records.add_segment(batch.id, journal.about)
+            await pause.if_due()
         return work
+
+    def _write_down(self, work: _Work, record: bytes) -> None:
+        """Bring an answer into the journal of this life of the batch. Raises OSError."""
+        if work.journal is None:
+            until_ms = (work.batch.expires_s + work.batch.lifetime_s) * 1000
+            work.journal = self._content.begin_journal(work.batch.owner, "batch results", until_ms=until_ms)
+            self._records.add_segment(work.batch.id, work.journal.about)
+        work.journal.append(record)
 
     def _answered(self, batch: Batch) -> Iterator[tuple[int, bool, tuple[int, ...], bytes]]:
         """What stands in the journals: the line's place, whether it is an answer, its tokens, and what is written of it."""
@@ -191,9 +238,6 @@ class Runner:
                 number, is_answer, *tokens = _HEAD.unpack_from(record)
                 yield number, is_answer, tuple(tokens), record[_HEAD.size :]
 
-    def _until_ms(self, batch: Batch) -> int:
-        return (batch.expires_s + batch.lifetime_s) * 1000
-
     async def _feed(self, work: _Work) -> None:
         """Ask for every line that has no answer, so many at once, until there is a reason to stop."""
         batch, place = work.batch, 0
@@ -201,8 +245,10 @@ class Runner:
             place += 1
             if place >= len(work.done) or work.done[place]:
                 continue
-            while len(work.in_flight) >= AT_ONCE:
+            while work.in_flight and (len(work.in_flight) >= int(work.width) or work.bytes + len(raw) > MOST_BYTES):
                 await self._wait(work)
+            if self._content.generation(batch.owner) != work.generation:
+                raise CallerError("The key of this batch was erased.", code="content.gone", status=404)
             if self._is_stopping or self._why_stop(work):
                 break
             task = asyncio.ensure_future(self._line(work, place, raw))
@@ -230,7 +276,16 @@ class Runner:
 
     async def _line(self, work: _Work, place: int, raw: bytes) -> None:
         """Ask until there is an answer, and write it down."""
-        line = lines.read(0, raw, work.batch.endpoint)
+        work.bytes += len(raw)
+        try:
+            await self._answer(work, place, lines.read(0, raw, work.batch.endpoint, self._longest_line))
+        except Exception as error:  # the border: the work ends, and the batch is taken up again
+            work.failure = error
+        finally:
+            work.bytes -= len(raw)
+            work.ended.set()
+
+    async def _answer(self, work: _Work, place: int, line: lines.Line) -> None:
         question = Question(work.batch.owner, work.batch.endpoint, strict.encode(line.body), work.batch.declared)
         for tries in itertools.count():
             work.asking += 1
@@ -252,13 +307,9 @@ class Runner:
         is_answer, tokens = answer.status == 200, answer.tokens or Tokens()
         counted = (tokens.prompt, tokens.cache_read, tokens.completion, tokens.reasoning)
         written = lines.answered(line.custom_id, answer.status, answer.call, answer.body)
-        try:
-            work.journal.append(_HEAD.pack(place, is_answer, *counted) + written)
-        except OSError as error:
-            work.failure = error
-            return
+        self._write_down(work, _HEAD.pack(place, is_answer, *counted) + written)
         _count(work, place, is_answer, counted)
-        work.ended.set()
+        work.width = min(AT_ONCE, work.width + 1 / work.width)
 
     def _wait_for(self, work: _Work, answer: Answer, tries: int) -> float | None:
         """How long to wait before a line is asked again; None if its answer is final."""
@@ -268,6 +319,7 @@ class Runner:
             return 30.0 if work.asking else None
         pause = min(2.0 ** min(tries, 6), 60.0) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
         if answer.code.startswith(_NOT_NOW):
+            work.width = max(1.0, work.width / 2)
             return max(answer.retry_after_s or 0.0, min(pause, 5.0))
         if (answer.status >= 500 or answer.status in (408, 429)) and tries + 1 < TRIES:
             return max(answer.retry_after_s or 0.0, pause)
@@ -280,28 +332,34 @@ class Runner:
         batch = work.batch
         if not why:
             self._to(batch, "finalizing")
-        files = [await self._gathered(work, why, is_output) for is_output in (True, False)]
+        files = [
+            await self._gathered(batch),
+            await self._gathered(batch, is_output=False, unasked=work.done if why else b"", why=why),
+        ]
         new = [file for file in files if file is not None]
         batch.output_file, batch.error_file = (file.id if file is not None else None for file in files)
-        segments = self._records.segments(batch.id)
-        self._to(batch, {"": "completed", "cancelled": "cancelled", "expired": "expired"}[why], new)  # type: ignore[arg-type]  # the three that there are
-        for about in segments:
-            self._content.drop(about)
+        self._end(batch, _ENDS[why], new)
 
-    async def _gathered(self, work: _Work, why: str, is_output: bool) -> File | None:
-        batch, now_s = work.batch, int(self._clock.now_s())
+    async def _gathered(
+        self, batch: Batch, *, is_output: bool = True, unasked: bytes | bytearray = b"", why: str = ""
+    ) -> File | None:
+        """The file of all answers, or of all errors; None if there are none. unasked: by line, 0 for one that was never asked; why: why not."""
+        now_s, pause = int(self._clock.now_s()), _Pause()
         until_s = now_s + batch.lifetime_s
         writer = self._content.begin(batch.owner, "file", until_ms=until_s * 1000)
         try:
-            async for _, is_answer, _, written in _gently(self._answered(batch)):
+            for _, is_answer, _, written in self._answered(batch):
                 if is_answer is is_output:
                     writer.write(written + b"\n")
-            if why and not is_output:
-                await self._write_unasked(work, why, writer.write)
+                await pause.if_due()
+            if unasked:
+                await self._write_unasked(batch, unasked, why, writer)
             if not writer.size:
                 writer.abort()
                 return None
-            content = await asyncio.to_thread(writer.commit)
+            writer.end()
+            await asyncio.to_thread(writer.sync)
+            content = writer.name_it()
         except BaseException:
             writer.abort()
             raise
@@ -311,28 +369,28 @@ class Runner:
             about, batch.owner, "batch_output", f"{batch.id}_{kind}.jsonl", writer.size, now_s, until_s, content
         )
 
-    async def _write_unasked(self, work: _Work, why: str, write: Callable[[bytes], None]) -> None:
+    async def _write_unasked(self, batch: Batch, done: bytes | bytearray, why: str, writer: Writer) -> None:
         place = 0
-        async for _, raw in self._input(work.batch):
+        async for _, raw in self._input(batch):
             place += 1
-            if place < len(work.done) and not work.done[place]:
-                custom_id = lines.read(0, raw, work.batch.endpoint).custom_id
-                write(lines.not_run(custom_id, f"batch_{why}", _UNASKED[why]) + b"\n")
+            if place < len(done) and not done[place]:
+                custom_id = lines.read(0, raw, batch.endpoint, self._longest_line).custom_id
+                writer.write(lines.not_run(custom_id, f"batch_{why}", _UNASKED[why]) + b"\n")
 
 
-T = TypeVar("T")
+class _Pause:
+    """Lets others run whenever this has gone on for a moment."""
 
+    def __init__(self) -> None:
+        self._until = time.monotonic() + _MOMENT_S
 
-async def _gently(found: Iterable[T]) -> AsyncIterator[T]:
-    """The same, with pauses for whoever else has something to do."""
-    until = time.monotonic() + _MOMENT_S
-    for one in found:
-        yield one
-        if time.monotonic() > until:
+    async def if_due(self) -> None:
+        if time.monotonic() > self._until:
             await asyncio.sleep(0)
-            until = time.monotonic() + _MOMENT_S
+            self._until = time.monotonic() + _MOMENT_S
 
 
+_ENDS: dict[str, Status] = {"": "completed", "cancelled": "cancelled", "expired": "expired"}
 _UNASKED = {
     "cancelled": "This request was not executed because the batch was cancelled.",
     "expired": "This request could not be executed before the completion window expired.",

@@ -187,7 +187,7 @@ class Tariff:
                 if price is None:
                     return None
                 total += count * price
-        return Usd(total * self.uplifts[terms.geo] if terms.geo in self.uplifts else total)
+        return Usd(total * self.uplifts[terms.geo]) if terms.geo and self.uplifts else Usd(total)
 
     def parts(self, tokens: Tokens, terms: Terms = USUAL) -> dict[str, tuple[int, Usd]] | None:
         """The same taken apart: tokens and dollars of each class that was used."""
@@ -204,8 +204,8 @@ class Tariff:
     def _each_for(self, tokens: Tokens, terms: Terms) -> Each | None:
         """The dollars for one token of each class, for a request of this size on these terms."""
         tiers = self._each.get(terms.tier)
-        if tiers is None:
-            return None
+        if tiers is None or (terms.geo and self.uplifts and terms.geo not in self.uplifts):
+            return None  # where places have prices of their own, one that nobody knows has none
         if self.off_peak is not None and not terms.tier and self.off_peak.holds(terms.at_ms):
             tiers = self._quiet
         prompt = tokens.prompt
@@ -266,8 +266,9 @@ def charge(rates: Tariff | None, tokens: Tokens, terms: Terms = USUAL, *, is_est
         return Charge(None, "unknown price", is_estimate)
     amount = rates.cost(tokens, terms)
     if amount is None:
+        where = f", processed in {terms.geo!r}" if terms.geo else ""
         return Charge(
-            None, f"unknown price of the service tier {terms.tier!r}", is_estimate
+            None, f"unknown price of the service tier {terms.tier!r}{where}", is_estimate
         )  # or of a class of tokens in it
     return Charge(amount, rates.source, is_estimate)
 

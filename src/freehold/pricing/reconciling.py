@@ -92,8 +92,24 @@ def reconcile(entries: Sequence[Entry], made: Iterable[Made], name_of: NameOf = 
         found = [_compared("everything", "", whole, [call for calls in ours.values() for call in calls], name_of)]
     else:
         found = [_compared(*key, theirs.get(key, []), ours.get(key, []), name_of) for key in {**theirs, **ours}]
+        if whole:
+            found.append(_whole(whole, found))
     found += _not_tokens(others)
     return sorted(found, key=lambda match: (-abs(match.difference), match.model, match.tier))
+
+
+def _whole(whole: list[Entry], found: list[Match]) -> Match:
+    """One amount beside usage by model: it is held against what that usage comes to at the prices here."""
+    match, known = Match("the whole amount"), sum((match.there for match in found), _ZERO)
+    match.there = sum((entry.amount or _ZERO for entry in whole), _ZERO) - known
+    if match.there:
+        match.note(
+            "priced",
+            f"billed are {known + match.there:f} USD, and the usage comes to {known:f} at the prices here",
+            match.there,
+        )
+    _round_off(match, sum((entry.rounding for entry in whole), _ZERO))
+    return match
 
 
 def _not_tokens(others: list[Entry]) -> list[Match]:
@@ -251,10 +267,6 @@ def _hint(match: Match, calls: list[Made]) -> None:
 
 def _round_off(match: Match, rounding: Decimal) -> None:
     """A difference that the statement's own rounding explains is no finding."""
-    if (
-        match.reasons
-        and abs(match.difference) <= rounding
-        and not any(reason.kind == "counted" and reason.usd for reason in match.reasons)
-    ):
+    if match.reasons and abs(match.difference) <= rounding and all(reason.kind == "priced" for reason in match.reasons):
         difference = match.difference
         match.reasons = [Reason("rounding", "within what the statement rounds", difference)] if difference else []

@@ -187,7 +187,7 @@ class Standin:
         elif behaviour.rubbish:
             await _send(writer, 200, "application/json", b"\xff\xfe not an answer")
         elif behaviour.body is not None:
-            await _send(writer, 200, "application/json", behaviour.body)
+            await _send(writer, 200, "application/json", behaviour.body, behaviour.headers)
         elif (kept := self._keeping.answer(request.method, request.path.partition("?")[0])) is not None:
             if kept[0] == 200 and "stream=true" in request.path:
                 await self._stream(request, behaviour, reader, writer)

@@ -22,26 +22,29 @@ LONGEST_PAUSE_S = 3_600.0  # whatever a provider asks for
 _FADES_S = 10.0  # how quickly an old latency is forgotten
 _MOST = 4_096  # callers may name models: they must not choose our memory
 _PROVIDERS_OWN = frozenset({"upstream.unreachable", "upstream.tls", "upstream.address_forbidden"})
-_NO_FAULT = frozenset({"upstream.rate_limited", "upstream.busy", "upstream.resting"})
 
 
 class _Allowance:
-    """The mirror of one limit: a bucket that fills evenly until it is full again."""
+    """The mirror of one limit: a bucket that fills evenly until it is full again; where its size is not told, all comes back at the reset."""
 
-    __slots__ = ("at_s", "left", "limit", "per_s")
+    __slots__ = ("at_s", "full_s", "left", "limit", "per_s")
 
     def __init__(self, said: Told, now_s: float) -> None:
-        missing = max((said.limit or said.remaining + 1) - said.remaining, 1)
-        self.limit = float(said.limit) if said.limit is not None else math.inf
-        self.left, self.at_s = float(said.remaining), now_s
-        self.per_s = missing / max(said.reset_s, 0.001) if said.reset_s is not None else math.inf
+        reset_s = max(said.reset_s, 0.001) if said.reset_s is not None else 0.0
+        self.limit = float(said.limit) if said.limit else math.inf
+        self.left, self.at_s, self.full_s = float(said.remaining), now_s, now_s + reset_s
+        self.per_s = max(self.limit - said.remaining, 1.0) / reset_s if reset_s and said.limit else 0.0
 
     def wait_s(self, need: float, now_s: float) -> float:
-        """How long until so much may be taken; more than the whole counts as the whole."""
-        self.left = min(self.limit, self.left + (now_s - self.at_s) * self.per_s) if now_s > self.at_s else self.left
+        """How long until so much may be taken. Half of the whole is enough for any call: what it will need is only guessed."""
+        if now_s >= self.full_s:
+            self.left = max(self.left, self.limit) if not self.per_s else self.left
+        self.left = min(self.limit, self.left + max(now_s - self.at_s, 0.0) * self.per_s)
         self.at_s = max(now_s, self.at_s)
-        short = min(need, self.limit) - self.left
-        return short / self.per_s if short > 0 else 0.0
+        short = min(need, self.limit / 2) - self.left
+        if short <= 0:
+            return 0.0
+        return short / self.per_s if self.per_s else max(self.full_s - now_s, 0.0)
 
 
 class _Patient:
@@ -110,15 +113,20 @@ class Health:
                 found = max(found, one.until_s - now_s, 0.1)
         return found
 
-    def begin(self, target: Target, tokens: int, now_s: float) -> None:
+    def take(self, target: Target, tokens: int) -> None:
+        """A call of so many tokens is about to go there (below nothing: is not, after all), by what its provider said of its limits."""
+        own = self._targets.get(target)
+        if own is not None:
+            for of, allowance in own.allowances.items():
+                allowance.left -= tokens if of == "tokens" else 1 if tokens >= 0 else -1
+
+    def begin(self, target: Target) -> None:
         """A call goes there now. After a rest it is the one that finds out."""
         own = self._known(target)
         own.in_flight += 1
         for one in (own, self._providers.get(target.provider)):
             if one is not None and one.rests:
                 one.is_probed = True
-        for of, allowance in own.allowances.items():
-            allowance.left -= 1 if of == "requests" else tokens
 
     def heard(self, target: Target, headers: Mapping[str, str], latency_s: float, now_s: float) -> None:
         """An answer has begun: how long that took, and what it tells of limits."""
@@ -142,15 +150,26 @@ class Health:
             if whole is not None:
                 self._well(target.provider, whole, now_s)
             return
-        is_failure = code.startswith("upstream.") and code not in _NO_FAULT
+        is_failure = code.startswith("upstream.") and code not in ("upstream.busy", "upstream.resting")
         if is_failure:
             self._failed(target.name, own, now_s)
         else:
             own.is_probed = False
         if code in _PROVIDERS_OWN:
             self._failed(target.provider, self._providers.setdefault(target.provider, _Patient()), now_s)
+        elif whole is not None and is_failure:  # whoever answers badly can be reached
+            self._well(target.provider, whole, now_s)
         elif whole is not None:
             whole.is_probed = False
+
+    def speaks(self, target: Target) -> None:
+        """A stream has begun as it should: nobody need wait for its end to know that its target is well again."""
+        for name, one in (
+            (target.name, self._targets.get(target)),
+            (target.provider, self._providers.get(target.provider)),
+        ):
+            if one is not None and one.rests:
+                self._recovered(name, one)
 
     def _pause(self, own: _Patient, code: str, now_s: float, retry_after_s: float | None) -> None:
         if code == "ok":
@@ -164,8 +183,11 @@ class Health:
         one.count(is_ok=True, now_s=now_s)
         one.in_a_row = 0
         if one.rests and one.is_probed:
-            one.rests, one.is_probed, one.bad = 0, False, 0
-            self._changed(name, False)
+            self._recovered(name, one)
+
+    def _recovered(self, name: str, one: _Patient) -> None:
+        one.rests, one.is_probed, one.bad, one.in_a_row = 0, False, 0, 0
+        self._changed(name, False)
 
     def _failed(self, name: str, one: _Patient, now_s: float) -> None:
         one.count(is_ok=False, now_s=now_s)

@@ -37,12 +37,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A whole export. kind: what it is, in words; providers: the names under which its provider is known here; is_daily: whether days can be told apart."""
+    """A whole export. kind: what it is, in words; providers: the names under which its provider is known here."""
 
     kind: str
     providers: tuple[str, ...]
     entries: tuple[Entry, ...]
-    is_daily: bool = True
 
 
 def normal(model: str) -> str:
@@ -51,37 +50,47 @@ def normal(model: str) -> str:
     return _DATES.sub("", plain)
 
 
-def money(text: object, where: str) -> tuple[Decimal, Decimal]:
-    """(amount, how far it may be rounded). Raises CallerError for what is no amount."""
-    plain = str(text).strip().replace(",", "").replace("$", "")
+_NUMBER = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+)?(\.\d+)?([eE][-+]?\d{1,5})?", re.ASCII)
+
+
+def _decimal(text: object) -> Decimal | None:
+    """A number as exports write it; None for none, and for one whose points and commas could mean two things."""
+    plain = str(text if text is not None else "").strip().removeprefix("$")
+    if not _NUMBER.fullmatch(plain):
+        return None
     try:
-        amount = Decimal(plain)
-        if not amount.is_finite() or abs(amount) > 10**12 or amount.adjusted() < -9_999:
-            raise InvalidOperation
+        return Decimal(plain.replace(",", ""))
     except InvalidOperation:
-        raise unreadable(f"{str(text)[:40]!r} is no amount", where) from None
+        return None
+
+
+def money(text: object, where: str) -> tuple[Decimal, Decimal]:
+    """(amount, how far it may be rounded). Text with two to six digits behind its point is taken to be rounded there; a JSON number is exact.
+
+    Raises CallerError for what is no amount.
+    """
+    amount = _decimal(text)
+    if amount is None or abs(amount) > 10**12 or amount.adjusted() < -9_999:
+        raise unreadable(f"{str(text)[:40]!r} is no amount", where)
     digits = -int(amount.as_tuple().exponent)
-    return amount, Decimal(5).scaleb(-digits - 1) if digits <= 6 else Decimal(0)
+    is_rounded = isinstance(text, str) and 2 <= digits <= 6
+    return amount, Decimal(5).scaleb(-digits - 1) if is_rounded else Decimal(0)
 
 
 def count(text: object, where: str) -> int:
     """A number of tokens or calls; exports write them as `12`, `12.0` or `"1,234"`. Raises CallerError."""
-    plain = str(text if text is not None else "").strip().replace(",", "")
-    if not plain:
+    if text is None or not str(text).strip():
         return 0
-    try:
-        value = Decimal(plain)
-        if not value.is_finite() or value < 0 or value > 10**18 or value != value.to_integral_value():
-            raise InvalidOperation
-    except InvalidOperation:
-        raise unreadable(f"{str(text)[:40]!r} is no number of tokens", where) from None
+    value = _decimal(text)
+    if value is None or value < 0 or value > 10**18 or value != value.to_integral_value():
+        raise unreadable(f"{str(text)[:40]!r} is no number of tokens", where)
     return int(value)
 
 
 def moment(text: object, where: str, zone: datetime.tzinfo = datetime.UTC) -> int:
     """Milliseconds since 1970 of a day or a time, in UTC unless it says otherwise. Raises CallerError."""
-    if isinstance(text, int | float) or (isinstance(text, str) and re.fullmatch(r"1\d{9}(\.0)?", text, re.ASCII)):
-        return int(float(text)) * 1000
+    if not isinstance(text, bool) and re.fullmatch(r"1\d{9}(\.0)?", str(text), re.ASCII):
+        return int(float(str(text))) * 1000
     try:
         found = datetime.datetime.fromisoformat(str(text).strip().replace(" UTC", ""))
     except ValueError:

@@ -29,7 +29,6 @@ def is_table(head: set[str]) -> bool:
 
 def table(rows: list[dict[str, str]], name: str) -> Statement:
     entries: list[Entry] = []
-    is_daily = True
     for row in rows:
         where = f"{name}, line {row['#']}"
         if not row.get("sku description") or row.get("cost type", "usage").lower() in (
@@ -50,9 +49,8 @@ def table(rows: list[dict[str, str]], name: str) -> Statement:
         start = moment(day, where, _PACIFIC)
         end = row.get("usage end date")
         until = moment(end, where, _PACIFIC) + DAY_MS if end else start + DAY_MS
-        is_daily = is_daily and until - start <= DAY_MS + 3_600_000
         entries.append(_entry(row["sku description"], row.get("usage amount"), row[column], (start, until), where))
-    return Statement("Google Cloud billing", _NAMES, tuple(entries), is_daily)
+    return Statement("Google Cloud billing", _NAMES, tuple(entries))
 
 
 def records(found: list[dict[str, Any]], name: str) -> Statement:

@@ -74,6 +74,9 @@ def _used(one: Mapping[str, Any], span: tuple[int, int], where: str) -> Iterator
         of("input_audio_tokens"),
         of("output_audio_tokens"),
     )
+    heard = min(
+        heard, max(0, of("input_tokens") - cached - written)
+    )  # older exports count what was heard from a cache in both
     tokens = {
         "input": of("input_tokens") - cached - written - heard,
         "cache_read": cached,
