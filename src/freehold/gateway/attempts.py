@@ -101,8 +101,7 @@ async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answe
     """One attempt: ruled, reserved, intended, sent."""
     world, provider = run.world, run.snapshot.providers[target.provider]
     assert run.ruling is not None
-    need = Need(run.bounds(target).tokens, call.size // 4, run.priority)
-    run.passage = await world.traffic.enter(provider, target, need, is_last=is_last)
+    run.passage = await world.traffic.enter(provider, target, _need(run, call, target), is_last=is_last)
     fitted = _fitted(run, target)
     ruling = run.ruling if fitted.transformed is not None else msgspec.structs.replace(run.ruling, through=frozenset())
     body = strict.encode(fitted.body) if fitted.body is not None else None
@@ -137,18 +136,7 @@ async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answe
     if permit.zone is not Zone.INSIDE:
         await world.ledger.durable()
     run.life.to(State.SENT)
-    headers = dict(fitted.route.headers)
-    if fitted.is_same:
-        headers |= {name.decode(): run.caller.values[name] for name in door.FORWARDED_UP if name in run.caller.values}
-    request = Request(fitted.method, fitted.path, body, headers, fitted.route.auth)
-    began_s = world.clock.monotonic_s()
-    try:
-        response = await door.send(world.transport, permit, request)
-    except door.Rejected as refusal:
-        if refusal.words is not None:
-            refusal.dialect = fitted.dialect.name
-        raise
-    world.health.heard(target, response.headers, world.clock.monotonic_s() - began_s, world.clock.now_s())
+    response = await _sent(run, fitted, permit, body)
     try:
         answering = await (
             _begin_stream(run, call, fitted, response) if call.is_stream else _whole(run, fitted, response)
@@ -159,6 +147,27 @@ async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answe
     world.health.speaks(target)
     run.lost |= fitted.lost
     return _restored(answering)
+
+
+async def _sent(run: Run, fitted: Fitted, permit: Grant, body: bytes | None) -> Response:
+    """Send one attempt, and take note of how long its answer took to begin and of what its provider says of its limits."""
+    world, began_s = run.world, run.world.clock.monotonic_s()
+    headers = dict(fitted.route.headers)
+    if fitted.is_same:
+        headers |= {name.decode(): run.caller.values[name] for name in door.FORWARDED_UP if name in run.caller.values}
+    request = Request(fitted.method, fitted.path, body, headers, fitted.route.auth)
+    try:
+        response = await door.send(world.transport, permit, request)
+    except door.Rejected as refusal:
+        if refusal.words is not None:
+            refusal.dialect = fitted.dialect.name
+        raise
+    world.health.heard(permit.target, response.headers, world.clock.monotonic_s() - began_s, world.clock.now_s())
+    return response
+
+
+def _need(run: Run, call: Call, target: Target) -> Need:
+    return Need(run.bounds(target).tokens, max(1, call.size // 4), run.priority)
 
 
 def _fitted(run: Run, target: Target) -> Fitted:
