@@ -85,7 +85,7 @@ def traffic(limits: Limits | None) -> Callable[[int], None]:
     health, throttle = Health(), Throttle(MemoryPools())
     way = Traffic(throttle, health, Metrics(), clock)
     group = (Target("a", "m"), Target("b", "m"))
-    fleet = Fleet({}, {}, lambda target: health.vital(target, clock.now_s()), random.Random(7).random)
+    fleet = Fleet({}, {}, lambda target: health.vital(target, clock.monotonic_s()), random.Random(7).random)
     providers = {
         name: Provider(name, "http://127.0.0.1/v1", "127.0.0.1", False, Zone.INSIDE, "", limits=limits) for name in "ab"
     }
@@ -97,7 +97,7 @@ def traffic(limits: Limits | None) -> Callable[[int], None]:
         try:
             entering.send(None)
         except StopIteration as entered:
-            health.heard(target, told, 0.1, clock.now_s())
+            health.heard(target, told, 0.1, now_s=clock.monotonic_s(), wall_s=clock.now_s())
             way.leave(entered.value, "ok", used=700)
 
     return one

@@ -315,3 +315,28 @@ def test_what_a_provider_may_make_of_a_call_is_held(
     status, _, said = ask(freehold, freehold.key("--class", "public"), path, body)
     assert status == 429, said
     assert outside.requests == []
+
+
+def test_a_long_stream_alerts_while_it_goes_on(make_freehold: Callable[..., Freehold], inside: Standin) -> None:
+    """Whoever watches a budget need not wait for the end of an answer, and at its end the sum is what the provider said."""
+    inside.usual = Behaviour(words=tuple(f" {at}" for at in range(200)), event_delay_s=0.02)
+    text = (
+        NO_ENGINE
+        + f'[providers.rack]\nbase_url = "{inside.base_url}"\nzone = "inside"\nprices = {{ m = {{ input = 0.0, output = 1000.0 }} }}\n'
+    )
+    text += (
+        '[workloads.w]\nclass = "public"\ntargets = ["rack/m"]\nbudget = { limit = "1 USD/total", alerts = [0.05] }\n'
+    )
+    freehold = make_freehold(text).start()
+    with OpenAI(base_url=freehold.base_url, api_key=freehold.key("--class", "public"), max_retries=0) as sdk:
+        stream = sdk.chat.completions.create(
+            model="w", max_tokens=300, stream=True, messages=[{"role": "user", "content": "x"}]
+        )
+        was_told_at = 0
+        for at, _ in enumerate(stream):
+            if not was_told_at and any(record["kind"] == "budget" for record in freehold.records()):
+                was_told_at = at
+    assert 64 <= was_told_at < 200
+    (receipt,) = freehold.settled(1)
+    assert receipt["cost_usd"] == "0.2"
+    assert freehold.usage()["total"]["cost_usd"] == "0.2"

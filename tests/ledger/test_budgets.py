@@ -115,6 +115,37 @@ def test_a_clock_that_steps_back_does_not_begin_a_period_again() -> None:
             budgets.reserve([KEY], usd("0.2"), now_ms=NOW + step)
 
 
+def test_a_stream_counts_as_it_goes() -> None:
+    """What it has come to is spent, the rest is held; at its end it is what it truly came to, whatever was counted before."""
+    board = Board()
+    budgets = Budgets(MemoryPools(board))
+    hold = budgets.reserve([KEY, TOKENS], usd("0.6"), 500, now_ms=NOW)
+    for so_far, tokens in (("0.1", 100), ("0.05", 50), ("0.3", 300), ("0.9", 900)):
+        budgets.count(hold, usd(so_far), tokens)
+        assert budgets.left(KEY, NOW) == Decimal("0.4"), "spent and held together stay what they were"
+        assert budgets.left(TOKENS, NOW) == 500
+    budgets.tell(NOW)
+    start = period_start_ms("day", NOW)
+    assert MemoryPools(board).use(KEY.pool, start).spent == Decimal("0.6"), "never more than was held"
+    budgets.settle(hold, usd("0.2"), 150)
+    assert (budgets.left(KEY, NOW), budgets.left(TOKENS, NOW)) == (Decimal("0.8"), 850)
+    unknown = budgets.reserve([KEY], usd("0.4"), now_ms=NOW)
+    budgets.count(unknown, usd("0.1"), 7)
+    budgets.settle(unknown, None)
+    assert budgets.left(KEY, NOW) == Decimal("0.4"), "what is not known counts as it was held"
+
+
+def test_a_stream_over_midnight_counts_in_both_days() -> None:
+    budgets = Budgets(MemoryPools())
+    for total, expected in (("0.5", "0.8"), ("0.1", "1")):
+        hold = budgets.reserve([KEY], usd("0.6"), now_ms=NOW)
+        budgets.count(hold, usd("0.3"), 0)
+        budgets.reserve([KEY], usd("0"), now_ms=NOW + 24 * HOUR)
+        budgets.settle(hold, usd(total))
+        assert budgets.left(KEY, NOW + 24 * HOUR) == Decimal(expected)
+        budgets = Budgets(MemoryPools())
+
+
 def test_an_alert_is_told_once() -> None:
     budgets = Budgets(MemoryPools())
     told = []

@@ -171,7 +171,7 @@ def test_limits_that_a_provider_tells_are_kept_before_it_refuses(ward: Ward) -> 
         "x-ratelimit-remaining-requests": "2",
         "x-ratelimit-reset-requests": "58s",
     }
-    ward.health.heard(A, headers, 0.1, ward.now_s)
+    ward.health.heard(A, headers, 0.1, now_s=ward.now_s, wall_s=ward.now_s)
     for _ in range(2):
         assert ward.health.wait_s(A, 10, ward.now_s) == 0
         ward.call()
@@ -187,7 +187,7 @@ def test_limits_that_a_provider_tells_are_kept_before_it_refuses(ward: Ward) -> 
 
 def test_tokens_are_kept_too(ward: Ward) -> None:
     headers = {"anthropic-ratelimit-input-tokens-limit": "1000", "anthropic-ratelimit-input-tokens-remaining": "100", "anthropic-ratelimit-input-tokens-reset": "1970-01-01T00:17:10Z"}  # fmt: skip
-    ward.health.heard(A, headers, 0.1, ward.now_s)
+    ward.health.heard(A, headers, 0.1, now_s=ward.now_s, wall_s=ward.now_s)
     assert ward.health.wait_s(A, 100, ward.now_s) == 0
     assert ward.health.wait_s(A, 190, ward.now_s) == pytest.approx(3.0), "900 in 30 seconds"
     assert ward.health.wait_s(A, 10**9, ward.now_s) == pytest.approx(40 / 3), "half of the whole is enough for any call"
@@ -196,7 +196,7 @@ def test_tokens_are_kept_too(ward: Ward) -> None:
 def test_a_limit_without_a_size_is_back_at_its_reset(ward: Ward) -> None:
     """How much comes back by when is not told, so nobody goes before the reset, and everybody after it."""
     headers = {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6s"}
-    ward.health.heard(A, headers, 0.1, ward.now_s)
+    ward.health.heard(A, headers, 0.1, now_s=ward.now_s, wall_s=ward.now_s)
     assert ward.health.wait_s(A, 2000, ward.now_s) == pytest.approx(6.0)
     ward.now_s += 6.1
     assert ward.health.wait_s(A, 10**9, ward.now_s) == 0
@@ -218,12 +218,19 @@ def test_a_slower_answer_counts_at_once_and_is_forgotten_by_and_by(ward: Ward) -
     def latency() -> float:
         return ward.health.vital(A, ward.now_s).latency_s or 0.0
 
-    ward.health.heard(A, {}, 0.1, ward.now_s)
-    ward.health.heard(A, {}, 2.1, ward.now_s)
+    ward.health.heard(A, {}, 0.1, now_s=ward.now_s, wall_s=ward.now_s)
+    ward.health.heard(A, {}, 2.1, now_s=ward.now_s, wall_s=ward.now_s)
     assert latency() == pytest.approx(1.1)
     ward.now_s += 10
-    ward.health.heard(A, {}, 0.1, ward.now_s)
+    ward.health.heard(A, {}, 0.1, now_s=ward.now_s, wall_s=ward.now_s)
     assert 0.4 < latency() < 0.6
+
+
+def test_the_hour_of_the_day_is_of_no_account(ward: Ward) -> None:
+    """A clock that steps changes no rest and no pause: only a reset that is told as a moment is read by it."""
+    headers = {"anthropic-ratelimit-requests-limit": "60", "anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": "2026-11-25T12:00:30Z"}  # fmt: skip
+    ward.health.heard(A, headers, 0.1, now_s=ward.now_s, wall_s=1_795_608_000.0)
+    assert ward.health.wait_s(A, 1, ward.now_s) == pytest.approx(0.5), "one of sixty in thirty seconds"
 
 
 def test_callers_do_not_choose_our_memory(ward: Ward) -> None:

@@ -52,7 +52,7 @@ def list_targets(world: World) -> list[dict[str, Any]]:
                 "target": target.name,
                 "zone": provider.zone_at(now, target.model).value,
                 "why": provider.why,
-                "is_resting": (vital := world.health.vital(target, now)).is_resting,
+                "is_resting": (vital := world.health.vital(target, world.clock.monotonic_s())).is_resting,
                 "in_flight": vital.in_flight,
                 "latency_ms": round(vital.latency_s * 1000) if vital.latency_s is not None else None,
                 "is_priced": world.prices.of(target) is not None,

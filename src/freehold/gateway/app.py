@@ -141,7 +141,7 @@ def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Tra
     return World(
         snapshot=snapshot,
         prices=Prices(prepared.book, snapshot),
-        fleet=build_fleet(snapshot, prepared.book, lambda target: health.vital(target, clock.now_s())),
+        fleet=build_fleet(snapshot, prepared.book, lambda target: health.vital(target, clock.monotonic_s())),
         keys=keys,
         ledger=ledger,
         pools=pools,

@@ -162,7 +162,8 @@ async def _sent(run: Run, fitted: Fitted, permit: Grant, body: bytes | None) -> 
         if refusal.words is not None:
             refusal.dialect = fitted.dialect.name
         raise
-    world.health.heard(permit.target, response.headers, world.clock.monotonic_s() - began_s, world.clock.now_s())
+    now_s = world.clock.monotonic_s()
+    world.health.heard(permit.target, response.headers, now_s - began_s, now_s=now_s, wall_s=world.clock.now_s())
     return response
 
 

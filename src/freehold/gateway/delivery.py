@@ -246,6 +246,8 @@ async def _relay(run: Run, progress: Progress, answering: Answering, pour: Pour,
                 if progress.is_done or progress.trouble is not None:
                     break
             run.seen_tokens = progress.spoken
+            if run.seen_tokens >= run.counts_at:
+                run.count_so_far()
             run.used(progress.used)
             if answering.fitted.is_same and answering.fitted.dialect.stored_of is not None:
                 run.made(progress.id)

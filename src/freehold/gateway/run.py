@@ -33,6 +33,7 @@ from freehold.wire.quiet import uses_hosted
 from freehold.wire.tiers import AUTO, asked_tier, tier_of
 
 _NOTHING = Tokens()
+COUNT_EVERY = 64  # tokens of a stream, until its budgets are told how far it is
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -57,6 +58,7 @@ class Run:
         "call",
         "call_id",
         "caller",
+        "counts_at",
         "degraded",
         "endpoint",
         "error",
@@ -118,6 +120,7 @@ class Run:
         self.issued: Issued | None = None  # the stored answer that the call refers to
         self.tokens: Tokens | None = None
         self.seen_tokens = 0
+        self.counts_at = COUNT_EVERY  # tokens seen, when they are counted next
         self.terms = USUAL
         self.transformed: Transformed | None = None  # what was taken out for the attempt under way
         self.first_byte_ms: int | None = None
@@ -214,6 +217,15 @@ class Run:
         worst, tokens = self.quote(target)
         self.hold = self.world.budgets.reserve(budgets, worst, tokens, now_ms=self.world.clock.now_ms())
         self.held, self.held_tokens = show_usd(self.hold.usd), tokens
+
+    def count_so_far(self) -> None:
+        """Let a stream's budgets know now and then what it has come to, so that alerts need not wait for its end."""
+        if self.hold is None or self.grant is None or self.call is None:
+            return
+        self.counts_at = self.seen_tokens + COUNT_EVERY
+        tokens = Tokens(input=-(-self.call.size // 4), output=self.seen_tokens)
+        so_far = charge(self.world.prices.of(self.grant.target), tokens, self.terms).amount
+        self.world.budgets.count(self.hold, so_far, tokens.prompt + tokens.completion)
 
     def release(self) -> None:
         """Give a hold back whole: nothing was sent under it, or what was sent failed unbilled."""

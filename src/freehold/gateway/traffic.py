@@ -76,7 +76,7 @@ class Traffic:
         """
         self._check_rest(target, is_last=is_last)
         ticket = None
-        pause_s = self._health.wait_s(target, need.likely, self._clock.now_s())
+        pause_s = self._health.wait_s(target, need.likely, self._clock.monotonic_s())
         if pause_s > 0 or provider.limits is not None:
             ticket = await self._take(provider, target, need, pause_s)
             try:
@@ -95,7 +95,7 @@ class Traffic:
         """An attempt is over. code: `ok`, its error's, another word for one that says nothing of the target, "" for one that was never sent;
         used: tokens, None if not known.
         """
-        self._health.end(passage.target, code, self._clock.now_s(), retry_after_s)
+        self._health.end(passage.target, code, self._clock.monotonic_s(), retry_after_s)
         self._give_back(
             passage.target.provider, passage.ticket, used if code == "ok" else used or 0, is_sent=bool(code)
         )
@@ -108,7 +108,7 @@ class Traffic:
             self._let_in(lane)
 
     def _check_rest(self, target: Target, *, is_last: bool) -> None:
-        rest = self._health.rest_s(target, self._clock.now_s(), is_last=is_last)
+        rest = self._health.rest_s(target, self._clock.monotonic_s(), is_last=is_last)
         if rest > 0:
             raise _at_once(f"{target.name!r} failed lately and is given a rest.", "upstream.resting", "", rest)
 
@@ -158,7 +158,7 @@ class Traffic:
         for one in lane.waiting:
             if one.turn.done():
                 continue  # its caller has just left
-            if is_full or self._health.wait_s(one.target, one.need.likely, self._clock.now_s()) > 0:
+            if is_full or self._health.wait_s(one.target, one.need.likely, self._clock.monotonic_s()) > 0:
                 left.append(one)
                 continue
             found = self._admit(lane, one.target, one.need)

@@ -11,6 +11,7 @@ import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
@@ -39,11 +40,20 @@ class Crossing(msgspec.Struct, frozen=True):
     start_ms: int
 
 
+class _Part(NamedTuple):
+    """One budget's part of a hold: how much still is set aside, and how much counts as spent already, in the period that began then."""
+
+    account: _Account
+    left: Decimal
+    counted: Decimal = _ZERO
+    start_ms: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class Hold:
     """What is set aside for one call in every budget that it counts in."""
 
-    parts: tuple[tuple[_Account, Decimal], ...]
+    parts: tuple[_Part, ...]
     usd: Usd
 
 
@@ -82,13 +92,27 @@ class Budgets:
                 self._release(held)
                 raise self._exhausted(account, amount, now_ms)
             held.append((account, amount))
-        return Hold(tuple(held), usd or Usd(_ZERO))
+        return Hold(tuple(map(_Part._make, ((*part, _ZERO, 0) for part in held))), usd or Usd(_ZERO))
+
+    def count(self, hold: Hold, usd: Usd | None, tokens: int) -> None:
+        """Count what a call under way has come to so far (dollars, if they are known, and tokens), at most what is held."""
+        parts = []
+        for account, left, counted, _ in hold.parts:
+            so_far = Decimal(tokens) if account.budget.unit == "tokens" else usd or _ZERO
+            more = min(left, max(_ZERO, so_far - counted))
+            account.share.settle(more, more)
+            self._touched.add(account)
+            parts.append(_Part(account, left - more, counted + more, account.share.start_ms))
+        hold.parts = tuple(parts)
 
     def settle(self, hold: Hold, usd: Usd | None, tokens: int | None = None) -> None:
         """Release a hold and count what it came to; what is not known counts as it was held."""
-        for account, amount in hold.parts:
+        for account, left, counted, start_ms in hold.parts:
             true = tokens if account.budget.unit == "tokens" else usd
-            account.share.settle(amount, amount if true is None else Decimal(true))
+            rest = left if true is None else Decimal(true) - counted
+            if rest < 0 and account.share.start_ms != start_ms:
+                rest = _ZERO  # too much was counted in a period that has ended, and it stays as it was
+            account.share.settle(left, rest)
             self._touched.add(account)
         hold.parts = ()
 

@@ -2,7 +2,8 @@
 
 Rules: a target that fails three times in a row, or half of its calls, is given a rest, and at its end one call goes there first (the probe);
 what it says decides. A rest doubles each time, up to a minute. Where there is no other target, one call at a time may go all the while. A failure to connect is its provider's, with all its targets. What a provider tells
-of its own limits is mirrored, so that a call that would only be refused is not sent. A caller that leaves says nothing about a target.
+of its own limits is mirrored, so that a call that would only be refused is not sent. A caller that leaves says nothing about a target. Times are
+those of a clock that never steps.
 What it does not know: in which order targets are tried, and what becomes of a call that finds none.
 """
 
@@ -128,8 +129,10 @@ class Health:
             if one is not None and one.rests:
                 one.is_probed = True
 
-    def heard(self, target: Target, headers: Mapping[str, str], latency_s: float, now_s: float) -> None:
-        """An answer has begun: how long that took, and what it tells of limits."""
+    def heard(
+        self, target: Target, headers: Mapping[str, str], latency_s: float, *, now_s: float, wall_s: float
+    ) -> None:
+        """An answer has begun: how long that took, and what it tells of limits. wall_s: seconds since 1970, by which some providers tell times."""
         own = self._known(target)
         if own.latency_s is None:
             own.latency_s = latency_s
@@ -137,7 +140,7 @@ class Health:
             keep = math.exp(-max(now_s - own.noted_s, 0.0) / _FADES_S) if latency_s < own.latency_s else 0.5
             own.latency_s = own.latency_s * keep + latency_s * (1 - keep)
         own.noted_s = now_s
-        for said in told(headers, now_s):
+        for said in told(headers, wall_s):
             own.allowances[said.of] = _Allowance(said, now_s)
 
     def end(self, target: Target, code: str, now_s: float, retry_after_s: float | None = None) -> None:
