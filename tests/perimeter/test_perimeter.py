@@ -10,7 +10,7 @@ from conftest import snapshot_of
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.snapshot import Snapshot
-from freehold.perimeter.proof import prove
+from freehold.perimeter.proof import compare, prove
 from freehold.perimeter.ruling import Bound, Declared, Grant, grant, grant_probe, rule
 
 EVIDENCE = "0" * 64
@@ -219,3 +219,24 @@ def test_an_expired_agreement_is_a_finding_and_says_so() -> None:
 
 def test_the_default_configuration_holds() -> None:
     assert prove(snapshot_of(""), now_s=NOW).holds
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "change"),
+    [
+        ("", "cache = {}", ("w, what is asked and answered", "is kept in a cache of each key")),
+        (
+            "cache = {}",
+            'cache = { scope = "workload" }',
+            ("w, what is asked and answered", "is kept in a cache of all its keys together"),
+        ),
+        ("", "batch = true", ("w, what is asked and answered", "is kept in batches")),
+        ("batch = true\ncache = {}", "", None),
+        ("cache = {}", "cache = { ttl = 60 }", None),
+    ],
+)
+def test_a_change_says_whose_words_are_newly_kept(before: str, after: str, change: tuple[str, str] | None) -> None:
+    """To keep what nobody kept is something that a change allows."""
+    text = '[providers.rack]\nbase_url = "http://10.0.0.5/v1"\nzone = "inside"\n[workloads.w]\ntargets = ["rack/m"]\n'
+    found = compare(snapshot_of(text + before), snapshot_of(text + after), now_s=0)
+    assert [(one.who, one.where) for one in found.allowed] == ([change] if change else [])

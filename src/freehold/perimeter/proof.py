@@ -219,6 +219,7 @@ def compare(old: Snapshot, new: Snapshot, *, now_s: float) -> Comparison:
     ]
     wider = [
         *_transforms(old, new),
+        *_kept(old, new),
         *_addresses(old, new),
         *_unseen(old, new),
         *(
@@ -250,6 +251,27 @@ def _transforms(old: Snapshot, new: Snapshot) -> list[Change]:
         )
         for name, workload in new.workloads.items()
         if workload.transform is not None and (name not in old.workloads or old.workloads[name].transform is None)
+    ]
+
+
+def keeps(snapshot: Snapshot) -> dict[str, set[str]]:
+    """Whose calls are kept here, and how: content that lies in the sealed store for a while."""
+    found: dict[str, set[str]] = {}
+    for name, workload in snapshot.workloads.items():
+        found[name] = {"in batches"} if workload.takes_batches else set()
+        if workload.cache is not None:
+            found[name].add(f"in a cache of {'each key' if workload.cache.scope == 'key' else 'all its keys together'}")
+    found["a call by provider/model"] = {"in batches"} if snapshot.organisation.takes_batches else set()
+    return {name: ways for name, ways in found.items() if ways}
+
+
+def _kept(old: Snapshot, new: Snapshot) -> list[Change]:
+    """Whose questions and answers are newly kept."""
+    before = keeps(old)
+    return [
+        Change(f"{name}, what is asked and answered", f"is kept {way}")
+        for name, ways in keeps(new).items()
+        for way in sorted(ways - before.get(name, set()))
     ]
 
 
