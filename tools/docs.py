@@ -239,7 +239,12 @@ def _worked(case: dict[str, Any], book: Book) -> str:
             "| class | tokens | USD per million | USD |",
             "|---|--:|--:|--:|",
             *(re.sub(r"(\.\d*?)0+ \|", lambda m: f"{m[1].rstrip('.')} |", row) for row in rows),
-            f"| **charge** | | | **{case['cost_usd']}** |\n",
+            *(
+                [f"| highest fee of a call | | | {rates.per_call:f} |"]
+                if rates.per_call and "told_usd" not in case
+                else []
+            ),
+            f"| **charge**{', told by the provider' if 'told_usd' in case else ''} | | | **{case['cost_usd']}** |\n",
         ]
     )
 

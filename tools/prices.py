@@ -241,6 +241,9 @@ def row_of(
     for ours, theirs in (("tools", "supports_function_calling"), ("images", "supports_vision")):
         if theirs in facts:
             row[ours] = facts[theirs]
+    fee = facts.get("search_context_cost_per_query")
+    if fee and facts.get("litellm_provider") == "perplexity":  # who searches for every call
+        row["per_call"] = plain(max(Decimal(amount) for amount in fee.values()))
     if facts.get("mode") in ("embedding", "rerank", "moderation"):
         row["mode"] = facts["mode"]
     return row

@@ -340,3 +340,29 @@ def test_a_long_stream_alerts_while_it_goes_on(make_freehold: Callable[..., Free
     (receipt,) = freehold.settled(1)
     assert receipt["cost_usd"] == "0.2"
     assert freehold.usage()["total"]["cost_usd"] == "0.2"
+
+
+@pytest.mark.parametrize(("like", "expected"), [("openrouter", "0.0042"), ("vllm", "0.000017")])
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_what_a_provider_says_that_a_call_costs_counts_where_it_is_what_it_bills(
+    make_freehold: Callable[..., Freehold], inside: Standin, like: str, expected: str, is_stream: bool
+) -> None:
+    """Of OpenRouter, and of nobody else who writes such a field."""
+    usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12, "cost": 0.0042}
+    whole = {"id": "x", "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}], "usage": usage}  # fmt: skip
+    chunk = {"id": "x", "choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}]}
+    stream = (f"data: {json.dumps(chunk)}\n\n".encode(), f"data: {json.dumps({'id': 'x', 'choices': [], 'usage': usage})}\n\n".encode(), b"data: [DONE]\n\n")  # fmt: skip
+    inside.behave(Behaviour(raw_stream=stream) if is_stream else Behaviour(body=json.dumps(whole).encode()))
+    text = (
+        NO_ENGINE
+        + f'[providers.p]\nlike = "{like}"\nbase_url = "{inside.base_url}"\nzone = "inside"\nprices = {{ m = {{ input = 1.0, output = 2.0 }} }}\n'
+    )
+    text += '[workloads.w]\nclass = "public"\ntargets = ["p/m"]\nbudget = "1 USD/total"\n'
+    freehold = make_freehold(text).start()
+    with OpenAI(base_url=freehold.base_url, api_key=freehold.key("--class", "public"), max_retries=0) as sdk:
+        answer = sdk.chat.completions.create(model="w", stream=is_stream, messages=[{"role": "user", "content": "x"}])
+        if is_stream:
+            list(answer)  # type: ignore[call-overload]
+    (receipt,) = freehold.settled(1)
+    assert receipt["cost_usd"] == expected
+    assert (receipt["price"] == "told by p") == (like == "openrouter")

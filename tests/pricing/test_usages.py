@@ -13,7 +13,7 @@ import pytest
 
 from freehold.kernel.schema import Price
 from freehold.kernel.units import Terms, Tokens
-from freehold.pricing.book import charge, load, tariff
+from freehold.pricing.book import charge, load, quote, tariff, told
 from freehold.upstream.rows import ROWS
 from freehold.wire.dialects import DIALECTS
 from freehold.wire.tiers import tier_of
@@ -34,12 +34,18 @@ def test_an_answer_is_charged_as_its_provider_does(case: dict[str, Any]) -> None
     own = msgspec.convert(case["prices"], Price, strict=False) if "prices" in case else None
     rates = tariff(BOOK, case["provider"], case["model"], own, is_inside=own is not None)
     terms = Terms(case["tier"], geo, int(moment * 1000))
-    bill = charge(rates, used.tokens, terms)
+    said = used.cost if any(route.traits.tells_cost for route in ROWS[case["provider"]].routes) else None
+    assert said == (Decimal(case["told_usd"]) if "told_usd" in case else None)
+    bill = told(said, case["provider"]) if said is not None else charge(rates, used.tokens, terms)
     assert bill.amount == Decimal(case["cost_usd"]), bill.source
     assert rates is not None
+    held = quote(rates, used.tokens.prompt, used.tokens.completion, case["tier"] or "auto")
+    assert held is not None
+    assert said is not None or held >= bill.amount
     parts = rates.parts(used.tokens, terms)
     assert parts is not None
-    assert sum((amount for _, amount in parts.values()), Decimal(0)) == bill.amount
+    by_class = sum((amount for _, amount in parts.values()), Decimal(0))
+    assert said is not None or by_class + rates.per_call == bill.amount
     assert {name: count for name, (count, _) in parts.items()} == case["tokens"]
 
 

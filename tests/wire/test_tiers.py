@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -108,3 +109,31 @@ def test_a_stream_says_it_too() -> None:
 )
 def test_a_call_says_what_it_asks_for(dialect: str, body: dict[str, Any], asked: str) -> None:
     assert asked_tier(dialect, body) == asked
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        ({"cost": 0.000427}, "0.000427"),
+        ({"cost": {"request_cost": 0.005, "total_cost": 0.00507}}, "0.00507"),
+        ({"cost_in_usd_ticks": 6_306_000}, "0.0006306"),
+        ({"cost": 0, "is_byok": True}, None),
+        ({"cost_in_usd_ticks": 0}, None),
+        ({"cost": None}, None),
+        ({"cost": -1}, None),
+        ({"cost": "free"}, None),
+        ({"cost": True}, None),
+        ({"cost": 1e300}, None),
+        ({"cost": {"total_cost": "x"}}, None),
+        ({"cost": [1]}, None),
+        ({"cost_in_usd_ticks": 1.5}, None),
+    ],
+)
+def test_an_answer_may_say_what_it_costs(usage: dict[str, Any], cost: str | None) -> None:
+    """Nothing is no price, and what is odd there spoils nothing else."""
+    for dialect, body in (("openai-chat", CHAT), ("openai-responses", {"output": [], "usage": {"input_tokens": 1}})):
+        raw = json.dumps({**body, "usage": {**body["usage"], **usage}}).encode()  # type: ignore[dict-item]
+        used = DIALECTS[dialect].used_of(raw)
+        assert used is not None
+        assert used.tokens.prompt == 1
+        assert used.cost == (Decimal(cost) if cost else None)

@@ -131,7 +131,7 @@ async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answe
     }
     _introduce(run)
     run.leaf = world.ledger.intend(fields)
-    run.sending(permit, fitted.transformed)
+    run.sending(permit, fitted.transformed, tells_cost=fitted.route.traits.tells_cost)
     run.life.to(State.INTENDED)
     if permit.zone is not Zone.INSIDE:
         await world.ledger.durable()

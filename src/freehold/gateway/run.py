@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ from freehold.ledger.budgets import Hold
 from freehold.ledger.ledger import Receipt
 from freehold.perimeter.ruling import Grant, Ruling
 from freehold.perimeter.transforms import Transformed
-from freehold.pricing.book import Charge, Tariff, charge, quote
+from freehold.pricing.book import Charge, Tariff, charge, quote, told
 from freehold.wire.call import COUNTS, NOWHERE, STORED, Address, Call, Endpoint
 from freehold.wire.canonical import Used
 from freehold.wire.dialects import SPOKEN
@@ -81,9 +82,11 @@ class Run:
         "seen_tokens",
         "snapshot",
         "spoken",
+        "tells_cost",
         "terms",
         "ticket",
         "tokens",
+        "told",
         "transformed",
         "workload",
         "world",
@@ -122,6 +125,8 @@ class Run:
         self.seen_tokens = 0
         self.counts_at = COUNT_EVERY  # tokens seen, when they are counted next
         self.terms = USUAL
+        self.tells_cost = False  # whether the dollars that its usage names are what the provider bills
+        self.told: Decimal | None = None
         self.transformed: Transformed | None = None  # what was taken out for the attempt under way
         self.first_byte_ms: int | None = None
         self.attempts: list[dict[str, Any]] = []
@@ -134,9 +139,10 @@ class Run:
     def is_sent(self) -> bool:
         return bool(self.attempts) or self.is_trying
 
-    def sending(self, permit: Grant, transformed: Transformed | None) -> None:
+    def sending(self, permit: Grant, transformed: Transformed | None, *, tells_cost: bool) -> None:
         """Note that an attempt is under way, and the terms on which it would be served if its provider says nothing of them."""
         self.grant, self.is_trying, self.transformed = permit, True, transformed
+        self.tells_cost, self.told = tells_cost, None
         assert self.call is not None
         tier, rates = asked_tier(self.call.dialect, self.call.body), self.world.prices.of(permit.target)
         tier = (
@@ -168,7 +174,7 @@ class Run:
         if used is None:
             self.tokens = None
             return
-        self.tokens = used.tokens
+        self.tokens, self.told = used.tokens, used.cost if self.tells_cost else None
         if used.service_tier or used.geo:
             tier = tier_of(used.service_tier) if used.service_tier else self.terms.tier
             self.terms = msgspec.structs.replace(self.terms, tier=tier, geo=used.geo or self.terms.geo)
@@ -276,6 +282,8 @@ class Run:
         tokens, is_estimate = self._used(outcome)
         if outcome == "failed" and not self.seen_tokens:
             return Charge(ZERO, "nothing was answered"), tokens
+        if self.told is not None and not is_estimate:
+            return told(self.told, target.provider), tokens
         bill = charge(rates, tokens, self.terms, is_estimate=is_estimate)
         if call is not None and bill.amount is not None and uses_hosted(call.dialect, call.body):
             bill = msgspec.structs.replace(bill, source=f"{bill.source}, without the fees of hosted tools")

@@ -15,6 +15,7 @@ class Traits:
     refuses: features (words of `wire.canonical.Feature`) that it answers with an error or ignores; renames: field → its own name;
     family: who can read the opaque blobs that it makes, if not it alone; effort: how it is told how much to think;
     thinking: the field of an assistant's message that carries reasoning back ("" for none); shape: the strongest JSON promise;
+    tells_cost: its usage names the dollars, and they are what it bills;
     any_tool: its word for "call at least one tool"; tool_ids: "nine" where an id must be nine letters and digits.
     """
 
@@ -26,6 +27,7 @@ class Traits:
     effort: Literal["effort", "reasoning", "thinking", "template", "none"] = "effort"
     thinking: Literal["", "reasoning_content", "reasoning", "reasoning_details", "parts"] = ""
     shape: Literal["schema", "object", "none"] = "schema"
+    tells_cost: bool = False
     any_tool: str = "required"
     tool_ids: Literal["any", "nine"] = "any"
     documents: Literal["file", "document_url"] = "file"

@@ -67,7 +67,8 @@ class OffPeak(msgspec.Struct, frozen=True):
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One model at one provider: rates (base row first, tiers after; of the dearest hour), limits and claims about abilities.
 
-    services: rates of the service tiers that have their own; uplifts: what it costs to be processed in a place, as a factor.
+    services: rates of the service tiers that have their own; uplifts: what it costs to be processed in a place, as a factor; per_call: a fee for
+    each call in dollars, where it varies the highest.
     """
 
     model: str
@@ -78,6 +79,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[str, tuple[Rates, ...]] = {}
     uplifts: dict[str, Decimal] = {}
     off_peak: OffPeak | None = None
+    per_call: Decimal = Decimal(0)
     context: int | None = None
     max_output: int | None = None
     retires: str | None = None
@@ -145,6 +147,7 @@ class Tariff:
     services: Mapping[str, tuple[Rates, ...]] = field(default_factory=dict)
     uplifts: Mapping[str, Decimal] = field(default_factory=dict)
     off_peak: OffPeak | None = None
+    per_call: Decimal = Decimal(0)
     _each: Mapping[str, tuple[Tier, ...]] = field(default_factory=dict, init=False)
     _quiet: tuple[Tier, ...] = field(default=(), init=False)
     _worst: Mapping[str, tuple[Decimal, Decimal]] = field(default_factory=dict, init=False)
@@ -253,6 +256,7 @@ def tariff(book: Book, provider: str, model: str, override: Price | None, *, is_
         services=row.services,
         uplifts=row.uplifts,
         off_peak=row.off_peak,
+        per_call=row.per_call,
     )
 
 
@@ -270,7 +274,14 @@ def charge(rates: Tariff | None, tokens: Tokens, terms: Terms = USUAL, *, is_est
         return Charge(
             None, f"unknown price of the service tier {terms.tier!r}{where}", is_estimate
         )  # or of a class of tokens in it
+    if rates.per_call and tokens.prompt:
+        return Charge(Usd(amount + rates.per_call), f"{rates.source}, with the highest fee of a call", is_estimate)
     return Charge(amount, rates.source, is_estimate)
+
+
+def told(amount: Decimal, provider: str) -> Charge:
+    """What a provider itself says that a call cost, where that is what it bills."""
+    return Charge(Usd(amount), f"told by {provider}")
 
 
 def quote(rates: Tariff | None, prompt_bound: int, output_bound: int, tier: str = "") -> Usd | None:
@@ -278,7 +289,7 @@ def quote(rates: Tariff | None, prompt_bound: int, output_bound: int, tier: str 
     if rates is None:
         return None
     prompt, completion = rates.worst(tier)
-    return Usd(prompt_bound * prompt + output_bound * completion)
+    return Usd(prompt_bound * prompt + output_bound * completion + rates.per_call)
 
 
 def _ready(tiers: tuple[Rates, ...], usual: Rates) -> tuple[Tier, ...]:

@@ -178,10 +178,10 @@ _ROWS = (
         routes=(
             Route(
                 "openai-chat",
-                traits=Traits(renames=_MAX_TOKENS, effort="reasoning", thinking="reasoning_details"),
+                traits=Traits(renames=_MAX_TOKENS, effort="reasoning", thinking="reasoning_details", tells_cost=True),
                 adds_attested=_NO_RETENTION,
             ),
-            replace(_RESPONSES, adds_attested=_NO_RETENTION),
+            replace(_RESPONSES, traits=Traits(tells_cost=True), adds_attested=_NO_RETENTION),
             replace(_MESSAGES, auth="", adds_attested=_NO_RETENTION),
         ),
     ),
@@ -193,9 +193,9 @@ _ROWS = (
         routes=(
             _chat(
                 _NO_FILES | _EXTRA | {"penalties", "stop", "logit_bias"},
-                replace(_MOST, renames={}, thinking="reasoning_content"),
+                replace(_MOST, renames={}, thinking="reasoning_content", tells_cost=True),
             ),
-            replace(_RESPONSES, traits=Traits(takes_developer=False, refuses=frozenset({"metadata"}))),
+            replace(_RESPONSES, traits=Traits(takes_developer=False, refuses=frozenset({"metadata"}), tells_cost=True)),
         ),
     ),
     ProviderRow(
@@ -220,9 +220,10 @@ _ROWS = (
         "PERPLEXITY_API_KEY",
         title="Perplexity",
         routes=(
-            _RESPONSES,
+            replace(_RESPONSES, traits=Traits(tells_cost=True)),
             replace(
-                _chat(frozenset({"tools", "n", "seed"}), replace(_MOST, usage_in_streams=False)), path="/{endpoint}"
+                _chat(frozenset({"tools", "n", "seed"}), replace(_MOST, usage_in_streams=False, tells_cost=True)),
+                path="/{endpoint}",
             ),
         ),
     ),

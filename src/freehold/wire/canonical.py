@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -288,7 +289,7 @@ class Candidate(msgspec.Struct, kw_only=True):
 
 
 class Answer(msgspec.Struct, kw_only=True):
-    """A whole answer. tokens: None when the provider did not say what it used; service_tier, geo: as in `Used`."""
+    """A whole answer. tokens: None when the provider did not say what it used; service_tier, geo, cost: as in `Used`."""
 
     id: str
     model: str
@@ -297,10 +298,11 @@ class Answer(msgspec.Struct, kw_only=True):
     created: int | None = None
     service_tier: str | None = None
     geo: str = ""
+    cost: Decimal | None = None
 
     @property
     def used(self) -> Used | None:
-        return Used(self.tokens, self.service_tier, self.geo) if self.tokens is not None else None
+        return Used(self.tokens, self.service_tier, self.geo, self.cost) if self.tokens is not None else None
 
 
 # --- a stream's events -----------------------------------------------------------------------------------------
@@ -377,11 +379,12 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Used(msgspec.Struct, frozen=True):
-    """What was used so far; the last one counts. service_tier: the provider's own word for how it was served; geo: where it was processed, if it says so."""
+    """What was used so far; the last one counts. service_tier: the provider's own word for how it was served; geo: where it was processed, cost: in US dollars, if it says so."""
 
     tokens: Tokens
     service_tier: str | None = None
     geo: str = ""
+    cost: Decimal | None = None
 
 
 class Trouble(StrEnum):
@@ -466,7 +469,7 @@ def fold(events: Iterable[Event]) -> Answer:
             answer.id, answer.model = event.id, event.model
         elif isinstance(event, Used):
             answer.tokens, answer.service_tier = event.tokens, event.service_tier or answer.service_tier
-            answer.geo = event.geo or answer.geo
+            answer.geo, answer.cost = event.geo or answer.geo, event.cost if event.cost is not None else answer.cost
         elif not isinstance(event, Fail | Done):
             _grow(choices.setdefault(event.choice, _Growing()), event)
     answer.candidates = [choices[at].finish() for at in sorted(choices)]

@@ -7,6 +7,7 @@ all of that is read. What is written is what OpenAI writes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -28,6 +29,27 @@ class _Details(msgspec.Struct):
     reasoning_tokens: Count | None = None
 
 
+class _Cost(msgspec.Struct):
+    total_cost: Decimal | None = None
+
+
+_TICKS = Decimal(10) ** 10  # to the dollar
+
+
+def told_cost(cost: bytes, ticks: bytes) -> Decimal | None:
+    """The dollars that an answer names: a number (OpenRouter), an object with a total (Perplexity), or ticks (xAI). None for none, and for zero."""
+    try:
+        if ticks:
+            amount = Decimal(msgspec.json.decode(ticks, type=int)) / _TICKS
+        elif cost[:1] == b"{":
+            amount = msgspec.json.decode(cost, type=_Cost).total_cost or Decimal(0)
+        else:
+            amount = msgspec.json.decode(cost, type=Decimal) if cost else Decimal(0)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return amount if amount.is_finite() and 0 < amount < 10**6 else None
+
+
 class Usage(msgspec.Struct):
     """Usage as OpenAI reports it: the details are parts of the totals."""
 
@@ -38,6 +60,12 @@ class Usage(msgspec.Struct):
     completion_tokens_details: _Details | None = None
     prompt_cache_hit_tokens: Count | None = None  # DeepSeek's word for cached tokens
     service_tier: str | None = None  # Mistral says it here
+    cost: msgspec.Raw = msgspec.Raw()
+    cost_in_usd_ticks: msgspec.Raw = msgspec.Raw()
+
+    def told(self) -> Decimal | None:
+        """What the provider says that the call costs, in US dollars; nothing is no price."""
+        return told_cost(bytes(self.cost), bytes(self.cost_in_usd_ticks))
 
     def tokens(self) -> Tokens:
         """Split the totals into disjoint classes; a part larger than its total is cut to it."""
@@ -129,6 +157,7 @@ def read_answer(raw: bytes, family: str) -> c.Answer:
         tokens=body.usage.tokens() if body.usage else None,
         created=body.created,
         service_tier=body.service_tier or (body.usage.service_tier if body.usage else None),
+        cost=body.usage.told() if body.usage else None,
     )
 
 
@@ -233,7 +262,11 @@ def used_of(raw: bytes) -> c.Used | None:
     body = _tokens(raw)
     if body.error is not None or not any(is_list(found) for found in (body.choices, body.data, body.results)):
         raise c.InvalidAnswer("no answer")
-    return c.Used(body.usage.tokens(), body.service_tier or body.usage.service_tier) if body.usage is not None else None
+    return (
+        c.Used(body.usage.tokens(), body.service_tier or body.usage.service_tier, cost=body.usage.told())
+        if body.usage is not None
+        else None
+    )
 
 
 # --- whole answers out -----------------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ class StreamReader:
                 events.append(c.End(stop or Stop.END, sequence, choice.index))
         usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None)
         if usage is not None:
-            events.append(c.Used(usage.tokens(), chunk.service_tier or usage.service_tier))
+            events.append(c.Used(usage.tokens(), chunk.service_tier or usage.service_tier, cost=usage.told()))
         return events
 
     def _more(self, delta: _Delta, choice: int, events: list[c.Event]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from freehold.wire import failures, strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
 from freehold.wire.dialect import Count, Lost, Stored, is_list, unwrap_text
-from freehold.wire.openai_chat.answers import read_prob, write_prob
+from freehold.wire.openai_chat.answers import read_prob, told_cost, write_prob
 from freehold.wire.openai_responses.requests import NAME, custom_names, read_output, read_part
 
 
@@ -33,6 +34,11 @@ class Usage(msgspec.Struct):
     output_tokens: Count | None = None
     input_tokens_details: _InputDetails | None = None
     output_tokens_details: _OutputDetails | None = None
+    cost: msgspec.Raw = msgspec.Raw()
+    cost_in_usd_ticks: msgspec.Raw = msgspec.Raw()
+
+    def told(self) -> Decimal | None:
+        return told_cost(bytes(self.cost), bytes(self.cost_in_usd_ticks))
 
     def tokens(self) -> Tokens:
         before, after = self.input_tokens_details or _InputDetails(), self.output_tokens_details or _OutputDetails()
@@ -105,6 +111,7 @@ def read_answer(raw: bytes, family: str) -> c.Answer:
         tokens=body.usage.tokens() if body.usage else None,
         created=int(body.created_at) if body.created_at else None,
         service_tier=body.service_tier,
+        cost=body.usage.told() if body.usage else None,
     )
 
 
@@ -140,7 +147,7 @@ def used_of(raw: bytes) -> c.Used | None:
 
 
 def _used(body: _Read) -> c.Used | None:
-    return c.Used(body.usage.tokens(), body.service_tier) if body.usage is not None else None
+    return c.Used(body.usage.tokens(), body.service_tier, cost=body.usage.told()) if body.usage is not None else None
 
 
 def stored_of(raw: bytes) -> Stored:

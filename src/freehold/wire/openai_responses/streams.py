@@ -142,7 +142,7 @@ class StreamReader:
         parts: list[c.Part] = [c.ToolUse("", "", "")] if self._tools else []
         events: list[c.Event] = [c.End(answers.stop_of(whole, parts) or Stop.END)]
         if whole.usage is not None:
-            events.append(c.Used(whole.usage.tokens(), whole.service_tier))
+            events.append(c.Used(whole.usage.tokens(), whole.service_tier, cost=whole.usage.told()))
         return [*events, c.Done()]
 
 
