@@ -137,9 +137,10 @@ def checked(folder: Path) -> None:
     began = time.perf_counter()
     about = store.keep("key_1", "file", parts(), until_ms=NOW_MS * 2)
     kept = time.perf_counter()
-    checker = lines.Checker("/v1/chat/completions")
-    for number, raw in lines.split(store.read(about, NOW_MS), 1 << 20):
-        checker.take(number, raw)
+    checker, splitter = lines.Checker("/v1/chat/completions", 1 << 20), lines.Splitter(1 << 20)
+    for chunk in store.read(about, NOW_MS):
+        for number, raw in splitter.feed(chunk):
+            checker.take(number, raw)
     (fault,) = checker.faults()
     seconds = time.perf_counter() - kept
     print(

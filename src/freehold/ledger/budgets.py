@@ -11,7 +11,6 @@ import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NamedTuple
 
 import msgspec
 
@@ -40,20 +39,13 @@ class Crossing(msgspec.Struct, frozen=True):
     start_ms: int
 
 
-class _Part(NamedTuple):
-    """One budget's part of a hold: how much still is set aside, and how much counts as spent already, in the period that began then."""
-
-    account: _Account
-    left: Decimal
-    counted: Decimal = _ZERO
-    start_ms: int = 0
-
-
 @dataclass(slots=True, eq=False)
 class Hold:
-    """What is set aside for one call in every budget that it counts in."""
+    """What is set aside for one call in every budget that it counts in: how much still is, and how much counts as spent already, in the period
+    that began then.
+    """
 
-    parts: tuple[_Part, ...]
+    parts: tuple[tuple[_Account, Decimal, Decimal, int], ...]
     usd: Usd
 
 
@@ -77,7 +69,7 @@ class Budgets:
 
     def reserve(self, budgets: Sequence[Budget], usd: Usd | None, tokens: int = 0, *, now_ms: int) -> Hold:
         """Set the worst case aside: so many dollars (None: unknown) and tokens. Raises Exhausted (429) or PolicyRefusal `budget.unknown_price` (403)."""
-        held: list[tuple[_Account, Decimal]] = []
+        held: list[tuple[_Account, Decimal, Decimal, int]] = []
         for budget in budgets:
             if budget.unit == "USD" and usd is None:
                 self._release(held)
@@ -91,8 +83,8 @@ class Budgets:
             if not account.share.hold(amount, budget.limit if budget.is_hard else None):
                 self._release(held)
                 raise self._exhausted(account, amount, now_ms)
-            held.append((account, amount))
-        return Hold(tuple(map(_Part._make, ((*part, _ZERO, 0) for part in held))), usd or Usd(_ZERO))
+            held.append((account, amount, _ZERO, 0))
+        return Hold(tuple(held), usd or Usd(_ZERO))
 
     def count(self, hold: Hold, usd: Usd | None, tokens: int) -> None:
         """Count what a call under way has come to so far (dollars, if they are known, and tokens), at most what is held."""
@@ -102,16 +94,18 @@ class Budgets:
             more = min(left, max(_ZERO, so_far - counted))
             account.share.settle(more, more)
             self._touched.add(account)
-            parts.append(_Part(account, left - more, counted + more, account.share.start_ms))
+            parts.append((account, left - more, counted + more, account.share.start_ms))
         hold.parts = tuple(parts)
 
     def settle(self, hold: Hold, usd: Usd | None, tokens: int | None = None) -> None:
         """Release a hold and count what it came to; what is not known counts as it was held."""
         for account, left, counted, start_ms in hold.parts:
             true = tokens if account.budget.unit == "tokens" else usd
-            rest = left if true is None else Decimal(true) - counted
-            if rest < 0 and account.share.start_ms != start_ms:
-                rest = _ZERO  # too much was counted in a period that has ended, and it stays as it was
+            rest = left if true is None else Decimal(true)
+            if counted and true is not None:
+                rest -= counted
+                if rest < 0 and account.share.start_ms != start_ms:
+                    rest = _ZERO  # too much was counted in a period that has ended, and it stays as it was
             account.share.settle(left, rest)
             self._touched.add(account)
         hold.parts = ()
@@ -166,8 +160,8 @@ class Budgets:
         self._touched.add(account)
         return account
 
-    def _release(self, held: list[tuple[_Account, Decimal]]) -> None:
-        for account, amount in held:
+    def _release(self, held: list[tuple[_Account, Decimal, Decimal, int]]) -> None:
+        for account, amount, _, _ in held:
             account.share.settle(amount, _ZERO)
 
     def _exhausted(self, account: _Account, amount: Decimal, now_ms: int) -> Exhausted:
