@@ -72,6 +72,22 @@ async def test_what_is_signed_is_what_is_sent(tmp_path: Path) -> None:
         assert sent.body == body
 
 
+@pytest.mark.parametrize(
+    ("region", "host", "geo"),
+    [
+        ("europe-west4", "europe-west4-aiplatform.googleapis.com", "regional"),
+        ("eu", "aiplatform.eu.rep.googleapis.com", "regional"),
+        ("us", "aiplatform.us.rep.googleapis.com", "regional"),
+        ("global", "aiplatform.googleapis.com", ""),
+    ],
+)
+def test_a_vertex_region_has_its_own_host_and_price(region: str, host: str, geo: str, tmp_path: Path) -> None:
+    text = f'[providers.vertex]\nregion = "{region}"\nproject = "acme"\n'
+    base_url = read(text, Surroundings({}, ROWS, folder=tmp_path)).providers["vertex"].base_url
+    assert base_url == f"https://{host}/v1/projects/acme/locations/{region}"
+    assert ROWS["vertex"].geo_at(host) == geo
+
+
 def test_vertex_signs_its_own_tokens(tmp_path: Path) -> None:
     """A service account's token is made here, for the cloud's scope; nobody is asked for it."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)

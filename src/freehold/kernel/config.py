@@ -352,7 +352,7 @@ class _Reader:
         if spec is None:
             return None  # type: ignore[return-value]  # the problem is noted; `attempt` drops it
         row = self.row(path, name, spec)
-        base_url = spec.base_url or (self.filled(path, row.base_url, spec) if row else None)
+        base_url = spec.base_url or (self.filled(path, row.elsewhere.get(spec.region or "", row.base_url), spec) if row else None)
         if base_url is None:
             raise Wrong(
                 path,

@@ -29,6 +29,7 @@ class ProviderRow:
 
     key_env: the variable that its users keep their key in; port: the loopback port of a local server, to look for it;
     routes: the dialects that it takes, the one to translate into first; base_url may name `{region}`, `{project}` and `{resource}`;
+    elsewhere: regions with an address of another form, and that address;
     geos: hosts (regular expressions) at which calls are processed in a place that has a price of its own, and the price book's word for it.
     """
 
@@ -39,6 +40,7 @@ class ProviderRow:
     title: str = ""
     routes: tuple[Route, ...] = (ROUTES["openai-chat"],)
     auth: Auth = "bearer"
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
     geos: tuple[tuple[str, str], ...] = ()
 
     def geo_at(self, host: str) -> str:

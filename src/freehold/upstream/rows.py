@@ -54,7 +54,12 @@ _ROWS = (
         "https://{region}-aiplatform.googleapis.com/v1/projects/{project}/locations/{region}",
         title="Google Vertex AI",
         auth="google",
-        geos=((r"(?!global-).+-aiplatform\.googleapis\.com", "regional"),),
+        elsewhere={
+            "global": "https://aiplatform.googleapis.com/v1/projects/{project}/locations/global",
+            "us": "https://aiplatform.us.rep.googleapis.com/v1/projects/{project}/locations/us",
+            "eu": "https://aiplatform.eu.rep.googleapis.com/v1/projects/{project}/locations/eu",
+        },
+        geos=((r"(.+-aiplatform|aiplatform\.(us|eu)\.rep)\.googleapis\.com", "regional"),),
         routes=(
             replace(
                 _MESSAGES,
