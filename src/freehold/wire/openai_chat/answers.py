@@ -31,26 +31,38 @@ class _Details(msgspec.Struct):
 
 class _Cost(msgspec.Struct):
     total_cost: Decimal | None = None
+    upstream_inference_cost: Decimal | None = None
 
 
 _TICKS = Decimal(10) ** 10  # to the dollar
 
 
-def told_cost(cost: bytes, ticks: bytes) -> Decimal | None:
-    """The dollars that an answer names: a number (OpenRouter), an object with a total (Perplexity), or ticks (xAI). None for none, and for zero."""
-    try:
-        if ticks:
-            amount = Decimal(msgspec.json.decode(ticks, type=int)) / _TICKS
-        elif cost[:1] == b"{":
-            amount = msgspec.json.decode(cost, type=_Cost).total_cost or Decimal(0)
-        else:
-            amount = msgspec.json.decode(cost, type=Decimal) if cost else Decimal(0)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return amount if amount.is_finite() and 0 < amount < 10**6 else None
+class Costed(msgspec.Struct):
+    """A usage that may name its dollars: as a number (OpenRouter), an object with a total (Perplexity), or ticks (xAI). Whatever is odd there spoils nothing else."""
+
+    cost: msgspec.Raw = msgspec.Raw()
+    cost_details: msgspec.Raw = msgspec.Raw()
+    cost_in_usd_ticks: msgspec.Raw = msgspec.Raw()
+    is_byok: msgspec.Raw = msgspec.Raw()
+
+    def told(self) -> Decimal | None:
+        """What the call costs, in US dollars; None if it does not say, or zero. Under a key of one's own at OpenRouter, what the model's provider bills is added to its fee."""
+        try:
+            if bytes(self.cost_in_usd_ticks):
+                amount = Decimal(msgspec.json.decode(self.cost_in_usd_ticks, type=int)) / _TICKS
+            elif bytes(self.cost)[:1] == b"{":
+                amount = msgspec.json.decode(self.cost, type=_Cost).total_cost or Decimal(0)
+            else:
+                amount = msgspec.json.decode(self.cost, type=Decimal) if bytes(self.cost) else Decimal(0)
+            if bytes(self.is_byok) == b"true":
+                elsewhere = msgspec.json.decode(self.cost_details, type=_Cost).upstream_inference_cost
+                amount = amount + elsewhere if elsewhere else Decimal(0)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+        return amount if amount.is_finite() and 0 < amount < 10**6 else None
 
 
-class Usage(msgspec.Struct):
+class Usage(Costed):
     """Usage as OpenAI reports it: the details are parts of the totals."""
 
     prompt_tokens: Count | None = None
@@ -60,12 +72,6 @@ class Usage(msgspec.Struct):
     completion_tokens_details: _Details | None = None
     prompt_cache_hit_tokens: Count | None = None  # DeepSeek's word for cached tokens
     service_tier: str | None = None  # Mistral says it here
-    cost: msgspec.Raw = msgspec.Raw()
-    cost_in_usd_ticks: msgspec.Raw = msgspec.Raw()
-
-    def told(self) -> Decimal | None:
-        """What the provider says that the call costs, in US dollars; nothing is no price."""
-        return told_cost(bytes(self.cost), bytes(self.cost_in_usd_ticks))
 
     def tokens(self) -> Tokens:
         """Split the totals into disjoint classes; a part larger than its total is cut to it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ from freehold.wire import failures, strict
 from freehold.wire.call import Call
 from freehold.wire.canonical import Feature, Stop
 from freehold.wire.dialect import Count, Lost, Stored, is_list, unwrap_text
-from freehold.wire.openai_chat.answers import read_prob, told_cost, write_prob
+from freehold.wire.openai_chat.answers import Costed, read_prob, write_prob
 from freehold.wire.openai_responses.requests import NAME, custom_names, read_output, read_part
 
 
@@ -27,18 +26,13 @@ class _OutputDetails(msgspec.Struct):
     reasoning_tokens: Count | None = None
 
 
-class Usage(msgspec.Struct):
+class Usage(Costed):
     """Usage as the Responses API reports it: the details are parts of the totals."""
 
     input_tokens: Count | None = None
     output_tokens: Count | None = None
     input_tokens_details: _InputDetails | None = None
     output_tokens_details: _OutputDetails | None = None
-    cost: msgspec.Raw = msgspec.Raw()
-    cost_in_usd_ticks: msgspec.Raw = msgspec.Raw()
-
-    def told(self) -> Decimal | None:
-        return told_cost(bytes(self.cost), bytes(self.cost_in_usd_ticks))
 
     def tokens(self) -> Tokens:
         before, after = self.input_tokens_details or _InputDetails(), self.output_tokens_details or _OutputDetails()
