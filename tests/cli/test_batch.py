@@ -52,6 +52,8 @@ def test_run_writes_what_came_back(freehold: Freehold, key: str) -> None:
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["request_counts"] == {"total": 30, "completed": 30, "failed": 0}
     assert len((freehold.folder / "good.output.jsonl").read_text().splitlines()) == 30
+    (freehold.folder / "good.errors.jsonl").write_text("of an earlier run")
+    assert batch(freehold, key, "run", "good.jsonl").returncode == 0
     assert not (freehold.folder / "good.errors.jsonl").exists()
     listed = batch(freehold, key, "list")
     assert "completed" in listed.stdout

@@ -131,6 +131,7 @@ NEVER: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("the target searches", {"web_search_options": {}}, {}),
     ("not to be kept", {}, {"cache_control": "no-store"}),
     ("a new one is wanted", {}, {"cache_control": "no-cache"}),
+    ("none is fresh enough", {}, {"cache_control": "private, max-age=0"}),
 ]
 
 

@@ -202,6 +202,7 @@ def test_a_rate_says_when_to_come_back(
     status, headers, said = ask(freehold, key, *BODIES["gemini"])
     assert status == 429
     assert 1190 <= int(headers["retry-after"]) <= 1200
+    assert (headers["x-ratelimit-limit-requests"], headers["x-ratelimit-remaining-requests"]) == ("3", "0")
     assert "may use 3 calls per hour" in said["error"]["message"]
     assert next(one["retryDelay"] for one in said["error"]["details"] if "retryDelay" in one).startswith(("119", "120"))
     with OpenAI(base_url=freehold.base_url, api_key=key, max_retries=0) as sdk, pytest.raises(RateLimitError) as caught:

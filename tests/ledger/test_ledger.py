@@ -72,6 +72,8 @@ def intent(call: str) -> dict[str, Any]:
         "decision": "allow",
         "attestation": None,
         "held_usd": "0.5",
+        "held_tokens": 30,
+        "held_output": 10,
     }
 
 
@@ -117,6 +119,7 @@ async def test_a_killed_process_leaves_open_calls_that_are_settled_once(tmp_path
     assert (lost["call"], lost["cost_usd"], lost["is_estimate"]) == ("call_b", "0.5", True), (
         "what was held counts, as an estimate"
     )
+    assert (lost["tokens"]["input"], lost["tokens"]["output"], sum(lost["tokens"].values())) == (20, 10, 30)
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))

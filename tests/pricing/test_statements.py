@@ -244,6 +244,8 @@ def test_any_other_table() -> None:
         ("date,model,cost_usd\n2026-11-01,m,NaN\n", "line 2: 'NaN' is no amount"),
         ("date,model,cost_usd\n2026-11-01,m,1\nyesterday,m,1\n", "line 3: 'yesterday' is no day"),
         ("date,model,cost_usd\n2026-11-01,m,1e999999\n", "is no amount"),
+        ("date,model,cost_usd,currency\n2026-11-01,m,1,USD\n2026-11-01,m,1,EUR\n", "line 3: it is in EUR"),
+        ("date,model,input_tokens,cost_eur\n2026-11-01,m,1,5\n", "line 2: 'cost_eur' is not read"),
         ('date,model,cost_usd\n2026-11-01,m,"1,50"\n', "'1,50' is no amount"),
         ('{"data": [{"start_time": NaN, "end_time": 1, "results": [{"model": "m", "input_tokens": 1}]}]}', "is no day"),
     ],
@@ -264,6 +266,9 @@ def test_what_cannot_be_read_names_its_place(text: str, words: str) -> None:
         ("mistral-large-latest", "mistral-large"),
         ("meta-llama/Llama-3.3-70B-Instruct", "llama-3-3-70b-instruct"),
         ("o3", "o3"),
+        ("模型甲", "模型甲"),
+        ("***", "***"),
+        ("", ""),
     ],
 )
 def test_models_have_one_name(model: str, expected: str) -> None:

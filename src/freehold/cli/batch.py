@@ -241,10 +241,12 @@ def _fetched(desk: Desk, batch: dict[str, Any], folder: Path, stem: str, *, as_j
     """Write what a batch made, and say what it came to."""
     folder.mkdir(parents=True, exist_ok=True)
     for kind, about in (("output", batch["output_file_id"]), ("errors", batch["error_file_id"])):
-        if about is not None:
-            path = folder / f"{stem}.{kind}.jsonl"
-            size = desk.fetch(about, path)
-            click.echo(f"{path}: {size:,} bytes", err=True)
+        path = folder / f"{stem}.{kind}.jsonl"
+        if about is None:
+            path.unlink(missing_ok=True)  # of an earlier run
+            continue
+        size = desk.fetch(about, path)
+        click.echo(f"{path}: {size:,} bytes", err=True)
     _show(batch, as_json=as_json)
     total, answered, _ = _counts(batch)
     return 0 if batch["status"] == "completed" and total == answered else 1

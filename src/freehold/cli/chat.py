@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -32,10 +33,10 @@ from freehold.kernel.classes import Class
     type=click.Choice([one.label for one in Class]),
     help="Raise the class of this call.",
 )
-@click.option("--max-tokens", type=click.IntRange(min=1), default=512, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer, in tokens (default: what the workload or the model allows).")
 @json_option
 def command(
-    words: tuple[str, ...], model: str, key: str | None, url: str, class_: str | None, max_tokens: int, as_json: bool
+    words: tuple[str, ...], model: str, key: str | None, url: str, class_: str | None, max_tokens: int | None, as_json: bool
 ) -> int:
     """Ask WORDS (or standard input) and stream the answer; the ruling goes to standard error."""
     if key is None:
@@ -43,7 +44,9 @@ def command(
     text = " ".join(words) or ("" if os.isatty(0) else sys.stdin.read())
     if not text.strip():
         raise click.UsageError("nothing to ask: give WORDS, or pipe them in")
-    body = {"model": model, "max_tokens": max_tokens, "messages": [{"role": "user", "content": text}]}
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}]}
+    if max_tokens is not None:
+        body["max_tokens"] = max_tokens
     head, pieces = stream(url, key, body, headers={"x-freehold-class": class_} if class_ else None)
     if head.status != 200:
         error = error_of(head)

@@ -149,6 +149,8 @@ def diff(
         return known[name]
 
     found = reprice(_used(setting.state / "log", start, end), tariff_of)
+    for target in own.keys() - {Target(*name.split("/", 1)) for name in known}:
+        click.echo(f"No call went to {target.name} in that time: its prices change nothing.", err=True)
     if as_json:
         show_json({"since_ms": start, "until_ms": end, "book": book.digest, "rows": [_change(one) for one in found]})
     else:

@@ -128,6 +128,7 @@ async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answe
         "bytes": len(body or b""),
         "held_usd": run.held,
         "held_tokens": run.held_tokens,
+        "held_output": run.held_output,
     }
     _introduce(run)
     run.leaf = world.ledger.intend(fields)

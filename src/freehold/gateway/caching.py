@@ -81,7 +81,7 @@ def _may_be_kept(call: Call, settings: Cache) -> bool:
 
 def look(run: Run, slot: Slot) -> Again | None:
     """The answer that is kept for a call, if it may be given."""
-    if "no-cache" in run.caller.cache_control:
+    if {"no-cache", "max-age=0"} & {one.strip() for one in run.caller.cache_control.split(",")}:
         return None
     try:
         return run.world.cache.find(slot.key, run.world.clock.now_ms())

@@ -29,6 +29,12 @@ class Ticket(msgspec.Struct):
     tokens_left: tuple[Rate, Pace] | None = None
 
 
+class TurnedAway(PolicyRefusal):
+    """A limit is reached; ticket: what its limits have left, and no gate."""
+
+    ticket: Ticket | None = None
+
+
 class _Gate:
     """The limits of one scope, ready to be asked."""
 
@@ -50,7 +56,7 @@ class Throttle:
         self._touched: set[_Gate] = set()  # since the others were last told
 
     def admit(self, limits: Sequence[Scoped], tokens: int, *, now_ns: int) -> Ticket:
-        """Take what a call needs. tokens: the most that it may use. Raises PolicyRefusal `limits.*` (429), and has taken nothing then."""
+        """Take what a call needs. tokens: the most that it may use. Raises TurnedAway `limits.*` (429), and has taken nothing then."""
         ticket = Ticket([], tokens)
         for scope, limit in limits:
             gate = self._gates.get(scope)
@@ -60,30 +66,31 @@ class Throttle:
             refusal = self._pass(gate, ticket, now_ns)
             if refusal is not None:
                 self.leave(ticket, 0, now_ns=now_ns, is_made=False)
+                refusal.ticket = ticket
                 raise refusal
             ticket.gates.append(gate)
         return ticket
 
-    def _pass(self, gate: _Gate, ticket: Ticket, now_ns: int) -> PolicyRefusal | None:
+    def _pass(self, gate: _Gate, ticket: Ticket, now_ns: int) -> TurnedAway | None:
         """Go through a gate, or through no part of it; returns why not."""
         places, calls, tokens = gate.places, gate.calls, gate.tokens
         if places is not None and not places.hold(_ONE, Decimal(gate.limits.concurrent or 0)):
             return _full(gate)
         if calls is not None:
             pace = calls.take(1, now_ns)
+            ticket.calls_left = _nearer(ticket.calls_left, calls.rate, pace)
             if not pace.granted:
                 _give_up_place(gate)
                 return _too_fast(gate.scope, "calls", calls.rate, pace, 1)
-            ticket.calls_left = _nearer(ticket.calls_left, calls.rate, pace)
         if tokens is not None:
             amount = min(ticket.tokens, tokens.rate.count)
             pace = tokens.take(amount, now_ns)
+            ticket.tokens_left = _nearer(ticket.tokens_left, tokens.rate, pace)
             if amount and not pace.granted:
                 _give_up_place(gate)
                 if calls is not None:
                     calls.repay(1, now_ns)
                 return _too_fast(gate.scope, "tokens", tokens.rate, pace, amount)
-            ticket.tokens_left = _nearer(ticket.tokens_left, tokens.rate, pace)
         return None
 
     def leave(self, ticket: Ticket, tokens: int | None, *, now_ns: int, is_made: bool = True) -> None:
@@ -115,8 +122,8 @@ def _give_up_place(gate: _Gate) -> None:
         gate.places.settle(_ONE, _ZERO)
 
 
-def _full(gate: _Gate) -> PolicyRefusal:
-    return PolicyRefusal(
+def _full(gate: _Gate) -> TurnedAway:
+    return TurnedAway(
         f"{_whose(gate.scope)} may have {gate.limits.concurrent} calls at once, and has.",
         code="limits.concurrent",
         status=429,
@@ -125,8 +132,8 @@ def _full(gate: _Gate) -> PolicyRefusal:
     )
 
 
-def _too_fast(scope: str, what: str, rate: Rate, pace: Pace, need: int) -> PolicyRefusal:
-    return PolicyRefusal(
+def _too_fast(scope: str, what: str, rate: Rate, pace: Pace, need: int) -> TurnedAway:
+    return TurnedAway(
         f"{_whose(scope)} may use {rate.words.replace('/', f' {what} per ')}, and has {pace.left} left now; this call needs {need}.",
         code=f"limits.{what}",
         status=429,

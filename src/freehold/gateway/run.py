@@ -12,7 +12,7 @@ from freehold.gateway.admission import Caller
 from freehold.gateway.bounds import Bounds, bounds
 from freehold.gateway.fitting import Fitter
 from freehold.gateway.lifecycle import Life, State
-from freehold.gateway.limits import Ticket
+from freehold.gateway.limits import Ticket, TurnedAway
 from freehold.gateway.traffic import BATCH, INTERACTIVE, Passage
 from freehold.gateway.world import World
 from freehold.kernel.classes import Class
@@ -68,6 +68,7 @@ class Run:
         "grant",
         "has_more",
         "held",
+        "held_output",
         "held_tokens",
         "hold",
         "is_trying",
@@ -109,7 +110,7 @@ class Run:
         self.is_trying = False
         self.hold: Hold | None = None
         self.held: str | None = None
-        self.held_tokens = 0
+        self.held_tokens = self.held_output = 0
         self.has_more = False  # whether the target will read more than the body holds
         self.ticket: Ticket | None = None
         self.passage: Passage | None = None
@@ -195,7 +196,7 @@ class Run:
         assert self.call is not None
         return bounds(self.call, self.world.fleet.abilities.get(target), has_more=self.has_more)
 
-    def quote(self, target: Target) -> tuple[Usd | None, int]:
+    def quote(self, target: Target) -> tuple[Usd | None, Bounds]:
         """The most that an attempt at a target can cost and use."""
         most, call = self.bounds(target), self.call
         assert call is not None
@@ -203,16 +204,20 @@ class Run:
         routes = self.snapshot.providers[target.provider].routes_to(target.model)
         if not call.dialect.startswith("openai") and any(route.dialect.startswith("openai") for route in routes):
             tier = AUTO  # a translation asks for none, so the provider decides
-        return quote(self.world.prices.of(target), most.prompt, most.output, tier), most.tokens
+        return quote(self.world.prices.of(target), most.prompt, most.output, tier), most
 
     def enter(self, targets: Sequence[Target]) -> None:
-        """Take a place and a share of every rate that limits this call. Raises PolicyRefusal `limits.*`."""
+        """Take a place and a share of every rate that limits this call. Raises TurnedAway `limits.*`."""
         limits = self.snapshot.limits_of(self.workload)
         if self.caller.key.limits is not None:
             limits = [(f"key:{self.caller.key.id}", self.caller.key.limits), *limits]
         if limits:
             most = max(self.bounds(target).tokens for target in targets)
-            self.ticket = self.world.throttle.admit(limits, most, now_ns=self.world.clock.now_ns())
+            try:
+                self.ticket = self.world.throttle.admit(limits, most, now_ns=self.world.clock.now_ns())
+            except TurnedAway as refusal:
+                self.ticket = refusal.ticket  # through no gate; the answer says what is left
+                raise
 
     def reserve(self, target: Target) -> None:
         """Hold the worst case of an attempt at a target, giving back what an earlier attempt held. Raises Exhausted, PolicyRefusal."""
@@ -220,9 +225,9 @@ class Run:
         if not budgets or self.endpoint in STORED:
             return
         self.release()
-        worst, tokens = self.quote(target)
-        self.hold = self.world.budgets.reserve(budgets, worst, tokens, now_ms=self.world.clock.now_ms())
-        self.held, self.held_tokens = show_usd(self.hold.usd), tokens
+        worst, most = self.quote(target)
+        self.hold = self.world.budgets.reserve(budgets, worst, most.tokens, now_ms=self.world.clock.now_ms())
+        self.held, self.held_tokens, self.held_output = show_usd(self.hold.usd), most.tokens, most.output
 
     def count_so_far(self) -> None:
         """Let a stream's budgets know now and then what it has come to, so that alerts need not wait for its end."""

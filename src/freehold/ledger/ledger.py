@@ -260,6 +260,8 @@ class Ledger:
 
 def _lost(intent: dict[str, Any], now_ms: int) -> dict[str, Any]:
     """The receipt of a call that was under way when Freehold was killed: what it used can no longer be known."""
+    held = intent.get("held_tokens") or 0
+    output = min(held, intent.get("held_output", held))
     receipt = Receipt(
         call=intent["call"],
         key=intent["key"],
@@ -273,7 +275,7 @@ def _lost(intent: dict[str, Any], now_ms: int) -> dict[str, Any]:
         status=0,
         target=intent["target"],
         zone=intent["zone"],
-        tokens=Tokens(output=intent.get("held_tokens") or 0),
+        tokens=Tokens(input=held - output, output=output),
         cost_usd=intent.get("held_usd"),
         price="held at the worst case" if intent.get("held_usd") else None,
         is_estimate=True,

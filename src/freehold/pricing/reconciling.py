@@ -133,7 +133,7 @@ def _compared(model: str, tier: str, entries: list[Entry], calls: list[Made], na
         _one_sided(match, tokens, amounts, name_of)
         return match
     if unpriced := sum(call.cost is None for call in calls):
-        match.note("no_price", f"{unpriced} calls have no price here", _ZERO)
+        match.note("no_price", f"{unpriced} calls have no cost here: their price or their use is unknown", _ZERO)
     charged = sum((amount for _, amount in ours.values()), _ZERO)
     priced_here = sum((call.cost for call in calls if call.cost is not None), _ZERO)
     if charged != priced_here:

@@ -46,8 +46,8 @@ class Statement:
 
 def normal(model: str) -> str:
     """A model's name without what providers write differently in different places: case, points, blanks, the date of a snapshot."""
-    plain = re.sub(r"[^a-z0-9]+", "-", model.lower().rpartition("/")[2]).strip("-")
-    return _DATES.sub("", plain)
+    plain = re.sub(r"[\W_]+", "-", model.lower().rpartition("/")[2]).strip("-")
+    return _DATES.sub("", plain) or model.strip()
 
 
 _NUMBER = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+)?(\.\d+)?([eE][-+]?\d{1,5})?", re.ASCII)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from freehold.pricing.statements.entry import DAY_MS, Entry, Statement, count, moment, money, normal
+import re
+
+from freehold.pricing.statements.entry import DAY_MS, Entry, Statement, count, moment, money, normal, unreadable
 from freehold.wire.tiers import tier_of
 
 _DAYS = ("date", "day", "start", "start_time")
+_AMOUNT = re.compile(r"(cost|amount|spend|charge)(_(?!usd)[a-z]{3})?")
 _CLASSES = {
     "input_tokens": "input",
     "cache_read_tokens": "cache_read",
@@ -23,10 +26,19 @@ def is_table(head: set[str]) -> bool:
     return "model" in head and bool(head & set(_DAYS)) and bool(head & {*_CLASSES, "cost_usd"})
 
 
+def _check_currency(row: dict[str, str], where: str) -> None:
+    for column, value in row.items():
+        if "currency" in column and value.strip().upper() not in ("", "USD"):
+            raise unreadable(f"it is in {value.strip().upper()[:8]}, and prices here are in US dollars", where)
+        if _AMOUNT.fullmatch(column) and value.strip():
+            raise unreadable(f"{column[:40]!r} is not read: amounts stand in cost_usd, in US dollars", where)
+
+
 def table(rows: list[dict[str, str]], name: str) -> Statement:
     entries: list[Entry] = []
     for row in rows:
         where = f"{name}, line {row['#']}"
+        _check_currency(row, where)
         start = (
             moment(next(row[day] for day in _DAYS if row.get(day)), where)
             if any(row.get(day) for day in _DAYS)
