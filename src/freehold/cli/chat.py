@@ -33,10 +33,20 @@ from freehold.kernel.classes import Class
     type=click.Choice([one.label for one in Class]),
     help="Raise the class of this call.",
 )
-@click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer, in tokens (default: what the workload or the model allows).")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    help="The longest answer, in tokens (default: what the workload or the model allows).",
+)
 @json_option
 def command(
-    words: tuple[str, ...], model: str, key: str | None, url: str, class_: str | None, max_tokens: int | None, as_json: bool
+    words: tuple[str, ...],
+    model: str,
+    key: str | None,
+    url: str,
+    class_: str | None,
+    max_tokens: int | None,
+    as_json: bool,
 ) -> int:
     """Ask WORDS (or standard input) and stream the answer; the ruling goes to standard error."""
     if key is None:

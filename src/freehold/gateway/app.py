@@ -30,6 +30,7 @@ from freehold.gateway.data_app import DataApp
 from freehold.gateway.limits import Throttle
 from freehold.gateway.logs import log
 from freehold.gateway.metrics import Metrics
+from freehold.gateway.posting import Post
 from freehold.gateway.protocol import FreeholdProtocol
 from freehold.gateway.traffic import Traffic
 from freehold.gateway.world import Prices, World, build_fleet
@@ -402,6 +403,7 @@ class Batches:
             clock=world.clock,
             longest_line=world.snapshot.server.max_body_bytes,
             note=log,
+            post=Post(world),
         )
         self._lock: int | None = None
 

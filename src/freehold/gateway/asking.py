@@ -5,13 +5,16 @@ Rules: such a call is a call like any other, with a key, a ruling, a budget and 
 
 from __future__ import annotations
 
+import msgspec
+
 from freehold.gateway.admission import Caller
 from freehold.gateway.delivery import Headers
 from freehold.gateway.logs import log_bug
 from freehold.gateway.pipeline import serve
+from freehold.gateway.posting import way_of
 from freehold.gateway.run import Asked, Run
 from freehold.gateway.world import World
-from freehold.jobs.runner import Answer, Question
+from freehold.jobs.questions import Answer, Question
 from freehold.kernel.errors import Bug, CallerError, FreeholdError, OperatorError
 from freehold.wire.call import Endpoint
 from freehold.wire.dialects import SPOKEN
@@ -52,6 +55,8 @@ class _Kept:
 async def ask(world: World, question: Question) -> Answer:
     """Make one call. Never raises but when it is cancelled: whatever is wrong is an answer."""
     asked, kept = ASKED[question.path], _Kept()
+    if question.may_be_posted:
+        asked = msgspec.structs.replace(asked, may_be_posted=True)
     try:
         if world.is_draining:
             raise OperatorError("Freehold is shutting down.", code="server.draining", retry_after_s=1)
@@ -61,6 +66,8 @@ async def ask(world: World, question: Question) -> Answer:
             raise CallerError("The key of this batch was revoked.", code="auth.unknown_key", status=401)
         values = {name.encode(): value for name, value in question.declared.items()}
         run: Run = await serve(world, Caller(key, values), asked, question.body, kept)
+        if not run.life.is_over and run.call is not None and run.posted_to is not None:
+            return Answer(0, b"", run.call_id, aside=run, way=way_of(run, run.call, run.posted_to))
         world.ledger.flush()  # whoever writes the answer down after this finds its receipt, whenever the process is killed
     except FreeholdError as refusal:
         return _refused(refusal, asked)

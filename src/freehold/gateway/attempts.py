@@ -100,8 +100,28 @@ async def _tried(run: Run, call: Call, target: Target, failures: list[UpstreamEr
 async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answering:
     """One attempt: ruled, reserved, intended, sent."""
     world, provider = run.world, run.snapshot.providers[target.provider]
-    assert run.ruling is not None
     run.passage = await world.traffic.enter(provider, target, _need(run, call, target), is_last=is_last)
+    fitted, permit, body = intend(run, call, target)
+    if permit.zone is not Zone.INSIDE:
+        await world.ledger.durable()
+    run.life.to(State.SENT)
+    response = await _sent(run, fitted, permit, body)
+    try:
+        answering = await (
+            _begin_stream(run, call, fitted, response) if call.is_stream else _whole(run, fitted, response)
+        )
+    except BaseException:
+        response.close()
+        raise
+    world.health.speaks(target)
+    run.lost |= fitted.lost
+    return _restored(answering)
+
+
+def intend(run: Run, call: Call, target: Target) -> tuple[Fitted, Grant, bytes | None]:
+    """Rule on an attempt as it is now, hold its money and write its intent. Raises PolicyRefusal, Exhausted, OperatorError."""
+    world, provider = run.world, run.snapshot.providers[target.provider]
+    assert run.ruling is not None
     fitted = _fitted(run, target)
     ruling = run.ruling if fitted.transformed is not None else msgspec.structs.replace(run.ruling, through=frozenset())
     body = strict.encode(fitted.body) if fitted.body is not None else None
@@ -134,20 +154,7 @@ async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answe
     run.leaf = world.ledger.intend(fields)
     run.sending(permit, fitted.transformed, tells_cost=fitted.route.traits.tells_cost)
     run.life.to(State.INTENDED)
-    if permit.zone is not Zone.INSIDE:
-        await world.ledger.durable()
-    run.life.to(State.SENT)
-    response = await _sent(run, fitted, permit, body)
-    try:
-        answering = await (
-            _begin_stream(run, call, fitted, response) if call.is_stream else _whole(run, fitted, response)
-        )
-    except BaseException:
-        response.close()
-        raise
-    world.health.speaks(target)
-    run.lost |= fitted.lost
-    return _restored(answering)
+    return fitted, permit, body
 
 
 async def _sent(run: Run, fitted: Fitted, permit: Grant, body: bytes | None) -> Response:

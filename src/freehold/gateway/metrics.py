@@ -94,8 +94,9 @@ class Metrics:
                 self._first.labels(target, zone),
             )
         calls, tokens_in, tokens_out, cost, duration, first = parts
-        calls.inc()
-        duration.observe(receipt.duration_ms / 1000)
+        if receipt.corrects is None:
+            calls.inc()
+            duration.observe(receipt.duration_ms / 1000)
         if receipt.first_byte_ms is not None:
             first.observe(receipt.first_byte_ms / 1000)
         tokens_in.inc(

@@ -27,6 +27,7 @@ from freehold.gateway.detecting import LONG, check_name, rule_on
 from freehold.gateway.disguise import Fits
 from freehold.gateway.filing import check_batch
 from freehold.gateway.lifecycle import State
+from freehold.gateway.posting import asked_later
 from freehold.gateway.run import Asked, Run
 from freehold.gateway.stored import choice_of, find_issued, held_by, only_holder
 from freehold.gateway.world import World
@@ -39,7 +40,7 @@ from freehold.wire.dialects import SPOKEN
 
 
 async def serve(world: World, caller: Caller, asked: Asked, raw: bytes, reply: Reply) -> Run:
-    """Serve one admitted call to its end, and return what is known of it. Errors are answered in the caller's dialect, never raised (but for cancellation)."""
+    """Serve one admitted call to its end (or, if it is to be handed in with others, to where it waits for them), and return what is known of it. Errors are answered in the caller's dialect, never raised (but for cancellation)."""
     world.ledger.check()
     run = Run(world, caller, asked)
     try:
@@ -97,6 +98,8 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
     slot = slot_of(run, call, choice.groups[0])
     if slot is not None and (again := look(run, slot)) is not None:
         await deliver_again(run, call, again, reply)
+        return
+    if asked_later(run, call, order):
         return
     answering = await attempt(run, call, order)
     if answering.body is not None:

@@ -32,18 +32,22 @@ from freehold.wire.canonical import Used
 from freehold.wire.dialects import SPOKEN
 from freehold.wire.quiet import uses_hosted
 from freehold.wire.tiers import AUTO, asked_tier, tier_of
+from freehold.wire.tiers import BATCH as BATCH_TIER
 
 _NOTHING = Tokens()
 COUNT_EVERY = 64  # tokens of a stream, until its budgets are told how far it is
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a path says: the dialect, the kind of work, and what stands in the path itself; is_batch: it came in a file, and nobody waits for it."""
+    """What a path says: the dialect, the kind of work, and what stands in the path itself; is_batch: it came in a file, and nobody waits for it;
+    may_be_posted: its target may get it with others, and answer within a day.
+    """
 
     dialect: str
     endpoint: Endpoint
     address: Address = NOWHERE
     is_batch: bool = False
+    may_be_posted: bool = False
 
 
 class Run:
@@ -78,6 +82,7 @@ class Run:
         "lost",
         "model",
         "passage",
+        "posted_to",
         "result",
         "ruling",
         "seen_tokens",
@@ -108,6 +113,7 @@ class Run:
         self.workload: Workload | None = None
         self.grant: Grant | None = None
         self.is_trying = False
+        self.posted_to: Target | None = None  # where it is handed in with others, to be answered within a day
         self.hold: Hold | None = None
         self.held: str | None = None
         self.held_tokens = self.held_output = 0
@@ -149,6 +155,7 @@ class Run:
         tier = (
             tier if rates is not None and tier in rates.services else ""
         )  # a target may not know the word, and says nothing then
+        tier = BATCH_TIER if self.posted_to is not None else tier
         self.terms = Terms(tier, permit.provider.geo, self.world.clock.now_ms())
 
     def tried(self, result: str) -> None:
@@ -204,7 +211,16 @@ class Run:
         routes = self.snapshot.providers[target.provider].routes_to(target.model)
         if not call.dialect.startswith("openai") and any(route.dialect.startswith("openai") for route in routes):
             tier = AUTO  # a translation asks for none, so the provider decides
-        return quote(self.world.prices.of(target), most.prompt, most.output, tier), most
+        rates = self.world.prices.of(target)
+        if self.posted_to is not None and rates is not None:
+            return rates.most(most.prompt, most.output, BATCH_TIER), most
+        return quote(rates, most.prompt, most.output, tier), most
+
+    def most_tokens(self) -> Tokens:
+        """What a call that is handed in counts as, until its answer comes."""
+        assert self.posted_to is not None
+        most = self.bounds(self.posted_to)
+        return Tokens(input=most.prompt, output=most.output)
 
     def enter(self, targets: Sequence[Target]) -> None:
         """Take a place and a share of every rate that limits this call. Raises TurnedAway `limits.*`."""
@@ -281,6 +297,9 @@ class Run:
         rates, call = self.world.prices.of(target), self.call
         if self.endpoint in STORED:
             return self._correction(outcome, rates)
+        if self.posted_to is not None and outcome != "failed":
+            worst, _ = self.quote(target)
+            return Charge(worst, rates.source if rates else "unknown price", is_estimate=True), self.most_tokens()
         if call is not None and call.is_background and self.tokens is None and outcome != "failed":
             worst, _ = self.quote(target)
             return Charge(worst, rates.source if rates else "unknown price", is_estimate=True), _NOTHING

@@ -16,13 +16,14 @@ import random
 import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-
-import msgspec
 
 from freehold.content.sealed import Journal, SealedStore, Writer
 from freehold.jobs import lines
+from freehold.jobs import parcels as posted
+from freehold.jobs.parcels import Parcels, Post
+from freehold.jobs.questions import Answer, Ask, Question
 from freehold.jobs.records import ENDED, Batch, File, Records, Status
 from freehold.kernel.clock import Clock
 from freehold.kernel.errors import CallerError
@@ -34,31 +35,11 @@ AT_ONCE, MOST_BYTES = 32, 64 * 1024 * 1024  # of one batch, under way
 BATCHES_AT_ONCE, OF_ONE_OWNER = 64, 2
 TRIES = 5  # of a line that a provider fails at
 _MOMENT_S, _LOOK_S, _NOTE_S, _AGAIN_S = 0.002, 0.25, 0.5, 1.0
-_HEAD = struct.Struct(">Q?QQQQ")  # line, whether it is an answer, tokens: input, cached, output, reasoning
+_HEAD = struct.Struct(
+    ">Q?QQQQ"
+)  # line (0: what is said of a parcel), whether it is an answer, tokens: input, cached, output, reasoning
+_POSTS = 3  # parcels of one batch of which nothing may come, until its lines are asked one by one
 _NOT_NOW = ("limits.", "ledger.", "server.", "upstream.busy", "upstream.resting")
-
-
-class Question(msgspec.Struct, frozen=True):
-    """One call of a batch: whose, where to, with what; declared: headers that its caller gave for all."""
-
-    owner: str
-    path: str
-    body: bytes
-    declared: dict[str, str]
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What became of a call. code: of the error, "" for none; retry_after_s: when it may be asked again; tokens: None if not known."""
-
-    status: int
-    body: bytes
-    call: str
-    code: str = ""
-    tokens: Tokens | None = None
-    retry_after_s: float | None = None
-
-
-Ask = Callable[[Question], Awaitable[Answer]]
 
 
 @dataclass(slots=True)
@@ -76,12 +57,36 @@ class _Work:
     asking: int = 0  # lines that are being asked right now, and do not wait
     failure: BaseException | None = None  # an answer could not be written down
     noted_s: float = 0.0
+    parcels: Parcels | None = None
+
+
+class _Desk:
+    """What a batch's work lets its parcels do."""
+
+    def __init__(self, runner: Runner, work: _Work) -> None:
+        self._runner, self._work = runner, work
+
+    def note(self, record: bytes) -> None:
+        self._runner.write_down(self._work, _HEAD.pack(0, False, 0, 0, 0, 0) + record)
+
+    def written(self, place: int, name: str, answer: Answer) -> None:
+        self._runner.keep(self._work, place, name, answer)
+
+    def why_stop(self) -> str:
+        return self._runner.why_stop(self._work)
+
+    def is_stopping(self) -> bool:
+        return self._runner.is_stopping
+
+    def left_s(self) -> float:
+        """Parcels may be out for three quarters of the window; what they do not answer is asked one by one."""
+        return self._runner.until_s(self._work.batch, 0.75) - self._runner.clock.now_s()
 
 
 class Runner:
     """Runs the batches of a state directory, as long as `run` is not cancelled. One at a time may; `stop` lets what is under way end first.
 
-    longest_line: in bytes; note: told of what happens, in names and numbers.
+    longest_line: in bytes; note: told of what happens, in names and numbers; post: hands lines in at providers' own batch endpoints.
     """
 
     def __init__(
@@ -93,16 +98,18 @@ class Runner:
         clock: Clock,
         longest_line: int,
         note: Callable[..., None],
+        post: Post | None = None,
     ) -> None:
-        self._records, self._content, self._ask, self._clock = records, content, ask, clock
+        self._records, self._content, self._ask, self.clock = records, content, ask, clock
+        self._post = post
         self._longest_line, self._note = longest_line, note
         self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}  # batch → its owner, and the work
-        self._is_stopping = False
+        self.is_stopping = False
 
     async def run(self) -> None:
         """Take up what is open: the oldest first, but so many of one owner at a time, so that nobody holds up everybody."""
         try:
-            while not self._is_stopping:
+            while not self.is_stopping:
                 try:
                     self._take_up_more()
                 except Exception as error:  # the border: a database that fails now may not in a second
@@ -128,7 +135,7 @@ class Runner:
 
     async def stop(self) -> None:
         """Ask for nothing more, and wait for what is under way."""
-        self._is_stopping = True
+        self.is_stopping = True
         await asyncio.gather(*(task for _, task in self._running.values()), return_exceptions=True)
 
     async def _work_on(self, batch: Batch) -> None:
@@ -162,7 +169,7 @@ class Runner:
     async def _input(self, batch: Batch) -> AsyncIterator[tuple[int, bytes]]:
         """The lines of the input, with pauses for whoever else has something to do."""
         splitter, pause = lines.Splitter(self._longest_line), _Pause()
-        for chunk in self._content.read(batch.content, self._clock.now_ms()):
+        for chunk in self._content.read(batch.content, self.clock.now_ms()):
             for found in splitter.feed(chunk):
                 yield found
                 await pause.if_due()
@@ -191,7 +198,7 @@ class Runner:
             self._content.drop(batch.content)
 
     def _to(self, batch: Batch, status: Status, new: list[File] | None = None) -> None:
-        batch.status, batch.times = status, {**batch.times, status: int(self._clock.now_s())}
+        batch.status, batch.times = status, {**batch.times, status: int(self.clock.now_s())}
         self._records.put(batch, new or [])
         self._note("batch", batch=batch.id, status=batch.status, lines=batch.total)
 
@@ -200,8 +207,8 @@ class Runner:
     async def _go_on(self, batch: Batch) -> None:
         work = await self._work(batch)
         try:
-            await self._feed(work)
-            why = "" if all(work.done[1:]) else self._why_stop(work)
+            await self._ask_all(work)
+            why = "" if all(work.done[1:]) else self.why_stop(work)
             if not why and not all(work.done[1:]):
                 self._keep_count(work)
                 return  # it is being stopped, and goes on when it is taken up again
@@ -209,21 +216,44 @@ class Runner:
             for task in work.in_flight:
                 task.cancel()
             await asyncio.gather(*work.in_flight, return_exceptions=True)
+            if work.parcels is not None:
+                await work.parcels.leave()
             if work.journal is not None:
                 work.journal.close()
         await self._finish(work, why)
 
+    async def _ask_all(self, work: _Work) -> None:
+        """Ask for every line, and again for those that came back from a parcel without an answer, until there is a reason to stop."""
+        while True:
+            await self._feed(work)
+            if work.parcels is None:
+                return
+            if self.is_stopping or self.why_stop(work):
+                work.parcels.let_go()
+            await work.parcels.hand_in_rest()
+            while work.parcels.are_out and not self.is_stopping:
+                await work.parcels.wait(_NOTE_S)
+                self._keep_count(work)
+            if self.is_stopping or self.why_stop(work) or all(work.done[1:]):
+                return
+
     async def _work(self, batch: Batch) -> _Work:
-        """What was answered already."""
+        """What was answered already, and what is out."""
         batch.completed = batch.failed = 0
         batch.tokens = (0, 0, 0, 0)
         work, pause = _Work(batch, self._content.generation(batch.owner), bytearray(batch.total + 1)), _Pause()
-        for number, is_answer, tokens, _ in self._answered(batch):
-            _count(work, number, is_answer, tokens)
+        said = []
+        for number, is_answer, tokens, written in self._written(batch):
+            if number:
+                _count(work, number, is_answer, tokens)
+            else:
+                said.append(written)
             await pause.if_due()
+        if self._post is not None:
+            work.parcels = Parcels(self._post, _Desk(self, work), posted.read(said), tell=self._note)
         return work
 
-    def _write_down(self, work: _Work, record: bytes) -> None:
+    def write_down(self, work: _Work, record: bytes) -> None:
         """Bring an answer into the journal of this life of the batch. Raises OSError."""
         if work.journal is None:
             until_ms = (work.batch.expires_s + work.batch.lifetime_s) * 1000
@@ -232,9 +262,17 @@ class Runner:
         work.journal.append(record)
 
     def _answered(self, batch: Batch) -> Iterator[tuple[int, bool, tuple[int, ...], bytes]]:
-        """What stands in the journals: the line's place, whether it is an answer, its tokens, and what is written of it."""
+        """Every line that has its answer; one that is there twice, once."""
+        seen = bytearray(batch.total + 1)
+        for found in self._written(batch):
+            if 0 < found[0] < len(seen) and not seen[found[0]]:
+                seen[found[0]] = 1
+                yield found
+
+    def _written(self, batch: Batch) -> Iterator[tuple[int, bool, tuple[int, ...], bytes]]:
+        """What stands in the journals: the line's place (0: what is said of a parcel), whether it is an answer, its tokens, and what is written of it."""
         for about in self._records.segments(batch.id):
-            for record in self._content.records(about, self._clock.now_ms()):
+            for record in self._content.records(about, self.clock.now_ms()):
                 number, is_answer, *tokens = _HEAD.unpack_from(record)
                 yield number, is_answer, tuple(tokens), record[_HEAD.size :]
 
@@ -243,13 +281,13 @@ class Runner:
         batch, place = work.batch, 0
         async for _, raw in self._input(batch):
             place += 1
-            if place >= len(work.done) or work.done[place]:
+            if place >= len(work.done) or work.done[place] or (work.parcels is not None and place in work.parcels.out):
                 continue
             while work.in_flight and (len(work.in_flight) >= int(work.width) or work.bytes + len(raw) > MOST_BYTES):
                 await self._wait(work)
             if self._content.generation(batch.owner) != work.generation:
                 raise CallerError("The key of this batch was erased.", code="content.gone", status=404)
-            if self._is_stopping or self._why_stop(work):
+            if self.is_stopping or self.why_stop(work):
                 break
             task = asyncio.ensure_future(self._line(work, place, raw))
             work.in_flight.add(task)
@@ -269,10 +307,10 @@ class Runner:
         work.noted_s = time.monotonic()
         self._records.put(work.batch)
 
-    def _why_stop(self, work: _Work) -> str:
+    def why_stop(self, work: _Work) -> str:
         if work.batch.status == "cancelling":
             return "cancelled"
-        return "expired" if self._clock.now_s() >= work.batch.expires_s else ""
+        return "expired" if self.clock.now_s() >= work.batch.expires_s else ""
 
     async def _line(self, work: _Work, place: int, raw: bytes) -> None:
         """Ask until there is an answer, and write it down."""
@@ -286,30 +324,51 @@ class Runner:
             work.ended.set()
 
     async def _answer(self, work: _Work, place: int, line: lines.Line) -> None:
-        question = Question(work.batch.owner, work.batch.endpoint, strict.encode(line.body), work.batch.declared)
+        body = strict.encode(line.body)
+        question = Question(
+            work.batch.owner, work.batch.endpoint, body, work.batch.declared, self._may_post(work, place)
+        )
         for tries in itertools.count():
             work.asking += 1
             try:
                 answer = await self._ask(question)
             finally:
                 work.asking -= 1
+            if answer.aside is not None and work.parcels is not None:
+                await work.parcels.add(place, line.custom_id, len(body), answer)
+                return
             wait_s = self._wait_for(work, answer, tries)
-            if wait_s is None or self._clock.now_s() + wait_s >= work.batch.expires_s:
+            if wait_s is None or self.clock.now_s() + wait_s >= work.batch.expires_s:
                 break
             work.ended.clear()
-            if self._is_stopping or self._why_stop(work):
+            if self.is_stopping or self.why_stop(work):
                 return  # it is asked again when the batch is taken up, or said to be cancelled
             try:
                 async with asyncio.timeout(wait_s):
                     await (work.ended.wait() if answer.code == "budget.exhausted" else asyncio.sleep(wait_s))
             except TimeoutError:
                 continue
+        self.keep(work, place, line.custom_id, answer)
+        work.width = min(AT_ONCE, work.width + 1 / work.width)
+
+    def keep(self, work: _Work, place: int, custom_id: str, answer: Answer) -> None:
+        """Write a line's answer down, and count it. Raises OSError."""
         is_answer, tokens = answer.status == 200, answer.tokens or Tokens()
         counted = (tokens.prompt, tokens.cache_read, tokens.completion, tokens.reasoning)
-        written = lines.answered(line.custom_id, answer.status, answer.call, answer.body)
-        self._write_down(work, _HEAD.pack(place, is_answer, *counted) + written)
+        written = lines.answered(custom_id, answer.status, answer.call, answer.body)
+        self.write_down(work, _HEAD.pack(place, is_answer, *counted) + written)
         _count(work, place, is_answer, counted)
-        work.width = min(AT_ONCE, work.width + 1 / work.width)
+
+    def until_s(self, batch: Batch, share: float) -> float:
+        """When a share of a batch's window is over."""
+        return batch.created_s + (batch.expires_s - batch.created_s) * share
+
+    def _may_post(self, work: _Work, place: int) -> bool:
+        """Lines are handed in together in the first half of the window, unless nothing came of it a few times."""
+        parcels = work.parcels
+        if parcels is None or parcels.failures >= _POSTS or place in parcels.alone:
+            return False
+        return self.clock.now_s() < self.until_s(work.batch, 0.5)
 
     def _wait_for(self, work: _Work, answer: Answer, tries: int) -> float | None:
         """How long to wait before a line is asked again; None if its answer is final."""
@@ -344,7 +403,7 @@ class Runner:
         self, batch: Batch, *, is_output: bool = True, unasked: bytes | bytearray = b"", why: str = ""
     ) -> File | None:
         """The file of all answers, or of all errors; None if there are none. unasked: by line, 0 for one that was never asked; why: why not."""
-        now_s, pause = int(self._clock.now_s()), _Pause()
+        now_s, pause = int(self.clock.now_s()), _Pause()
         until_s = now_s + batch.lifetime_s
         writer = self._content.begin(batch.owner, "file", until_ms=until_s * 1000)
         try:
@@ -364,7 +423,7 @@ class Runner:
             writer.abort()
             raise
         kind = "output" if is_output else "error"
-        about = make_id("file", self._clock.now_ms()).replace("_", "-")
+        about = make_id("file", self.clock.now_ms()).replace("_", "-")
         return File(
             about, batch.owner, "batch_output", f"{batch.id}_{kind}.jsonl", writer.size, now_s, until_s, content
         )

@@ -352,7 +352,9 @@ class _Reader:
         if spec is None:
             return None  # type: ignore[return-value]  # the problem is noted; `attempt` drops it
         row = self.row(path, name, spec)
-        base_url = spec.base_url or (self.filled(path, row.elsewhere.get(spec.region or "", row.base_url), spec) if row else None)
+        base_url = spec.base_url or (
+            self.filled(path, row.elsewhere.get(spec.region or "", row.base_url), spec) if row else None
+        )
         if base_url is None:
             raise Wrong(
                 path,
@@ -396,6 +398,7 @@ class _Reader:
             limits=_limits(path, spec.limits),
             queue=spec.queue,
             wait_s=spec.wait,
+            batches=_batches(spec, row),
         )
 
     def row(self, path: tuple[str, ...], name: str, spec: schema.Provider) -> ProviderRow | None:
@@ -576,6 +579,12 @@ def _spending(
     except ValueError as error:
         raise Wrong((*path, "budget"), str(error), 'budget = "200 USD/month"') from None
     return budgets, _limits(path, spec.limits)
+
+
+def _batches(spec: schema.Provider, row: ProviderRow | None) -> str:
+    """How lines are handed in: as said, else as the known provider does at its own address."""
+    found = spec.batches or (row.batches if row is not None and spec.base_url is None else "")
+    return "" if found == "none" else found
 
 
 def _limits(path: tuple[str, ...], spec: schema.Limits | None) -> Limits | None:

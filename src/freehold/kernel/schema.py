@@ -140,7 +140,7 @@ class Provider(File, frozen=True):
     translate into first; region, project, resource: parts of a known address; api_version: Azure's
     older interface; credentials: for providers that sign requests. One that a provider has no use for is an error.
     limits: how fast calls go there and how many at once, over all workers; queue: how many may wait for that; wait: for how long, in seconds, before
-    the next target is tried.
+    the next target is tried; batches: how lines of a batch are handed in at its own batch endpoint, where they cost less, `none` for not at all.
     """
 
     like: str | None = None
@@ -163,6 +163,7 @@ class Provider(File, frozen=True):
     limits: Limits | None = None
     queue: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 1_000
     wait: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 10.0
+    batches: Literal["openai", "anthropic", "mistral", "gemini", "none"] | None = None
 
 
 class Cache(File, frozen=True):

@@ -30,6 +30,7 @@ class ProviderRow:
     key_env: the variable that its users keep their key in; port: the loopback port of a local server, to look for it;
     routes: the dialects that it takes, the one to translate into first; base_url may name `{region}`, `{project}` and `{resource}`;
     elsewhere: regions with an address of another form, and that address;
+    batches: how lines of a batch are handed in at its own batch endpoint (a style of `upstream.posting`), "" for one without;
     geos: hosts (regular expressions) at which calls are processed in a place that has a price of its own, and the price book's word for it.
     """
 
@@ -42,6 +43,7 @@ class ProviderRow:
     auth: Auth = "bearer"
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     geos: tuple[tuple[str, str], ...] = ()
+    batches: str = ""
 
     def geo_at(self, host: str) -> str:
         return next((geo for pattern, geo in self.geos if re.fullmatch(pattern, host)), "")
@@ -89,6 +91,7 @@ class Provider:
     limits: Limits | None = None
     queue: int = 1_000
     wait_s: float = 10.0
+    batches: str = ""
 
     def routes_to(self, model: str) -> tuple[Route, ...]:
         """The routes by which a model can be reached."""

@@ -35,7 +35,7 @@ class Receipt(msgspec.Struct, frozen=True):
     lost: what a translation could not carry; labels: what kinds of sensitive content were found; answer_id: under which the provider keeps the answer, or the one that was asked for;
     booked_ms: when what this corrects was asked for, and when its cost is counted; department: that of the workload; degraded: the budget that was
     spent, so that the call went where it costs nothing; tier, geo: of service, and where it was processed, where that has a price of its own; cached: the call whose answer
-    was given again.
+    was given again; corrects: the call that was charged at the most that it could cost, and whose true cost this brings.
     """
 
     call: str
@@ -68,6 +68,7 @@ class Receipt(msgspec.Struct, frozen=True):
     tier: str = ""
     geo: str = ""
     cached: str | None = None
+    corrects: str | None = None
 
     def fields(self) -> dict[str, Any]:
         t = self.tokens
@@ -113,6 +114,7 @@ class Receipt(msgspec.Struct, frozen=True):
             "tier": self.tier,
             "geo": self.geo,
             "cached": self.cached,
+            "corrects": self.corrects,
         }
 
 

@@ -246,7 +246,7 @@ class _Sum(msgspec.Struct):
     def take(self, receipt: dict[str, Any]) -> str | None:
         """Add a receipt; returns its cost if it is finer than can be added here."""
         tokens, cost = receipt["tokens"], receipt["cost_usd"]
-        self.calls += 1
+        self.calls += not receipt.get("corrects")
         output = tokens["output"] + tokens["reasoning"] + tokens["audio_out"]
         self.input += sum(tokens.values()) - output
         self.output += output

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from collections.abc import Sequence
 from typing import NoReturn
 
 import msgspec
@@ -97,7 +98,8 @@ _INSIDE = frozenset({Zone.INSIDE})
 
 
 class Grant:
-    """Permission for one attempt of one call to one target with one body, for a moment; for a bodyless probe; or for one errand. Only `grant`, `grant_probe` and `grant_errand` make one.
+    """Permission for one attempt of one call to one target with one body, for a moment; for a bodyless probe; for many such attempts that are handed in together; or for one errand.
+    Only `grant`, `grant_together`, `grant_probe` and `grant_errand` make one.
 
     digest: SHA-256 of the body that may be sent; expires_s: seconds since 1970. What it says is sealed: changed in any part, it is void.
     """
@@ -139,7 +141,7 @@ class Grant:
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """What a grant is bound to beside its target. attempt: from 1, 0 for a probe, -1 for an errand."""
+    """What a grant is bound to beside its target. attempt: from 1, 0 for a probe, -1 for an errand, -2 for attempts that are handed in together."""
 
     call_id: str
     attempt: int
@@ -149,7 +151,8 @@ class Bound(msgspec.Struct, frozen=True):
 
 _KEY = os.urandom(32)  # of this process: a grant means nothing anywhere else
 LIFETIME_S = 60.0
-_ERRAND = -1
+_ERRAND, _TOGETHER = -1, -2
+FRAMING = 512  # bytes around each body that is handed in with others
 _NO_BODY = hashlib.sha256(b"").digest()
 
 
@@ -204,6 +207,33 @@ def grant_errand(provider: Provider, body: bytes, *, now_s: float) -> Grant:
     bound = Bound("errand", _ERRAND, hashlib.sha256(body).digest(), now_s + LIFETIME_S)
     target = Target(provider.name, "")
     return Grant(_KEY, provider=provider, target=target, zone=provider.zone_at(now_s), class_=Class.PUBLIC, bound=bound)
+
+
+def grant_together(parts: Sequence[tuple[Grant, bytes]], body: bytes, *, now_s: float) -> Grant:
+    """Mint the permission to hand in many attempts at once, out of their own grants, which are spent by it: all for one provider and zone, and the
+    body holds nothing but what they are for, in their order, and a little framing around each.
+
+    Raises PolicyRefusal `perimeter.grant_void`.
+    """
+    place, first = 0, parts[0][0]
+    for permit, own in parts:
+        honour(permit, own, now_s=now_s)
+        found = body.find(own, place, place + FRAMING + len(own))
+        if permit.provider is not first.provider or permit.zone is not first.zone or permit.attempt < 1 or found < 0:
+            raise _not_together(first)
+        place = found + len(own)
+    if len(body) - place > FRAMING:
+        raise _not_together(first)
+    bound = Bound("together", _TOGETHER, hashlib.sha256(body).digest(), now_s + LIFETIME_S)
+    class_, target = max(permit.class_ for permit, _ in parts), Target(first.provider.name, "")
+    return Grant(_KEY, provider=first.provider, target=target, zone=first.zone, class_=class_, bound=bound)
+
+
+def _not_together(first: Grant) -> PolicyRefusal:
+    return PolicyRefusal(
+        f"What is to be handed in at {first.provider.name!r} is more than what was granted.",
+        code="perimeter.grant_void",
+    )
 
 
 def honour(permit: Grant, body: bytes | None, *, now_s: float) -> None:

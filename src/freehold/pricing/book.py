@@ -218,6 +218,27 @@ class Tariff:
         """The highest dollars for one prompt token and one completion token where this service tier is asked for, for holding money back."""
         return self._worst.get(tier) or self._worst[""]
 
+    def most(self, prompt: int, output: int, tier: str) -> Usd | None:
+        """The most that so many tokens can cost in a tier that is certain to be given; None where it has no price."""
+        tiers = self._each.get(tier)
+        if tiers is None:
+            return None
+        for_prompt, for_output = _highest(tiers, max((Decimal(1), *self.uplifts.values())))
+        return Usd(prompt * for_prompt + output * for_output + self.per_call)
+
+    def saves(self, tier: str) -> bool:
+        """Whether a tier costs less than the usual price, and no token of it more."""
+        usual, tiers = self._each[""], self._each.get(tier)
+        if tiers is None:
+            return False
+        pairs = [
+            (own, other)
+            for (_, each), (_, base) in zip(tiers, usual, strict=False)
+            for own, other in zip(each, base, strict=True)
+        ]
+        known = [(own, other) for own, other in pairs if own is not None and other is not None]
+        return all(own <= other for own, other in known) and any(own < other for own, other in known)
+
 
 def load() -> Book:
     """Read the compiled book (about 5 ms)."""

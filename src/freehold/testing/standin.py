@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from freehold.testing.batching import Batching
 from freehold.testing.keeping import Keeping
 from freehold.testing.speech import PROMPT_TOKENS, SPEECHES, Said, chat_events, speech_of
 
@@ -84,6 +85,7 @@ class Standin:
     disconnects: int = 0
     at_once: int = 0
     most_at_once: int = 0
+    batching: Batching = field(default_factory=Batching)
     _queue: deque[Behaviour] = field(default_factory=deque)
     _keeping: Keeping = field(default_factory=Keeping)
 
@@ -188,6 +190,10 @@ class Standin:
             await _send(writer, 200, "application/json", b"\xff\xfe not an answer")
         elif behaviour.body is not None:
             await _send(writer, 200, "application/json", behaviour.body, behaviour.headers)
+        elif (batched := self._batched(request)) is not None:
+            status, told = batched
+            raw = told if isinstance(told, bytes) else json.dumps(told).encode()
+            await _send(writer, status, "application/json", raw)
         elif (kept := self._keeping.answer(request.method, request.path.partition("?")[0])) is not None:
             if kept[0] == 200 and "stream=true" in request.path:
                 await self._stream(request, behaviour, reader, writer)
@@ -208,6 +214,13 @@ class Standin:
             await self._stream(request, behaviour, reader, writer)
         else:
             await self._unary(request, behaviour, writer)
+
+    def _batched(self, request: Received) -> Any:
+        def answer(path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+            one = Received("POST", path, request.headers, json.dumps(body).encode())
+            return 200, unary_answer(one, self.usual, self._keeping)
+
+        return self.batching.answer(request.method, request.path, request.headers, request.body, answer)
 
     async def _raw_stream(self, behaviour: Behaviour, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")

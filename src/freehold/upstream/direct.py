@@ -41,7 +41,7 @@ class Pool:
         parts = urlsplit(provider.base_url)
         self.base = parts.path.strip("/") + "/" if parts.path.strip("/") else ""
         self.root = f"{parts.scheme}://{parts.netloc}"
-        self._head = f"Host: {parts.netloc}\r\nUser-Agent: freehold\r\nAccept: */*\r\nAccept-Encoding: identity\r\nContent-Type: application/json\r\n"
+        self._head = f"Host: {parts.netloc}\r\nUser-Agent: freehold\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
 
     async def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         """Send one request to a path from the root and wait for the head of its answer, within the provider's deadlines."""
@@ -262,18 +262,18 @@ class Connection(asyncio.Protocol):
 class Answer:
     """An answer whose head has arrived."""
 
-    __slots__ = ("_connection", "_pool", "headers", "status")
+    __slots__ = ("_connection", "_pool", "headers", "longest", "status")
 
     def __init__(self, pool: Pool, connection: Connection) -> None:
         self._pool, self._connection = pool, connection
-        self.status, self.headers = connection.status, connection.headers
+        self.status, self.headers, self.longest = connection.status, connection.headers, LONGEST_ANSWER
 
     async def chunks(self) -> AsyncIterator[bytes]:
         silence = self._pool.provider.timeouts.silence
         size = 0
         while (part := await self._connection.next_part(silence)) is not None:
             size += len(part)
-            if size > LONGEST_ANSWER:
+            if size > self.longest:
                 raise self._endless()
             yield part
 
@@ -282,7 +282,7 @@ class Answer:
         parts, size = [], 0
         while (part := await self._connection.next_part(silence)) is not None:
             size += len(part)
-            if size > LONGEST_ANSWER:
+            if size > self.longest:
                 raise self._endless()
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -32,7 +32,6 @@ class ProxiedPool:
             headers={
                 "User-Agent": "freehold",
                 "Accept-Encoding": "identity",
-                "Content-Type": "application/json",
             },
         )
 
@@ -56,7 +55,7 @@ class ProxiedAnswer:
 
     def __init__(self, answer: aiohttp.ClientResponse, provider: Provider) -> None:
         self._answer, self._provider = answer, provider
-        self.status = answer.status
+        self.status, self.longest = answer.status, LONGEST_ANSWER
         self.headers: Mapping[str, str] = answer.headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -68,7 +67,7 @@ class ProxiedAnswer:
                 if not chunk:
                     return
                 size += len(chunk)
-                if size > LONGEST_ANSWER:
+                if size > self.longest:
                     raise UpstreamError(
                         f"{self._provider.name!r} sent an answer without end.", code="upstream.invalid_answer"
                     )

@@ -36,17 +36,24 @@ _ROWS = (
         "https://api.openai.com/v1",
         "OPENAI_API_KEY",
         title="OpenAI",
+        batches="openai",
         routes=(Route("openai-chat", traits=_OPENAI), replace(_RESPONSES, traits=Traits(refuses=frozenset({"video"})))),
         geos=((r"(us|eu|au|in|jp)\.api\.openai\.com", "regional"),),
     ),
     ProviderRow(
-        "anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", title="Anthropic", routes=(_MESSAGES,)
+        "anthropic",
+        "https://api.anthropic.com/v1",
+        "ANTHROPIC_API_KEY",
+        title="Anthropic",
+        routes=(_MESSAGES,),
+        batches="anthropic",
     ),
     ProviderRow(
         "gemini",
         "https://generativelanguage.googleapis.com/v1beta",
         "GEMINI_API_KEY",
         title="Google Gemini",
+        batches="gemini",
         routes=(ROUTES["gemini"],),
     ),
     ProviderRow(
@@ -112,6 +119,7 @@ _ROWS = (
         "https://api.mistral.ai/v1",
         "MISTRAL_API_KEY",
         title="Mistral",
+        batches="mistral",
         geos=((r"api\.(eu|us)\.mistral\.ai", "regional"),),
         routes=(
             _chat(
@@ -144,6 +152,7 @@ _ROWS = (
         "https://api.groq.com/openai/v1",
         "GROQ_API_KEY",
         title="Groq",
+        batches="openai",
         routes=(
             _chat(
                 _NO_FILES

@@ -22,7 +22,7 @@ from freehold.kernel.addresses import is_forbidden
 from freehold.kernel.errors import UpstreamError
 from freehold.kernel.snapshot import Provider
 from freehold.perimeter.ruling import Grant, honour
-from freehold.upstream.direct import Pool
+from freehold.upstream.direct import LONGEST_ANSWER, Pool
 from freehold.upstream.signing import Signer, key_headers
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _NO_HEADERS: Mapping[str, str] = {}
 class Request(msgspec.Struct, frozen=True):
     """One request below a provider's base URL, or from its root if the path begins with a slash. body is None for a probe.
 
-    auth: how the key is shown, where it is not the provider's usual way.
+    auth: how the key is shown, where it is not the provider's usual way; kind: the body's content type; longest: bytes that the answer may have.
     """
 
     method: str
@@ -42,6 +42,8 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes | None
     headers: Mapping[str, str] = _NO_HEADERS
     auth: str = ""
+    kind: str = "application/json"
+    longest: int = LONGEST_ANSWER
 
 
 class Response(Protocol):
@@ -90,7 +92,10 @@ class HttpTransport:
             headers |= signer.headers(request.method, f"{pool.root}/{path}", request.body or b"")
         else:
             headers |= key_headers(provider, request.auth)
-        return await pool.send(request.method, f"/{path}", request.body, headers)
+        headers["Content-Type"] = request.kind
+        answer = await pool.send(request.method, f"/{path}", request.body, headers)
+        answer.longest = request.longest
+        return answer
 
     async def close(self) -> None:
         for pool in self._pools.values():

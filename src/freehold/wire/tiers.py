@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+BATCH = "batch"  # of what is handed in together, and answered within a day
 AUTO = "auto"  # the provider decides, by what its customer has set there
 _USUAL = frozenset({"", "auto", "default", "standard", "standard_only", "on_demand", "on-demand", "unspecified"})
 _WORDS = {"on_demand_flex": "flex", "on_demand_priority": "priority", "batches": "batch"}

@@ -1,0 +1,390 @@
+"""Lines of a batch whose target takes them together, for less: set aside by the spine, handed in as one parcel, charged when their answers come.
+
+Each line is a call of its own: ruled on, held, with an intent and a grant of its own; only the way there is shared. It is settled when its provider
+has taken the parcel, at the most that it can cost; what it really cost comes as a correction with its answer.
+Rules: an attested target never gets a call so, because batch endpoints keep what they are given; a call that asks for a tier of its own, refers to what
+a provider holds, or would not cost less goes the ordinary way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+
+from freehold.gateway.attempts import check_utf8, intend
+from freehold.gateway.lifecycle import State
+from freehold.gateway.run import Run
+from freehold.gateway.world import World
+from freehold.jobs.parcels import Packed, Seen
+from freehold.jobs.questions import Answer
+from freehold.kernel.classes import Zone
+from freehold.kernel.errors import FreeholdError, UpstreamError
+from freehold.kernel.ids import make_id
+from freehold.kernel.progress import Progress
+from freehold.kernel.routes import Route
+from freehold.kernel.snapshot import Target
+from freehold.kernel.units import ZERO, Terms, Tokens, Usd, show_usd
+from freehold.ledger.ledger import Receipt
+from freehold.ledger.recalling import Charged, recall
+from freehold.pricing.book import Charge, charge, told
+from freehold.routing.plan import Plan
+from freehold.upstream import posting
+from freehold.upstream.door import Rejected
+from freehold.upstream.posting import STYLES, Courier, Outcome, Part, Style
+from freehold.wire import canonical, failures
+from freehold.wire.call import NOWHERE, Call, Endpoint
+from freehold.wire.dialect import MISSHAPEN
+from freehold.wire.dialects import DIALECTS, SPOKEN
+from freehold.wire.restoring import Restorer
+from freehold.wire.tiers import AUTO, BATCH, asked_tier
+
+_FIND_AGAIN_S = 2.0
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What must be known of a line to read its answer and charge it, by whichever process. asked: the caller's own body, where the answer has to be
+    written in its dialect; at_ms: when it was handed in; zone, geo: where it went.
+    """
+
+    call: str
+    key: str
+    workload: str | None
+    department: str | None
+    class_: str
+    model: str
+    spoken: str
+    endpoint: str
+    target: str
+    zone: str
+    dialect: str
+    family: str
+    tells_cost: bool
+    geo: str
+    at_ms: int
+    asked: bytes | None = None
+    originals: dict[str, str] = {}
+    lost: tuple[str, ...] = ()
+
+
+_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(Sent).decode
+
+
+def asked_later(run: Run, call: Call, plan: Plan) -> bool:
+    """Set a call aside, if its first target takes it together with others, for less. It keeps no place among those that are served at once."""
+    if not run.asked.may_be_posted or not way_of(run, call, plan.attempts[0]):
+        return False
+    run.posted_to = plan.attempts[0]
+    if run.ticket is not None:
+        run.world.throttle.leave(run.ticket, None, now_ns=run.world.clock.now_ns())
+        run.ticket = None
+    return True
+
+
+def way_of(run: Run, call: Call, target: Target) -> str:
+    """With which others a call can be handed in: those of the same word; "" for none."""
+    provider = run.snapshot.providers[target.provider]
+    if (
+        not provider.batches
+        or call.refers
+        or call.needs_state
+        or call.unrecorded
+        or call.is_background
+        or call.is_stream
+    ):
+        return ""
+    rates, zone = run.world.prices.of(target), run.world.zone_of(target)
+    if zone is Zone.ATTESTED or rates is None or not rates.saves(BATCH):
+        return ""
+    if asked_tier(call.dialect, call.body) not in ("", AUTO):
+        return ""
+    assert run.fits is not None
+    fitted, style = run.fits.to(target), STYLES[provider.batches]
+    if fitted.body is None or not style.takes(fitted.dialect.name, fitted.path):
+        return ""
+    return " ".join((target.provider, zone.value, fitted.path, target.model if style.is_of_one_model else "")).strip()
+
+
+class Post:
+    """Hands parcels in and fetches what came of them; the runner of batches is handed one."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._charged: dict[str, dict[str, Charged]] = {}  # by parcel: what was charged for its calls so far
+
+    def most(self, way: str) -> tuple[int, int]:
+        """How many lines a parcel may have, and how many bytes."""
+        style = STYLES[self._world.snapshot.providers[way.partition(" ")[0]].batches]
+        return style.most, style.most_bytes
+
+    async def pack(self, way: str, runs: Sequence[Any]) -> Packed:
+        """Rule on each call as it is now, hold its money and write its intent; what is refused has its answer."""
+        parts: list[Part | None] = []
+        sent: list[bytes] = []
+        refused: dict[int, Answer] = {}
+        for place, run in enumerate(runs):
+            try:
+                part, about = _packed(run)
+            except FreeholdError as error:
+                refused[place] = self._ended(run, error)
+                parts.append(None)
+                sent.append(b"")
+            else:
+                parts.append(part)
+                sent.append(_encode(about))
+            if place % 32 == 31:
+                await asyncio.sleep(0)
+        try:
+            await self._world.ledger.durable()
+        except FreeholdError as error:
+            refused |= {place: self._ended(runs[place], error) for place, part in enumerate(parts) if part is not None}
+            parts, sent = [None] * len(parts), [b""] * len(sent)
+        return Packed(make_id("parcel", self._world.clock.now_ms()), way, sent, refused, parts)
+
+    async def hand_in(self, packed: Packed, runs: Sequence[Any]) -> str | Answer:
+        """Hand a parcel in, and settle its calls: at the most that they can cost, or as failed. Returns the provider's id of it, or what went wrong."""
+        parts = [part for part in packed.parts if part is not None]
+        live = [run for run, part in zip(runs, packed.parts, strict=True) if part is not None]
+        style, courier = self._courier(packed.way)
+        for run in live:
+            run.life.to(State.SENT)
+        try:
+            about = await _handed_in(style, courier, packed.parcel, parts)
+        except FreeholdError as error:
+            is_unsure = posting.is_unsure(error) and not style.finds
+            for run in live:
+                run.tried(error.code)
+                run.settle("cut" if is_unsure else "failed", status=error.status, error=error)
+            self._world.ledger.flush()
+            return _refusal(live[0].asked.dialect, error)
+        charged = self._charged.setdefault(packed.parcel, {})
+        for run in live:
+            run.tried("ok")
+            bill = run.settle("ok", status=202)
+            charged[run.call_id] = Charged(bill.amount, run.most_tokens())
+        self._world.ledger.flush()
+        return about
+
+    async def find(self, way: str, parcel: str) -> str | None:
+        """A parcel of which nobody knows whether it was taken. Raises FreeholdError while that cannot be told."""
+        style, courier = self._courier(way)
+        return await style.find(courier, parcel)
+
+    def is_known(self, way: str) -> bool:
+        """Whether a parcel that is not found was not taken."""
+        return self._courier(way)[0].finds
+
+    async def look(self, way: str, about: str) -> Progress:
+        style, courier = self._courier(way)
+        return await style.look(courier, about)
+
+    async def cancel(self, way: str, about: str) -> None:
+        style, courier = self._courier(way)
+        await style.cancel(courier, about)
+
+    async def drop(self, way: str, about: str, progress: Progress) -> None:
+        style, courier = self._courier(way)
+        await style.drop(courier, about, progress)
+
+    async def recall(self, parcel: str, sent: Sequence[bytes]) -> None:
+        """Learn what was charged for a parcel's calls, if another process handed it in."""
+        if parcel in self._charged:
+            return
+        known = [_decode(one) for one in sent if one]
+        since = min((one.at_ms for one in known), default=0)
+        calls, folder = {one.call for one in known}, self._world.state / "log"
+        self._charged[parcel] = await asyncio.to_thread(recall, folder, calls, since)
+
+    def forget(self, parcel: str) -> None:
+        self._charged.pop(parcel, None)
+
+    async def open(
+        self, way: str, parcel: str, about: str, progress: Progress, sent: Sequence[bytes]
+    ) -> AsyncIterator[Seen]:
+        """Read what came of a parcel, and correct what was charged for each call. A line without an answer is to be asked again."""
+        style, courier = self._courier(way)
+        known = {_decode(one).call: place for place, one in enumerate(sent) if one}
+        async for outcome in style.results(courier, about, progress):
+            place = known.pop(outcome.call, None)
+            if place is not None:
+                yield Seen(place, self._opened(parcel, _decode(sent[place]), outcome))
+                self._world.ledger.flush()
+        for place in known.values():
+            yield Seen(place, None)
+
+    def void(self, parcel: str, sent: bytes) -> None:
+        """Nothing came of a call, and nothing is to be paid for it."""
+        self._correct(parcel, _decode(sent), Charge(ZERO, "nothing was answered"), Tokens())
+
+    def let_go(self, runs: Sequence[Any]) -> None:
+        """End calls that were set aside and never handed in."""
+        for run in runs:
+            run.settle("cancelled", status=499)
+
+    def _opened(self, parcel: str, sent: Sent, outcome: Outcome) -> Answer | None:
+        if outcome.status != 200:
+            self._correct(parcel, sent, Charge(ZERO, "nothing was answered"), Tokens())
+            if outcome.status in (0, 408, 429) or outcome.status >= 500:
+                return None
+            error = Rejected(outcome.status, outcome.body, failures.read(outcome.status, outcome.body))
+            is_same = sent.dialect == sent.spoken
+            shown = UpstreamError(error.words or error.message, code=error.code, status=outcome.status)
+            body = outcome.body if is_same and outcome.body else SPOKEN[sent.spoken].write_error(shown)
+            return Answer(outcome.status, body, sent.call, error.code)
+        try:
+            body, used = _read(sent, outcome.body)
+        except (canonical.InvalidAnswer, canonical.FailedAnswer, *MISSHAPEN):
+            invalid = UpstreamError(
+                f"{sent.target!r} sent something that is not an answer.", code="upstream.invalid_answer"
+            )
+            return _refusal(sent.spoken, invalid, sent.call)
+        tokens = used.tokens if used is not None else None
+        if tokens is None:
+            return Answer(200, body, sent.call)  # what it used is not known, so it stays at the most that it could
+        rates = self._world.prices.of(_target(sent.target))
+        if sent.tells_cost and used is not None and used.cost is not None:
+            bill = told(used.cost, sent.target.partition("/")[0])
+        else:
+            bill = charge(rates, tokens, Terms(BATCH, sent.geo, sent.at_ms))
+        self._correct(parcel, sent, bill, tokens)
+        return Answer(200, body, sent.call, tokens=tokens)
+
+    def _correct(self, parcel: str, sent: Sent, bill: Charge, tokens: Tokens) -> None:
+        """Write the difference to what was charged, once."""
+        world, so_far = self._world, self._charged.get(parcel, {}).get(sent.call)
+        if so_far is None or bill.amount is None:
+            return
+        amount = Usd(bill.amount - (so_far.cost or ZERO))
+        each = {name: getattr(tokens, name) - getattr(so_far.tokens, name) for name in Tokens.__struct_fields__}
+        missing = Tokens(**each)
+        if not amount and missing == Tokens():
+            return
+        receipt = Receipt(
+            call=make_id("call", world.clock.now_ms()),
+            corrects=sent.call,
+            key=sent.key,
+            workload=sent.workload,
+            department=sent.department,
+            class_=sent.class_,
+            model=sent.model,
+            endpoint=sent.endpoint,
+            outcome=so_far.outcome,
+            code=None,
+            status=200,
+            target=sent.target,
+            zone=sent.zone,
+            tokens=missing,
+            cost_usd=show_usd(amount),
+            price=bill.source,
+            is_estimate=False,
+            is_stream=False,
+            duration_ms=world.clock.now_ms() - sent.at_ms,
+            first_byte_ms=None,
+            answer=None,
+            reasons=(),
+            attempts=(),
+            lost=sent.lost,
+            booked_ms=sent.at_ms,
+            tier=BATCH,
+            geo=sent.geo,
+        )
+        world.ledger.settle(receipt)
+        self._charged[parcel][sent.call] = Charged(bill.amount, tokens, so_far.outcome)
+        key = world.keys.get(sent.key)
+        workload = world.snapshot.workloads.get(sent.workload or "")
+        budgets = (*(key.budgets if key is not None else ()), *world.snapshot.budgets_of(workload))
+        now_ms, more = world.clock.now_ms(), missing.prompt + missing.completion
+        world.budgets.correct(budgets, amount, more, then_ms=sent.at_ms, now_ms=now_ms)
+        world.metrics.count(receipt, _target(sent.target) in world.fleet.abilities)
+
+    def _courier(self, way: str) -> tuple[Style, Courier]:
+        world, name = self._world, way.partition(" ")[0]
+        provider = world.snapshot.providers.get(name)
+        if provider is None or not provider.batches:
+            raise UpstreamError(f"{name!r} takes no batches any more.", code="upstream.unknown_model")
+        style = STYLES[provider.batches]
+        return style, Courier(world.transport, provider, _route_of(style, provider.routes), world.clock.now_s)
+
+    def _ended(self, run: Run, error: FreeholdError) -> Answer:
+        run.tried(error.code)
+        run.settle("failed", status=error.status, error=error)
+        return _refusal(run.asked.dialect, error, run.call_id)
+
+
+async def _handed_in(style: Style, courier: Courier, parcel: str, parts: list[Part]) -> str:
+    try:
+        return await style.hand_in(courier, parcel, parts)
+    except FreeholdError as error:
+        if not (posting.is_unsure(error) and style.finds):
+            raise
+        await asyncio.sleep(_FIND_AGAIN_S)
+        found = await style.find(courier, parcel)  # it may have been taken all the same
+        if found is None:
+            raise
+        return found
+
+
+def _packed(run: Run) -> tuple[Part, Sent]:
+    """One call's part of a parcel, with its intent in the log."""
+    call = run.call
+    assert call is not None
+    assert run.posted_to is not None
+    fitted, permit, body = intend(run, call, run.posted_to)
+    assert body is not None
+    run.lost |= fitted.lost
+    made = fitted.transformed
+    sent = Sent(
+        call=run.call_id,
+        key=run.caller.key.id,
+        workload=run.workload.name if run.workload else None,
+        department=run.workload.department if run.workload else None,
+        class_=run.ruling.class_.label if run.ruling else permit.class_.label,
+        model=run.model,
+        spoken=run.asked.dialect,
+        endpoint=run.endpoint.value,
+        target=permit.target.name,
+        zone=permit.zone.value,
+        dialect=fitted.dialect.name,
+        family=fitted.route.traits.family,
+        tells_cost=fitted.route.traits.tells_cost,
+        geo=run.terms.geo,
+        at_ms=run.world.clock.now_ms(),
+        asked=None if fitted.is_same else _encode(call.body),
+        originals=made.originals if made is not None else {},
+        lost=tuple(sorted(run.lost)),
+    )
+    return Part(run.call_id, permit, fitted.path, body), sent
+
+
+def _read(sent: Sent, raw: bytes) -> tuple[bytes, canonical.Used | None]:
+    """An answer as its caller gets it, and what was used for it."""
+    dialect = DIALECTS[sent.dialect]
+    check_utf8(raw)
+    if sent.asked is None:
+        body, used = raw, dialect.used_of(raw)
+    else:
+        spoken = SPOKEN[sent.spoken]
+        call = spoken.read_call(Endpoint(sent.endpoint), sent.asked, NOWHERE)
+        answer = dialect.read_answer(raw, sent.family)
+        answer.id, answer.created = answer.id or sent.call, answer.created or sent.at_ms // 1000
+        answer.model = answer.model or sent.target.partition("/")[2]
+        body, used = spoken.write_answer(answer, call, set()), answer.used
+    return Restorer(sent.originals).whole(body) if sent.originals else body, used
+
+
+def _target(name: str) -> Target:
+    provider, _, model = name.partition("/")
+    return Target(provider, model)
+
+
+def _route_of(style: Style, routes: Sequence[Route]) -> Route:
+    """The route whose headers and key a style's requests carry."""
+    paths = (("openai-chat", "chat/completions"), ("anthropic-messages", "messages"), ("gemini", ":generateContent"))
+    spoken = [dialect for dialect, path in paths if style.takes(dialect, path)]
+    return next((route for route in routes if route.dialect in spoken), routes[0])
+
+
+def _refusal(dialect: str, error: FreeholdError, call: str = "") -> Answer:
+    return Answer(error.status, SPOKEN[dialect].write_error(error), call, error.code, retry_after_s=error.retry_after_s)

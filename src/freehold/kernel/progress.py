@@ -1,0 +1,16 @@
+"""How far something is that was handed in elsewhere."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a parcel is. failure: the provider's word for why all of it came to nothing; files: where its answers are; mine: the files that were
+    handed in.
+    """
+
+    is_ended: bool
+    failure: str = ""
+    files: tuple[str, ...] = ()
+    mine: tuple[str, ...] = ()

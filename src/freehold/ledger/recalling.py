@@ -1,0 +1,52 @@
+"""What was charged for calls that are not under way any more, from the log itself: asked when a process goes on with what another began."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from freehold.kernel.units import Tokens
+from freehold.ledger import log as logs
+
+
+class Charged(msgspec.Struct, frozen=True):
+    """What receipts say of a call so far. cost: None for an unknown price."""
+
+    cost: Decimal | None
+    tokens: Tokens = Tokens()
+    outcome: str = "ok"
+
+    def and_(self, receipt: dict[str, Any]) -> Charged:
+        """With a receipt that corrects it."""
+        more, tokens = receipt["cost_usd"], receipt["tokens"]
+        cost = Decimal(more) + (self.cost or 0) if more is not None else self.cost
+        each = {name: getattr(self.tokens, name) + tokens.get(name, 0) for name in Tokens.__struct_fields__}
+        return Charged(cost, Tokens(**each), self.outcome)
+
+
+def recall(folder: Path, calls: Container[str], since_ms: int) -> dict[str, Charged]:
+    """Look calls up in a log that holds them from a moment on."""
+    found: dict[str, Charged] = {}
+    for path in logs.segments(folder):
+        if path.stat().st_mtime * 1000 < since_ms:
+            continue
+        for line, _ in logs.lines(path):
+            if b'"kind":"settled"' not in line:
+                continue
+            receipt = msgspec.json.decode(line, type=dict[str, Any])
+            about = receipt.get("corrects") or receipt["call"]
+            if about in calls:
+                before = found.get(about) or Charged(Decimal(0), outcome=receipt["outcome"])
+                is_first = about not in found
+                found[about] = (
+                    before.and_(receipt) if not is_first or receipt["cost_usd"] is not None else _unpriced(receipt)
+                )
+    return found
+
+
+def _unpriced(receipt: dict[str, Any]) -> Charged:
+    return Charged(None, outcome=receipt["outcome"]).and_(receipt)

@@ -1,0 +1,184 @@
+"""Batch endpoints of the stand-in: OpenAI's files and batches, Mistral's jobs, Anthropic's Message Batches, Gemini's inline batches.
+
+Rules: what is handed in is answered by the very speech that answers single requests; how many times it is looked at before it ends, and what then
+becomes of it, is set by a test; everything that lies here can be looked at, so that a test sees that nothing is left.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+Answer = Callable[[str, dict[str, Any]], tuple[int, dict[str, Any]]]  # path, body → status, body
+
+
+@dataclass
+class Batching:
+    """The stand-in's batches. looks: how often one is looked at before it ends; failure: a code with which each ends; outcomes: custom_id's number → what
+    becomes of it instead (`expired`, or an error status); keeps_quiet: how many times a batch is made without saying so.
+    """
+
+    looks: int = 0
+    failure: str = ""
+    outcomes: dict[int, int | str] = field(default_factory=dict)
+    keeps_quiet: int = 0
+    files: dict[str, bytes] = field(default_factory=dict)
+    batches: dict[str, dict[str, Any]] = field(default_factory=dict)
+    handed_in: list[list[dict[str, Any]]] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    _count: int = 0
+
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes, answer: Answer) -> Any:
+        """(status, body as JSON or lines) for a request that is about files and batches, None for any other."""
+        path = path.partition("?")[0].removeprefix("/v1/").removeprefix("/v1beta/")
+        if path == "files" and method == "POST":
+            return 200, {"id": self._keep(_file_of(headers, body)), "object": "file"}
+        if found := re.fullmatch(r"files/([^/]+)(/content)?", path):
+            return self._file(method, found[1])
+        if path in ("batches", "batch/jobs", "messages/batches") or path.endswith(":batchGenerateContent"):
+            return self._list(path) if method == "GET" else self._make(path, json.loads(body), answer)
+        if found := re.fullmatch(r"((?:messages/)?batches|batch/jobs)/([^/:]+)[/:]?(cancel|results)?", path):
+            return self._one(method, found[1], found[2], found[3] or "")
+        return None
+
+    def _keep(self, data: bytes) -> str:
+        self._count += 1
+        self.files[f"file-{self._count}"] = data
+        return f"file-{self._count}"
+
+    def _file(self, method: str, about: str) -> Any:
+        if about not in self.files:
+            return 404, {"error": {"message": "no such file"}}
+        if method == "DELETE":
+            del self.files[about]
+            return 200, {"deleted": True}
+        return 200, self.files[about]
+
+    def _list(self, path: str) -> Any:
+        rows = [self._shown(path, about) for about in reversed(self.batches)]
+        return 200, {"operations": rows} if path == "batches" and self._is_gemini() else {"data": rows}
+
+    def _is_gemini(self) -> bool:
+        return any(batch["kind"] == "gemini" for batch in self.batches.values())
+
+    def _make(self, path: str, said: dict[str, Any], answer: Answer) -> Any:
+        self._count += 1
+        about = f"batch_{self._count}"
+        if path == "messages/batches":
+            kind, lines = "anthropic", [(one["custom_id"], "/v1/messages", one["params"]) for one in said["requests"]]
+        elif path.endswith(":batchGenerateContent"):
+            kind, one_path = "gemini", f"/v1beta/{path.replace('batchGenerateContent', 'generateContent')}"
+            requests = said["batch"]["inputConfig"]["requests"]["requests"]
+            lines = [(one["metadata"]["key"], one_path, one["request"]) for one in requests]
+        else:
+            kind = "mistral" if path == "batch/jobs" else "openai"
+            file = said["input_files"][0] if kind == "mistral" else said["input_file_id"]
+            raw = [json.loads(line) for line in self.files[file].splitlines()]
+            lines = [(one["custom_id"], said["endpoint"], one["body"]) for one in raw]
+            assert all(one.get("url", said["endpoint"]) == said["endpoint"] for one in raw)
+        self.handed_in.append([body for _, _, body in lines])
+        results = [self._result(kind, at, *line, answer) for at, line in enumerate(lines)]
+        self.batches[about] = {"kind": kind, "said": said, "results": results, "looks": 0, "count": len(lines)}
+        if self.keeps_quiet:
+            self.keeps_quiet -= 1
+            return 500, {"error": {"message": "no word of it"}}
+        return 200, self._shown(path, about)
+
+    def _result(self, kind: str, at: int, name: str, path: str, body: dict[str, Any], answer: Answer) -> dict[str, Any]:
+        instead = self.outcomes.get(at)
+        status, told = answer(path, body) if instead is None else (0, {})
+        if isinstance(instead, int):
+            status, told = instead, {"error": {"message": "refused by the stand-in", "type": "invalid_request_error"}}
+        if kind == "anthropic":
+            result = {"type": "succeeded", "message": told} if status == 200 else {"type": "expired"}
+            if status >= 400:
+                result = {"type": "errored", "error": {"type": "error", **told}}
+            return {"custom_id": name, "result": result}
+        if kind == "gemini":
+            if status == 200:
+                return {"response": told, "metadata": {"key": name}}
+            code = 3 if status == 400 else 13
+            return {"error": {"code": code, "message": "refused by the stand-in"}, "metadata": {"key": name}}
+        response = {"status_code": status, "request_id": "r", "body": told} if status else None
+        error = None if status else {"code": "batch_expired", "message": "too late"}
+        return {"id": f"batch_req_{at}", "custom_id": name, "response": response, "error": error}
+
+    def _one(self, method: str, path: str, about: str, verb: str) -> Any:
+        if about not in self.batches:
+            return 404, {"error": {"message": "no such batch"}}
+        if method == "DELETE":
+            del self.batches[about]
+            return 200, {"deleted": True}
+        if verb == "cancel":
+            self.cancelled.append(about)
+            self.batches[about]["looks"] = self.looks
+        elif verb == "results":
+            return 200, _lines(self.batches[about]["results"])
+        else:
+            self.batches[about]["looks"] += 1
+        return 200, self._shown(path, about)
+
+    def _shown(self, path: str, about: str) -> dict[str, Any]:
+        batch = self.batches[about]
+        kind, said, is_over = batch["kind"], batch["said"], batch["looks"] > self.looks or about in self.cancelled
+        if is_over and "files" not in batch and kind in ("openai", "mistral"):
+            good = [one for one in batch["results"] if one["response"] and one["response"]["status_code"] == 200]
+            bad = [one for one in batch["results"] if one not in good]
+            batch["files"] = [self._keep(_lines(part)) if part and not self.failure else None for part in (good, bad)]
+        output, errors = batch.get("files", (None, None))
+        if kind == "anthropic":
+            return {"id": about, "type": "message_batch", "processing_status": "ended" if is_over else "in_progress"}
+        if kind == "gemini":
+            state = "BATCH_STATE_FAILED" if self.failure else "BATCH_STATE_SUCCEEDED"
+            metadata = {
+                "displayName": said["batch"]["displayName"],
+                "state": state if is_over else "BATCH_STATE_RUNNING",
+            }
+            told = {"inlinedResponses": {"inlinedResponses": [] if self.failure else batch["results"]}}
+            return {
+                "name": f"batches/{about}",
+                "done": is_over,
+                "metadata": metadata,
+                "response": told if is_over else None,
+            }
+        shown = {"id": about, "object": "batch", "metadata": said.get("metadata"), "errors": None}
+        if kind == "mistral":
+            status = ("FAILED" if self.failure else "SUCCESS") if is_over else "RUNNING"
+            return {
+                **shown,
+                "status": status,
+                "input_files": said["input_files"],
+                "output_file": output,
+                "error_file": errors,
+            }
+        status = ("failed" if self.failure else "completed") if is_over else "in_progress"
+        if self.failure and is_over:
+            shown["errors"] = {"object": "list", "data": [{"code": self.failure, "message": "words"}]}
+        return {
+            **shown,
+            "status": status,
+            "input_file_id": said["input_file_id"],
+            "output_file_id": output,
+            "error_file_id": errors,
+        }
+
+
+def _lines(found: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in reversed(found))  # in any order, as providers do
+
+
+def _file_of(headers: dict[str, str], body: bytes) -> bytes:
+    """The file of a form, and that its purpose is what it has to be."""
+    edge = headers["content-type"].partition("boundary=")[2].encode()
+    parts = [part for part in body.split(b"--" + edge) if part.strip(b"-\r\n")]
+    found = {}
+    for part in parts:
+        head, _, data = part.partition(b"\r\n\r\n")
+        name = re.search(rb' name="([^"]+)"', head)
+        assert name is not None
+        found[name[1]] = data[: -len(b"\r\n")]
+    assert found[b"purpose"] == b"batch", found
+    return found[b"file"]

@@ -1,0 +1,385 @@
+"""Hand many attempts in at a provider's own batch endpoint, and fetch what came of them.
+
+Why it exists: what nobody waits for costs half there. A style is how a provider wants that: one line of the table in `rows.py` names it.
+Rules: what is handed in holds nothing but bodies that were granted one by one; everything else that is said to a provider holds names and numbers
+only; what lies at a provider is deleted there once its answers are here. A parcel is found again by its name, where the provider keeps one.
+Sources: the vendors' API references (OpenAI Batch and Files; Anthropic Message Batches; Mistral Batch; Gemini Batch API); checked 2026-11-27.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from freehold.kernel.errors import FreeholdError, UpstreamError
+from freehold.kernel.progress import Progress
+from freehold.kernel.routes import Route
+from freehold.kernel.snapshot import Provider
+from freehold.perimeter.ruling import Grant, grant_errand, grant_probe, grant_together
+from freehold.upstream import door
+from freehold.upstream.transport import Request, Response, Transport
+
+LONGEST_RESULTS = 1 << 30
+_is_id = re.compile(r"[A-Za-z0-9_.:-]{1,200}(/[A-Za-z0-9_.:-]{1,200})?").fullmatch
+_PAGES = 10
+
+
+class Part(NamedTuple):
+    """One attempt of a parcel. call: under which its answer is found again; path: the endpoint that it is for; body: what its grant is for."""
+
+    call: str
+    permit: Grant
+    path: str
+    body: bytes
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of one attempt. status: 0 where it was never made; body: as the provider wrote it."""
+
+    call: str
+    status: int
+    body: bytes = b""
+
+
+class Style(Protocol):
+    """A provider's way to take parcels. most, most_bytes: of one; is_of_one_model: a parcel names its model; finds: whether a parcel can be found by its name."""
+
+    most: int
+    most_bytes: int
+    is_of_one_model: bool
+    finds: bool
+
+    def takes(self, dialect: str, path: str) -> bool:
+        """Whether requests of a dialect to a path can be handed in."""
+
+    async def hand_in(self, courier: Courier, name: str, parts: Sequence[Part]) -> str:
+        """Hand a parcel in; returns the provider's id of it."""
+
+    async def find(self, courier: Courier, name: str) -> str | None: ...
+    async def look(self, courier: Courier, about: str) -> Progress: ...
+    def results(self, courier: Courier, about: str, progress: Progress) -> AsyncIterator[Outcome]: ...
+    async def cancel(self, courier: Courier, about: str) -> None: ...
+    async def drop(self, courier: Courier, about: str, progress: Progress) -> None:
+        """Delete what lies at the provider."""
+
+
+class Courier:
+    """Carries what is said between Freehold and one provider."""
+
+    def __init__(self, transport: Transport, provider: Provider, route: Route, now_s: Callable[[], float]) -> None:
+        self._transport, self.provider, self._route, self._now_s = transport, provider, route, now_s
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Ask for something. Raises UpstreamError."""
+        return self._object(await (await self._ask("GET", path)).whole())
+
+    async def lines(self, path: str) -> AsyncIterator[dict[str, Any]]:
+        """A file of JSON lines, line by line."""
+        response, rest = await self._ask("GET", path), bytearray()
+        try:
+            async for chunk in response.chunks():
+                rest += chunk
+                *whole, last = rest.split(b"\n")
+                for line in whole:
+                    if line.strip():
+                        yield self._object(line)
+                rest = bytearray(last)
+            response.finish()
+        finally:
+            response.close()
+        if rest.strip():
+            yield self._object(rest)
+
+    async def tell(self, path: str, said: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Say something that holds names and numbers alone."""
+        body = msgspec.json.encode(said) if said is not None else b""
+        permit = grant_errand(self.provider, body, now_s=self._now_s())
+        return await self._said(permit, Request("POST", path, body, self._route.headers, self._route.auth))
+
+    async def give(
+        self, path: str, parts: Sequence[Part], body: bytes, kind: str = "application/json"
+    ) -> dict[str, Any]:
+        """Hand over what holds granted bodies."""
+        permit = grant_together([(part.permit, part.body) for part in parts], body, now_s=self._now_s())
+        return await self._said(permit, Request("POST", path, body, self._route.headers, self._route.auth, kind=kind))
+
+    async def upload(self, parts: Sequence[Part], name: str, lines: bytes) -> str:
+        """Hand over a file of lines, as a form; returns its id."""
+        edge = os.urandom(16).hex()
+        head = (
+            f'--{edge}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+            f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}.jsonl"\r\nContent-Type: application/jsonl\r\n\r\n'
+        )
+        body = head.encode() + lines + f"\r\n--{edge}--\r\n".encode()
+        return id_of(await self.give("files", parts, body, f"multipart/form-data; boundary={edge}"), self.provider.name)
+
+    async def delete(self, path: str) -> None:
+        """Let something be deleted; what is gone is gone."""
+        try:
+            (await self._ask("DELETE", path)).finish()
+        except door.Rejected:
+            return
+
+    async def _ask(self, method: str, path: str) -> Response:
+        permit = grant_probe(self.provider, now_s=self._now_s())
+        asked = Request(method, path, None, self._route.headers, self._route.auth, longest=LONGEST_RESULTS)
+        return await door.send(self._transport, permit, asked)
+
+    async def _said(self, permit: Grant, request: Request) -> dict[str, Any]:
+        response = await door.send(self._transport, permit, request)
+        body = await response.whole()
+        response.finish()
+        return self._object(body)
+
+    def _object(self, raw: bytes | bytearray) -> dict[str, Any]:
+        try:
+            found = _object(door.scrub(bytes(raw), self.provider.key))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise not_understood(self.provider.name) from None
+        return found
+
+
+_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def not_understood(name: str) -> UpstreamError:
+    return UpstreamError(f"{name!r} said something of a batch that is not understood.", code="upstream.invalid_answer")
+
+
+def id_of(said: Mapping[str, Any], name: str, field: str = "id") -> str:
+    """An id that may stand in a path. Raises UpstreamError."""
+    found = said.get(field)
+    if not isinstance(found, str) or not _is_id(found) or ".." in found:
+        raise not_understood(name)
+    return found
+
+
+def _ids(said: Mapping[str, Any], *fields: str) -> tuple[str, ...]:
+    return tuple(one for field in fields if isinstance(one := said.get(field), str) and _is_id(one) and ".." not in one)
+
+
+def _object_in(said: Mapping[str, Any], field: str) -> dict[str, Any]:
+    found = said.get(field)
+    return found if isinstance(found, dict) else {}
+
+
+def _rows(said: Mapping[str, Any], *fields: str) -> list[dict[str, Any]]:
+    """The objects of a list, wherever it stands."""
+    found: Any = said
+    for field in fields:
+        found = found.get(field) if isinstance(found, dict) else None
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+class _Files:
+    """Lines go up as a file, a batch is made of it, and its answers are files again: OpenAI's way, and with other names Mistral's."""
+
+    most, most_bytes, finds = 5_000, 32 * 1024 * 1024, True
+    batches = "batches"
+    input_fields: tuple[str, ...] = ("input_file_id",)
+    output_fields: tuple[str, ...] = ("output_file_id", "error_file_id")
+    ended = frozenset({"completed", "failed", "expired", "cancelled"})
+    failed = frozenset({"failed"})
+    is_of_one_model = False
+    paths = frozenset({"chat/completions", "completions", "embeddings", "responses", "moderations"})
+
+    def takes(self, dialect: str, path: str) -> bool:
+        return dialect.startswith("openai") and path in self.paths
+
+    def line(self, part: Part) -> bytes:
+        return b'{"custom_id":"%b","method":"POST","url":"/v1/%b","body":%b}\n' % (
+            part.call.encode(),
+            part.path.encode(),
+            part.body,
+        )
+
+    def order(self, name: str, file: str, first: Part) -> dict[str, Any]:
+        endpoint = f"/v1/{first.path}"
+        return {"input_file_id": file, "endpoint": endpoint, "completion_window": "24h", "metadata": {"freehold": name}}
+
+    async def hand_in(self, courier: Courier, name: str, parts: Sequence[Part]) -> str:
+        file = await courier.upload(parts, name, b"".join(map(self.line, parts)))
+        return id_of(await courier.tell(self.batches, self.order(name, file, parts[0])), courier.provider.name)
+
+    async def find(self, courier: Courier, name: str) -> str | None:
+        after = ""
+        for _ in range(_PAGES):
+            rows = _rows(await courier.get(f"{self.batches}?limit=100{after}"), "data")
+            for row in rows:
+                if _object_in(row, "metadata").get("freehold") == name:
+                    return id_of(row, courier.provider.name)
+            if not rows:
+                return None
+            after = f"&after={id_of(rows[-1], courier.provider.name)}"
+        return None
+
+    async def look(self, courier: Courier, about: str) -> Progress:
+        said = await courier.get(f"{self.batches}/{about}")
+        status = said.get("status")
+        failure = ""
+        if status in self.failed:
+            reasons = [*_rows(said, "errors", "data"), *_rows(said, "errors")]
+            code = str(next((one.get("code") for one in reasons if one.get("code")), "failed"))
+            failure = code if _is_id(code) else "failed"
+        files, mine = _ids(said, *self.output_fields), _ids(said, *self.input_fields)
+        return Progress(status in self.ended, failure, files, mine)
+
+    async def results(self, courier: Courier, about: str, progress: Progress) -> AsyncIterator[Outcome]:
+        for file in progress.files:
+            async for line in courier.lines(f"files/{file}/content"):
+                answer = _object_in(line, "response")
+                status = answer.get("status_code")
+                body = msgspec.json.encode(answer["body"]) if isinstance(answer.get("body"), dict) else b""
+                yield Outcome(str(line.get("custom_id")), status if isinstance(status, int) and body else 0, body)
+
+    async def cancel(self, courier: Courier, about: str) -> None:
+        await courier.tell(f"{self.batches}/{about}/cancel")
+
+    async def drop(self, courier: Courier, about: str, progress: Progress) -> None:
+        for file in (*progress.mine, *progress.files):
+            await courier.delete(f"files/{file}")
+
+
+class _MistralJobs(_Files):
+    """Mistral's jobs: of one model each, in other words."""
+
+    batches = "batch/jobs"
+    input_fields = ()
+    output_fields = ("output_file", "error_file")
+    ended = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED"})
+    failed = frozenset({"FAILED"})
+    is_of_one_model = True
+    paths = frozenset({"chat/completions", "embeddings", "moderations"})
+
+    def line(self, part: Part) -> bytes:
+        return b'{"custom_id":"%b","body":%b}\n' % (part.call.encode(), part.body)
+
+    def order(self, name: str, file: str, first: Part) -> dict[str, Any]:
+        model = first.permit.target.model
+        order = {"input_files": [file], "endpoint": f"/v1/{first.path}", "model": model, "timeout_hours": 24}
+        return {**order, "metadata": {"freehold": name}}
+
+    async def find(self, courier: Courier, name: str) -> str | None:
+        for page in range(_PAGES):
+            rows = _rows(await courier.get(f"{self.batches}?page_size=100&page={page}"), "data")
+            for row in rows:
+                if _object_in(row, "metadata").get("freehold") == name:
+                    return id_of(row, courier.provider.name)
+            if not rows:
+                break
+        return None
+
+    async def look(self, courier: Courier, about: str) -> Progress:
+        said = await courier.get(f"{self.batches}/{about}")
+        mine = tuple(one for one in said.get("input_files") or () if isinstance(one, str) and _is_id(one))
+        progress = await super().look(courier, about)
+        return msgspec.structs.replace(progress, mine=mine)
+
+
+class _MessageBatches:
+    """Anthropic's Message Batches: one request holds all, and nothing in it gives the parcel a name."""
+
+    most, most_bytes, is_of_one_model, finds = 5_000, 32 * 1024 * 1024, False, False
+
+    def takes(self, dialect: str, path: str) -> bool:
+        return dialect == "anthropic-messages" and path == "messages"
+
+    async def hand_in(self, courier: Courier, name: str, parts: Sequence[Part]) -> str:
+        lines = (b'{"custom_id":"%b","params":%b}' % (part.call.encode(), part.body) for part in parts)
+        body = b'{"requests":[' + b",".join(lines) + b"]}"
+        return id_of(await courier.give("messages/batches", parts, body), courier.provider.name)
+
+    async def find(self, courier: Courier, name: str) -> str | None:
+        return None
+
+    async def look(self, courier: Courier, about: str) -> Progress:
+        said = await courier.get(f"messages/batches/{about}")
+        return Progress(said.get("processing_status") == "ended")
+
+    async def results(self, courier: Courier, about: str, progress: Progress) -> AsyncIterator[Outcome]:
+        async for line in courier.lines(f"messages/batches/{about}/results"):
+            call, found = str(line.get("custom_id")), _object_in(line, "result")
+            if found.get("type") == "succeeded" and isinstance(found.get("message"), dict):
+                yield Outcome(call, 200, msgspec.json.encode(found["message"]))
+            elif found.get("type") == "errored":
+                kind = _object_in(_object_in(found, "error"), "error").get("type")
+                status = 400 if kind == "invalid_request_error" else 500
+                yield Outcome(call, status, msgspec.json.encode(_object_in(found, "error")))
+            else:
+                yield Outcome(call, 0)
+
+    async def cancel(self, courier: Courier, about: str) -> None:
+        await courier.tell(f"messages/batches/{about}/cancel")
+
+    async def drop(self, courier: Courier, about: str, progress: Progress) -> None:
+        await courier.delete(f"messages/batches/{about}")
+
+
+class _GeminiBatches:
+    """Gemini's batches with their requests inline, and their answers too."""
+
+    most, most_bytes, is_of_one_model, finds = 2_000, 16 * 1024 * 1024, True, True
+
+    def takes(self, dialect: str, path: str) -> bool:
+        return dialect == "gemini" and path.endswith(":generateContent")
+
+    async def hand_in(self, courier: Courier, name: str, parts: Sequence[Part]) -> str:
+        lines = (b'{"request":%b,"metadata":{"key":"%b"}}' % (part.body, part.call.encode()) for part in parts)
+        head = b'{"batch":{"displayName":"%b","inputConfig":{"requests":{"requests":[' % name.encode()
+        body = head + b",".join(lines) + b"]}}}}"
+        path = parts[0].path.replace(":generateContent", ":batchGenerateContent")
+        return id_of(await courier.give(path, parts, body), courier.provider.name, "name")
+
+    async def find(self, courier: Courier, name: str) -> str | None:
+        page = ""
+        for _ in range(_PAGES):
+            said = await courier.get(f"batches?pageSize=100{page}")
+            for row in _rows(said, "operations"):
+                if _object_in(row, "metadata").get("displayName") == name:
+                    return id_of(row, courier.provider.name, "name")
+            following = _ids(said, "nextPageToken")
+            if not following:
+                break
+            page = f"&pageToken={following[0]}"
+        return None
+
+    async def look(self, courier: Courier, about: str) -> Progress:
+        said = await courier.get(about)
+        state = str(_object_in(said, "metadata").get("state") or "")
+        is_ended = said.get("done") is True or state.endswith(("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"))
+        return Progress(is_ended, "failed" if state.endswith("FAILED") or "error" in said else "")
+
+    async def results(self, courier: Courier, about: str, progress: Progress) -> AsyncIterator[Outcome]:
+        said = await courier.get(about)
+        for row in _rows(said, "response", "inlinedResponses", "inlinedResponses"):
+            call = str(_object_in(row, "metadata").get("key"))
+            if isinstance(row.get("response"), dict):
+                yield Outcome(call, 200, msgspec.json.encode(row["response"]))
+            else:
+                error = _object_in(row, "error")
+                is_callers = error.get("code") in (3, 400)  # google.rpc.Code.INVALID_ARGUMENT
+                yield Outcome(call, 400 if is_callers else 500, msgspec.json.encode({"error": error}))
+
+    async def cancel(self, courier: Courier, about: str) -> None:
+        await courier.tell(f"{about}:cancel", {})
+
+    async def drop(self, courier: Courier, about: str, progress: Progress) -> None:
+        await courier.delete(about)
+
+
+STYLES: dict[str, Style] = {
+    "openai": _Files(),
+    "mistral": _MistralJobs(),
+    "anthropic": _MessageBatches(),
+    "gemini": _GeminiBatches(),
+}
+_UNSURE = frozenset({"upstream.timeout", "upstream.cut", "upstream.invalid_answer"})
+
+
+def is_unsure(error: FreeholdError) -> bool:
+    """Whether a parcel may have been taken although this is what came of handing it in."""
+    return error.code in _UNSURE or (error.code == "upstream.failed" and error.status >= 500)

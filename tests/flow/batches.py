@@ -1,0 +1,52 @@
+"""What tests of batches share: lines, the SDK, and waiting."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from openai import OpenAI
+from openai.types import Batch
+
+from conftest import Freehold
+
+CHAT = "/v1/chat/completions"
+ENDED = ("completed", "failed", "cancelled", "expired")
+
+
+def line(at: int | str, text: str = "x", **more: Any) -> dict[str, Any]:
+    body = {"model": "w", "max_tokens": 5, "messages": [{"role": "user", "content": f"{text} {at}"}], **more}
+    return {"custom_id": f"r{at}", "method": "POST", "url": CHAT, "body": body}
+
+
+def jsonl(*found: Any) -> bytes:
+    return b"".join((one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in found)
+
+
+def sdk_of(freehold: Freehold, *arguments: str, **headers: str) -> OpenAI:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    key = freehold.key(*(arguments or ("--class", "public")))
+    return OpenAI(base_url=freehold.base_url, api_key=key, max_retries=0, default_headers=named)
+
+
+def begin(sdk: OpenAI, raw: bytes, endpoint: Any = CHAT, **more: Any) -> Batch:
+    file = sdk.files.create(file=("in.jsonl", raw), purpose="batch")
+    return sdk.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h", **more)
+
+
+def wait(sdk: OpenAI, batch: Batch, seconds: float = 60) -> Batch:
+    until = time.monotonic() + seconds
+    while batch.status not in ENDED:
+        assert time.monotonic() < until, batch
+        time.sleep(0.05)
+        batch = sdk.batches.retrieve(batch.id)
+    return batch
+
+
+def lines_of(sdk: OpenAI, file: str | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    found = [json.loads(one) for one in sdk.files.content(file).text.splitlines()]
+    assert len({one["custom_id"] for one in found}) == len(found)
+    return {one["custom_id"]: one for one in found}
