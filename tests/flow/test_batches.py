@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from openai import APIStatusError, BadRequestError, ConflictError, NotFoundError, OpenAI, PermissionDeniedError
-from openai.types import Batch
 
 from conftest import NO_ENGINE, Freehold
 from flow.batches import CHAT, ENDED, begin, jsonl, line, lines_of, sdk_of, wait

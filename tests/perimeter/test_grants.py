@@ -13,7 +13,18 @@ from conftest import snapshot_of
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.snapshot import Target
-from freehold.perimeter.ruling import LIFETIME_S, Declared, Grant, grant, grant_errand, grant_probe, honour, rule
+from freehold.perimeter.ruling import (
+    FRAMING,
+    LIFETIME_S,
+    Declared,
+    Grant,
+    grant,
+    grant_errand,
+    grant_probe,
+    grant_together,
+    honour,
+    rule,
+)
 
 SNAPSHOT = snapshot_of(
     '[providers.rack]\nbase_url = "http://10.0.0.5/v1"\nzone = "inside"\n[providers.cloud]\nbase_url = "https://cloud.example/v1"\n'
@@ -110,3 +121,70 @@ def test_an_errand_carries_one_body_once() -> None:
     late = grant_errand(there, b"told", now_s=NOW)
     with pytest.raises(PolicyRefusal, match="expired"):
         honour(late, b"told", now_s=NOW + LIFETIME_S + 1)
+
+
+def parts(count: int = 3) -> list[tuple[Grant, bytes]]:
+    ruling, cloud = rule(Declared(key=Class.PUBLIC), SNAPSHOT), SNAPSHOT.providers["cloud"]
+    bodies = [b'{"line": %d}' % at for at in range(count)]
+    return [
+        (grant(ruling, cloud, Target("cloud", "m"), call=(f"call_{at}", 1), body=body, now_s=NOW), body)
+        for at, body in enumerate(bodies)
+    ]
+
+
+def framed(found: list[tuple[Grant, bytes]]) -> bytes:
+    return b"".join(b'{"body":' + body + b"}\n" for _, body in found)
+
+
+def test_granted_bodies_may_go_together_once() -> None:
+    found = parts()
+    together = grant_together(found, framed(found), now_s=NOW)
+    honour(together, framed(found), now_s=NOW)
+    assert "used before" in void(together, framed(found))
+    assert all("used before" in void(one, body) for one, body in found), "each is spent by it"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda body: body.replace(b'{"line": 1}', b'{"line": 7}'), id="another-body"),
+        pytest.param(lambda body: body.replace(b'{"line": 1}', b""), id="one-less"),
+        pytest.param(lambda body: body + b"x" * (FRAMING + 1), id="more-behind"),
+        pytest.param(lambda body: b"x" * (FRAMING + 1) + body, id="more-before"),
+        pytest.param(
+            lambda body: body.replace(b'{"line": 1}', b"x" * (FRAMING + 1) + b'{"line": 1}'), id="more-between"
+        ),
+        pytest.param(lambda body: b"\n".join(reversed(body.split(b"\n"))), id="another-order"),
+    ],
+)
+def test_nothing_else_may_go_with_them(change: Any) -> None:
+    found = parts()
+    with pytest.raises(PolicyRefusal, match="more than what was granted"):
+        grant_together(found, change(framed(found)), now_s=NOW)
+
+
+def test_they_go_to_one_provider_and_zone() -> None:
+    found = parts()
+    ruling = rule(Declared(key=Class.PUBLIC), SNAPSHOT)
+    elsewhere = grant(
+        ruling, SNAPSHOT.providers["rack"], Target("rack", "m"), call=("call_9", 1), body=b'{"line": 9}', now_s=NOW
+    )
+    found.append((elsewhere, b'{"line": 9}'))
+    with pytest.raises(PolicyRefusal, match="more than what was granted"):
+        grant_together(found, framed(found), now_s=NOW)
+
+
+def test_a_spent_or_expired_part_spoils_the_whole() -> None:
+    found = parts()
+    honour(found[1][0], found[1][1], now_s=NOW)
+    with pytest.raises(PolicyRefusal, match="used before"):
+        grant_together(found, framed(found), now_s=NOW)
+    late = parts()
+    with pytest.raises(PolicyRefusal, match="expired"):
+        grant_together(late, framed(late), now_s=NOW + LIFETIME_S + 1)
+
+
+def test_an_errand_or_a_probe_is_no_part() -> None:
+    cloud, body = SNAPSHOT.providers["cloud"], b'{"line": 0}'
+    with pytest.raises(PolicyRefusal):
+        grant_together([(grant_errand(cloud, body, now_s=NOW), body)], body, now_s=NOW)

@@ -10,7 +10,7 @@ from conftest import snapshot_of
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.snapshot import Snapshot
-from freehold.perimeter.proof import compare, prove
+from freehold.perimeter.proof import compare, lends, prove
 from freehold.perimeter.ruling import Bound, Declared, Grant, grant, grant_probe, rule
 
 EVIDENCE = "0" * 64
@@ -240,3 +240,24 @@ def test_a_change_says_whose_words_are_newly_kept(before: str, after: str, chang
     text = '[providers.rack]\nbase_url = "http://10.0.0.5/v1"\nzone = "inside"\n[workloads.w]\ntargets = ["rack/m"]\n'
     found = compare(snapshot_of(text + before), snapshot_of(text + after), now_s=0)
     assert [(one.who, one.where) for one in found.allowed] == ([change] if change else [])
+
+
+def test_a_change_says_where_batches_may_newly_lie() -> None:
+    """A provider's batch endpoint keeps what it is given: that is something that a change allows, but never under an agreement to keep nothing."""
+    text = (
+        '[providers.cloud]\nbase_url = "https://cloud.example/v1"\n{}\n[workloads.w]\nclass = "public"\n'
+        'targets = ["cloud/m"]\nbatch = true\n'
+    )
+    agreed = 'zone = "attested"\nattestation = { control = "zero-retention", evidence = "sha256:' + "a" * 64
+    agreed += '", expires = 2099-01-01, endpoint = "https://cloud.example/v1" }\n'
+    before, after = snapshot_of(text.format("")), snapshot_of(text.format('batches = "openai"'))
+    assert [(one.who, one.where) for one in compare(before, after, now_s=NOW).allowed] == [
+        ("w, lines of batches", "may lie until they are answered at cloud")
+    ]
+    under = snapshot_of(text.format(agreed + 'batches = "openai"'))
+    assert lends(under) == {}
+    assert snapshot_of('[providers.openai]\nkey = "env:K"\n', K="k").providers["openai"].batches == "openai"
+    elsewhere = snapshot_of('[providers.openai]\nkey = "env:K"\nbase_url = "https://gateway.example/v1"\n', K="k")
+    assert elsewhere.providers["openai"].batches == "", "another address may have no such endpoint"
+    off = snapshot_of('[providers.openai]\nkey = "env:K"\nbatches = "none"\n', K="k")
+    assert off.providers["openai"].batches == ""

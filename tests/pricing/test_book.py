@@ -240,3 +240,21 @@ def test_what_is_held_covers_every_tier_place_and_hour(tokens: Tokens, tier: str
             held = quote(rates, tokens.prompt, tokens.completion, asked)
             assert held is not None
             assert held >= spent
+
+
+@pytest.mark.parametrize(
+    ("batch", "saves"),
+    [
+        pytest.param((1, 2), True, id="half"),
+        pytest.param((2, 2), True, id="one-of-them"),
+        pytest.param((2, 4), False, id="the-same"),
+        pytest.param((1, 5), False, id="one-dearer"),
+        pytest.param(None, False, id="no-price"),
+    ],
+)
+def test_a_tier_saves_if_nothing_of_it_costs_more(batch: tuple[int, int] | None, saves: bool) -> None:
+    services = {"batch": (Rates(Decimal(batch[0]), Decimal(batch[1])),)} if batch else {}
+    rates = Tariff("test", (Rates(Decimal(2), Decimal(4)),), services=services)
+    assert rates.saves("batch") is saves
+    most = rates.most(1_000_000, 500_000, "batch")
+    assert most == (Decimal(batch[0]) + Decimal(batch[1]) / 2 if batch else None), "in a tier that is certain"

@@ -15,7 +15,7 @@ from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import Surroundings, load
 from freehold.kernel.schema import json_schema
 from freehold.kernel.snapshot import Snapshot
-from freehold.perimeter.proof import NO_CLASS, Proof, Reach, compare, keeps, prove
+from freehold.perimeter.proof import NO_CLASS, Proof, Reach, compare, keeps, lends, prove
 from freehold.pricing.book import load as load_book
 from freehold.pricing.coverage import contradicting, unpriced, without_price
 from freehold.upstream.rows import ROWS
@@ -156,6 +156,11 @@ def statements(snapshot: Snapshot) -> list[str]:
         f"{name}: what is asked and answered is kept {way}, encrypted under its owner's key, for its time."
         for name, ways in keeps(snapshot).items()
         for way in sorted(ways)
+    ]
+    said += [
+        f'{name}: lines of batches may lie at {where} until they are answered (where that costs less; batches = "none" on it forbids it).'
+        for name, found in lends(snapshot).items()
+        for where in sorted(found)
     ]
     lowered = [f"{type_} to {class_.label}" for type_, class_ in snapshot.detection.raises.items()]
     if lowered:

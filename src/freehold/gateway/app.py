@@ -403,8 +403,8 @@ class Batches:
             clock=world.clock,
             longest_line=world.snapshot.server.max_body_bytes,
             note=log,
-            post=Post(world),
         )
+        self._runner.post_with(Post(world))
         self._lock: int | None = None
 
     async def run(self) -> None:

@@ -18,7 +18,7 @@ from freehold.gateway.attempts import check_utf8, intend
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Run
 from freehold.gateway.world import World
-from freehold.jobs.parcels import Packed, Seen
+from freehold.jobs.parcels import Described, Packed, Seen
 from freehold.jobs.questions import Answer
 from freehold.kernel.classes import Zone
 from freehold.kernel.errors import FreeholdError, UpstreamError
@@ -42,6 +42,7 @@ from freehold.wire.restoring import Restorer
 from freehold.wire.tiers import AUTO, BATCH, asked_tier
 
 _FIND_AGAIN_S = 2.0
+_IN_BATCH = Terms(BATCH)
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -98,7 +99,7 @@ def way_of(run: Run, call: Call, target: Target) -> str:
     rates, zone = run.world.prices.of(target), run.world.zone_of(target)
     if zone is Zone.ATTESTED or rates is None or not rates.saves(BATCH):
         return ""
-    if asked_tier(call.dialect, call.body) not in ("", AUTO):
+    if asked_tier(call.dialect, call.body) not in ("", AUTO) or rates.cost(run.most_tokens(target), _IN_BATCH) is None:
         return ""
     assert run.fits is not None
     fitted, style = run.fits.to(target), STYLES[provider.batches]
@@ -119,51 +120,51 @@ class Post:
         style = STYLES[self._world.snapshot.providers[way.partition(" ")[0]].batches]
         return style.most, style.most_bytes
 
-    async def pack(self, way: str, runs: Sequence[Any]) -> Packed:
-        """Rule on each call as it is now, hold its money and write its intent; what is refused has its answer."""
+    def describe(self, way: str, runs: Sequence[Any]) -> Described:
+        """Name a parcel, and say what must be known of each of its calls to open their answers."""
+        return Described(make_id("parcel", self._world.clock.now_ms()), way, [_encode(_described(run)) for run in runs])
+
+    async def pack(self, runs: Sequence[Any]) -> Packed:
+        """Rule on each call as it is now, hold its money and write its intent; what is refused has its receipt, and is no part."""
         parts: list[Part | None] = []
-        sent: list[bytes] = []
-        refused: dict[int, Answer] = {}
         for place, run in enumerate(runs):
             try:
-                part, about = _packed(run)
+                parts.append(_part(run))
             except FreeholdError as error:
-                refused[place] = self._ended(run, error)
+                _ended(run, error)
                 parts.append(None)
-                sent.append(b"")
-            else:
-                parts.append(part)
-                sent.append(_encode(about))
             if place % 32 == 31:
                 await asyncio.sleep(0)
         try:
             await self._world.ledger.durable()
         except FreeholdError as error:
-            refused |= {place: self._ended(runs[place], error) for place, part in enumerate(parts) if part is not None}
-            parts, sent = [None] * len(parts), [b""] * len(sent)
-        return Packed(make_id("parcel", self._world.clock.now_ms()), way, sent, refused, parts)
+            for run, part in zip(runs, parts, strict=True):
+                if part is not None:
+                    _ended(run, error)
+            parts = [None] * len(parts)
+        return parts
 
-    async def hand_in(self, packed: Packed, runs: Sequence[Any]) -> str | Answer:
-        """Hand a parcel in, and settle its calls: at the most that they can cost, or as failed. Returns the provider's id of it, or what went wrong."""
-        parts = [part for part in packed.parts if part is not None]
-        live = [run for run, part in zip(runs, packed.parts, strict=True) if part is not None]
-        style, courier = self._courier(packed.way)
+    async def hand_in(self, parcel: Described, packed: Packed, runs: Sequence[Any]) -> str:
+        """Hand a parcel in, and settle its calls: at the most that they can cost, or as failed. Returns the provider's id of it. Raises FreeholdError."""
+        parts = [part for part in packed if part is not None]
+        live = [run for run, part in zip(runs, packed, strict=True) if part is not None]
+        style, courier = self._courier(parcel.way)
         for run in live:
             run.life.to(State.SENT)
         try:
-            about = await _handed_in(style, courier, packed.parcel, parts)
+            about = await _handed_in(style, courier, parcel.parcel, parts)
         except FreeholdError as error:
             is_unsure = posting.is_unsure(error) and not style.finds
             for run in live:
                 run.tried(error.code)
                 run.settle("cut" if is_unsure else "failed", status=error.status, error=error)
             self._world.ledger.flush()
-            return _refusal(live[0].asked.dialect, error)
-        charged = self._charged.setdefault(packed.parcel, {})
+            raise
+        charged = self._charged.setdefault(parcel.parcel, {})
         for run in live:
             run.tried("ok")
             bill = run.settle("ok", status=202)
-            charged[run.call_id] = Charged(bill.amount, run.most_tokens())
+            charged[run.call_id] = Charged(bill.amount, run.most_tokens(_call_of(run)[1]))
         self._world.ledger.flush()
         return about
 
@@ -192,7 +193,7 @@ class Post:
         """Learn what was charged for a parcel's calls, if another process handed it in."""
         if parcel in self._charged:
             return
-        known = [_decode(one) for one in sent if one]
+        known = [_decode(one) for one in sent]
         since = min((one.at_ms for one in known), default=0)
         calls, folder = {one.call for one in known}, self._world.state / "log"
         self._charged[parcel] = await asyncio.to_thread(recall, folder, calls, since)
@@ -205,7 +206,7 @@ class Post:
     ) -> AsyncIterator[Seen]:
         """Read what came of a parcel, and correct what was charged for each call. A line without an answer is to be asked again."""
         style, courier = self._courier(way)
-        known = {_decode(one).call: place for place, one in enumerate(sent) if one}
+        known = {_decode(one).call: place for place, one in enumerate(sent)}
         async for outcome in style.results(courier, about, progress):
             place = known.pop(outcome.call, None)
             if place is not None:
@@ -307,10 +308,10 @@ class Post:
         style = STYLES[provider.batches]
         return style, Courier(world.transport, provider, _route_of(style, provider.routes), world.clock.now_s)
 
-    def _ended(self, run: Run, error: FreeholdError) -> Answer:
-        run.tried(error.code)
-        run.settle("failed", status=error.status, error=error)
-        return _refusal(run.asked.dialect, error, run.call_id)
+
+def _ended(run: Run, error: FreeholdError) -> None:
+    run.tried(error.code)
+    run.settle("failed", status=error.status, error=error)
 
 
 async def _handed_in(style: Style, courier: Courier, parcel: str, parts: list[Part]) -> str:
@@ -326,36 +327,48 @@ async def _handed_in(style: Style, courier: Courier, parcel: str, parts: list[Pa
         return found
 
 
-def _packed(run: Run) -> tuple[Part, Sent]:
-    """One call's part of a parcel, with its intent in the log."""
-    call = run.call
-    assert call is not None
+def _call_of(run: Run) -> tuple[Call, Target]:
+    """What was set aside, and for where."""
+    assert run.call is not None
     assert run.posted_to is not None
-    fitted, permit, body = intend(run, call, run.posted_to)
-    assert body is not None
-    run.lost |= fitted.lost
+    return run.call, run.posted_to
+
+
+def _described(run: Run) -> Sent:
+    call, target = _call_of(run)
+    assert run.fits is not None
+    assert run.ruling is not None
+    fitted = run.fits.to(target)
     made = fitted.transformed
-    sent = Sent(
+    return Sent(
         call=run.call_id,
         key=run.caller.key.id,
         workload=run.workload.name if run.workload else None,
         department=run.workload.department if run.workload else None,
-        class_=run.ruling.class_.label if run.ruling else permit.class_.label,
+        class_=run.ruling.class_.label,
         model=run.model,
         spoken=run.asked.dialect,
         endpoint=run.endpoint.value,
-        target=permit.target.name,
-        zone=permit.zone.value,
+        target=target.name,
+        zone=run.world.zone_of(target).value,
         dialect=fitted.dialect.name,
         family=fitted.route.traits.family,
         tells_cost=fitted.route.traits.tells_cost,
-        geo=run.terms.geo,
+        geo=run.snapshot.providers[target.provider].geo,
         at_ms=run.world.clock.now_ms(),
         asked=None if fitted.is_same else _encode(call.body),
         originals=made.originals if made is not None else {},
-        lost=tuple(sorted(run.lost)),
+        lost=tuple(sorted(fitted.lost)),
     )
-    return Part(run.call_id, permit, fitted.path, body), sent
+
+
+def _part(run: Run) -> Part:
+    """One call's part of a parcel, with its money held and its intent in the log. Raises FreeholdError."""
+    call, target = _call_of(run)
+    fitted, permit, body = intend(run, call, target)
+    assert body is not None
+    run.lost |= fitted.lost
+    return Part(run.call_id, permit, fitted.path, body)
 
 
 def _read(sent: Sent, raw: bytes) -> tuple[bytes, canonical.Used | None]:

@@ -216,10 +216,9 @@ class Run:
             return rates.most(most.prompt, most.output, BATCH_TIER), most
         return quote(rates, most.prompt, most.output, tier), most
 
-    def most_tokens(self) -> Tokens:
+    def most_tokens(self, target: Target) -> Tokens:
         """What a call that is handed in counts as, until its answer comes."""
-        assert self.posted_to is not None
-        most = self.bounds(self.posted_to)
+        most = self.bounds(target)
         return Tokens(input=most.prompt, output=most.output)
 
     def enter(self, targets: Sequence[Target]) -> None:
@@ -238,8 +237,8 @@ class Run:
     def reserve(self, target: Target) -> None:
         """Hold the worst case of an attempt at a target, giving back what an earlier attempt held. Raises Exhausted, PolicyRefusal."""
         budgets = self.budgets
-        if not budgets or self.endpoint in STORED:
-            return
+        if (not budgets and self.posted_to is None) or self.endpoint in STORED:
+            return  # what is handed in is charged at what it holds, with or without a budget
         self.release()
         worst, most = self.quote(target)
         self.hold = self.world.budgets.reserve(budgets, worst, most.tokens, now_ms=self.world.clock.now_ms())
@@ -299,7 +298,7 @@ class Run:
             return self._correction(outcome, rates)
         if self.posted_to is not None and outcome != "failed":
             worst, _ = self.quote(target)
-            return Charge(worst, rates.source if rates else "unknown price", is_estimate=True), self.most_tokens()
+            return Charge(worst, rates.source if rates else "unknown price", is_estimate=True), self.most_tokens(target)
         if call is not None and call.is_background and self.tokens is None and outcome != "failed":
             worst, _ = self.quote(target)
             return Charge(worst, rates.source if rates else "unknown price", is_estimate=True), _NOTHING

@@ -23,14 +23,15 @@ AT_ONCE = 16  # parcels of one batch, handed in and not yet answered
 _FIRST_LOOK_S, _LONGEST_LOOK_S, _PATIENCE_S, _SLICE_S = 0.5, 60.0, 1_200.0, 0.25
 
 
-class Packed(NamedTuple):
-    """A parcel that is ready. sent: what must be known of each line to open its answer, b"" for one that was refused; parts: its caller's own."""
+class Described(NamedTuple):
+    """A parcel before anything of it is under way. sent: what must be known of each line to open its answer."""
 
     parcel: str
     way: str
     sent: list[bytes]
-    refused: dict[int, Answer]
-    parts: list[Any]
+
+
+Packed = list[Any]  # by line: what is handed in of it, None for one that was refused
 
 
 class Seen(NamedTuple):
@@ -44,8 +45,9 @@ class Post(Protocol):
     """Who hands parcels in; see `gateway.posting.Post`. Each may raise FreeholdError."""
 
     def most(self, way: str) -> tuple[int, int]: ...
-    async def pack(self, way: str, runs: Sequence[Any]) -> Packed: ...
-    async def hand_in(self, packed: Packed, runs: Sequence[Any]) -> str | Answer: ...
+    def describe(self, way: str, runs: Sequence[Any]) -> Described: ...
+    async def pack(self, runs: Sequence[Any]) -> Packed: ...
+    async def hand_in(self, parcel: Described, packed: Packed, runs: Sequence[Any]) -> str: ...
     async def find(self, way: str, parcel: str) -> str | None: ...
     def is_known(self, way: str) -> bool: ...
     async def look(self, way: str, about: str) -> Progress: ...
@@ -125,7 +127,7 @@ class Parcels:
         self.failure: BaseException | None = None
         self.alone: set[int] = set()  # lines that have to be asked one by one
         for parcel in known:
-            self.out.update(place for place, sent in zip(parcel.places, parcel.sent, strict=True) if sent)
+            self.out.update(parcel.places)
             self._begin(self._take_up(parcel))
 
     @property
@@ -182,35 +184,39 @@ class Parcels:
         self._begin(self._sent_off(way, waiting))
 
     def _begin(self, work: Any) -> None:
-        task = asyncio.ensure_future(self._guarded(work))
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
 
-    async def _guarded(self, work: Any) -> None:
-        try:
-            await work
-        except Exception as error:  # the border: the work ends, and the batch is taken up again
-            self.failure = self.failure or error
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """What went wrong is raised where the batch is worked on: it ends, and is taken up again."""
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = self.failure or task.exception()
 
     async def _sent_off(self, way: str, waiting: _Waiting) -> None:
-        packed = await self._post.pack(way, waiting.runs)
-        refused = {waiting.places[place] for place in packed.refused}
+        described = self._post.describe(way, waiting.runs)
+        places, names = tuple(waiting.places), tuple(waiting.names)
+        parcel = Parcel(described.parcel, way, places, names, tuple(described.sent))
+        self._desk.note(_encode(Note(parcel.parcel, way, places, names, parcel.sent)))
+        packed = await self._post.pack(waiting.runs)
+        refused = {place for place, part in zip(places, packed, strict=True) if part is None}
         self.alone |= refused  # where such a refusal has its ways
         self.out -= refused
-        if not any(packed.sent):
+        if len(refused) == len(places):
+            self._over(parcel)
             return
-        places, names = tuple(waiting.places), tuple(waiting.names)
-        parcel = Parcel(packed.parcel, way, places, names, tuple(packed.sent))
-        self._desk.note(_encode(Note(parcel.parcel, way, places, names, parcel.sent)))
-        taken = await self._post.hand_in(packed, waiting.runs)
-        if isinstance(taken, Answer):
+        try:
+            taken = await self._post.hand_in(described, packed, waiting.runs)
+        except FreeholdError as error:
             self.failures += 1
-            self._tell("parcel", parcel=parcel.parcel, way=way, reason=taken.code)
+            self._tell("parcel", parcel=parcel.parcel, way=way, reason=error.code)
+            await self._nap(2.0**self.failures)
             self._over(parcel)
             return
         parcel.about = taken
         self._desk.note(_encode(Note(parcel.parcel, about=taken)))
-        self._tell("parcel", parcel=parcel.parcel, way=way, state="handed in", lines=sum(map(bool, packed.sent)))
+        self._tell("parcel", parcel=parcel.parcel, way=way, state="handed in", lines=len(places) - len(refused))
         await self._see_through(parcel)
 
     async def _take_up(self, parcel: Parcel) -> None:
@@ -220,7 +226,7 @@ class Parcels:
             found = await self._post.find(parcel.way, parcel.parcel)  # until that can be told, the batch waits
             if found is None:
                 if self._post.is_known(parcel.way):
-                    for sent in filter(None, parcel.sent):
+                    for sent in parcel.sent:
                         self._post.void(parcel.parcel, sent)
                 self._over(parcel)
                 return

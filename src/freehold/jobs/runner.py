@@ -86,7 +86,7 @@ class _Desk:
 class Runner:
     """Runs the batches of a state directory, as long as `run` is not cancelled. One at a time may; `stop` lets what is under way end first.
 
-    longest_line: in bytes; note: told of what happens, in names and numbers; post: hands lines in at providers' own batch endpoints.
+    longest_line: in bytes; note: told of what happens, in names and numbers.
     """
 
     def __init__(
@@ -98,13 +98,16 @@ class Runner:
         clock: Clock,
         longest_line: int,
         note: Callable[..., None],
-        post: Post | None = None,
     ) -> None:
         self._records, self._content, self._ask, self.clock = records, content, ask, clock
-        self._post = post
+        self._post: Post | None = None
         self._longest_line, self._note = longest_line, note
         self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}  # batch → its owner, and the work
         self.is_stopping = False
+
+    def post_with(self, post: Post) -> None:
+        """Hand lines in at providers' own batch endpoints too."""
+        self._post = post
 
     async def run(self) -> None:
         """Take up what is open: the oldest first, but so many of one owner at a time, so that nobody holds up everybody."""

@@ -265,13 +265,29 @@ def keeps(snapshot: Snapshot) -> dict[str, set[str]]:
     return {name: ways for name, ways in found.items() if ways}
 
 
+def lends(snapshot: Snapshot) -> dict[str, set[str]]:
+    """At which providers lines of whose batches may lie until they are answered: batch endpoints keep what they are given for so long."""
+    takers = {
+        name for name, one in snapshot.providers.items() if one.batches and one.declared_zone is not Zone.ATTESTED
+    }
+    found = {
+        name: takers & {target.provider for target in workload.targets}
+        for name, workload in snapshot.workloads.items()
+        if workload.takes_batches
+    }
+    found["a call by provider/model"] = takers if snapshot.organisation.takes_batches else set()
+    return {name: where for name, where in found.items() if where}
+
+
 def _kept(old: Snapshot, new: Snapshot) -> list[Change]:
-    """Whose questions and answers are newly kept."""
-    before = keeps(old)
+    """Whose questions and answers are newly kept, here or where they are answered."""
+    ways = [("what is asked and answered", "is kept", keeps(old), keeps(new))]
+    ways.append(("lines of batches", "may lie until they are answered at", lends(old), lends(new)))
     return [
-        Change(f"{name}, what is asked and answered", f"is kept {way}")
-        for name, ways in keeps(new).items()
-        for way in sorted(ways - before.get(name, set()))
+        Change(f"{name}, {what}", f"{is_done} {way}")
+        for what, is_done, before, after in ways
+        for name, found in after.items()
+        for way in sorted(found - before.get(name, set()))
     ]
 
 

@@ -228,16 +228,12 @@ class Tariff:
 
     def saves(self, tier: str) -> bool:
         """Whether a tier costs less than the usual price, and no token of it more."""
-        usual, tiers = self._each[""], self._each.get(tier)
+        tiers = self._each.get(tier)
         if tiers is None:
             return False
-        pairs = [
-            (own, other)
-            for (_, each), (_, base) in zip(tiers, usual, strict=False)
-            for own, other in zip(each, base, strict=True)
-        ]
-        known = [(own, other) for own, other in pairs if own is not None and other is not None]
-        return all(own <= other for own, other in known) and any(own < other for own, other in known)
+        pairs = zip(tiers[-1][1], self._each[""][-1][1], strict=True)
+        known = [(own, usual) for own, usual in pairs if own is not None and usual is not None]
+        return all(own <= usual for own, usual in known) and any(own < usual for own, usual in known)
 
 
 def load() -> Book:

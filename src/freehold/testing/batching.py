@@ -18,13 +18,15 @@ Answer = Callable[[str, dict[str, Any]], tuple[int, dict[str, Any]]]  # path, bo
 @dataclass
 class Batching:
     """The stand-in's batches. looks: how often one is looked at before it ends; failure: a code with which each ends; outcomes: custom_id's number → what
-    becomes of it instead (`expired`, or an error status); keeps_quiet: how many times a batch is made without saying so.
+    becomes of it instead (`expired`, or an error status); keeps_quiet: how many times a batch is made without saying so;
+    until_cancelled: how many lines are answered of one that is cancelled.
     """
 
     looks: int = 0
     failure: str = ""
     outcomes: dict[int, int | str] = field(default_factory=dict)
     keeps_quiet: int = 0
+    until_cancelled: int | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     batches: dict[str, dict[str, Any]] = field(default_factory=dict)
     handed_in: list[list[dict[str, Any]]] = field(default_factory=list)
@@ -115,6 +117,7 @@ class Batching:
         if verb == "cancel":
             self.cancelled.append(about)
             self.batches[about]["looks"] = self.looks
+            del self.batches[about]["results"][self.until_cancelled :]
         elif verb == "results":
             return 200, _lines(self.batches[about]["results"])
         else:
