@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 from openai import OpenAI
@@ -50,3 +51,17 @@ def lines_of(sdk: OpenAI, file: str | None) -> dict[str, Any]:
     found = [json.loads(one) for one in sdk.files.content(file).text.splitlines()]
     assert len({one["custom_id"] for one in found}) == len(found)
     return {one["custom_id"]: one for one in found}
+
+
+def holder_of(freehold: Freehold) -> int:
+    """The process id of the one worker that runs the batches."""
+    assert freehold.process is not None
+    pid = freehold.process.pid
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    (found,) = (worker for worker in children if _holds(worker, freehold.state / "batches.lock"))
+    return found
+
+
+def _holds(pid: int, lock: Path) -> bool:
+    inode = str(lock.stat().st_ino)
+    return any(f" {pid} " in entry and entry.split()[5].endswith(f":{inode}") for entry in Path("/proc/locks").read_text().splitlines() if "FLOCK" in entry)  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 from openai import APIStatusError, BadRequestError, ConflictError, NotFoundError, OpenAI, PermissionDeniedError
 
 from conftest import NO_ENGINE, Freehold
-from flow.batches import CHAT, ENDED, begin, jsonl, line, lines_of, sdk_of, wait
+from flow.batches import CHAT, ENDED, begin, holder_of, jsonl, line, lines_of, sdk_of, wait
 from freehold.content.keyring import Keyring
 from freehold.content.sealed import SealedStore
 from freehold.testing.standin import Behaviour, Standin
@@ -298,19 +298,10 @@ def test_a_killed_worker_hands_its_batch_to_another(make_freehold: Callable[...,
         batch = begin(sdk, jsonl(*map(line, range(300))))
         while len(inside.requests) < 60:
             time.sleep(0.01)
-        assert freehold.process is not None
-        pid = freehold.process.pid
-        holders = [worker for worker in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) if _holds(worker, freehold.state / "batches.lock")]  # fmt: skip
-        assert len(holders) == 1, "one of them runs it"
-        os.kill(holders[0], signal.SIGKILL)
+        os.kill(holder_of(freehold), signal.SIGKILL)
         batch = wait(sdk, batch)
         assert (batch.status, batch.request_counts.completed) == ("completed", 300)  # type: ignore[union-attr]
         assert len(lines_of(sdk, batch.output_file_id)) == 300
-
-
-def _holds(pid: int, lock: Path) -> bool:
-    inode = str(lock.stat().st_ino)
-    return any(f" {pid} " in entry and entry.split()[5].endswith(f":{inode}") for entry in Path("/proc/locks").read_text().splitlines() if "FLOCK" in entry)  # fmt: skip
 
 
 def test_draining_lets_lines_end_and_the_next_start_goes_on(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import NO_ENGINE, Freehold
-from flow.batches import begin, jsonl, line, lines_of, sdk_of, wait
+from flow.batches import begin, holder_of, jsonl, line, lines_of, sdk_of, wait
 from freehold.testing.standin import Behaviour, Standin
 
 PRICES = "{ m = { input = 2.0, output = 4.0, tiers = { batch = { input = 1.0, output = 2.0 } } } }"
@@ -196,9 +198,12 @@ def test_a_cancelled_batch_cancels_what_is_out(make_freehold: Callable[..., Free
         until = time.monotonic() + 20
         while not outside.batching.batches and time.monotonic() < until:
             time.sleep(0.02)
+        while sdk.batches.retrieve(batch.id).to_dict()["handed_in"] != 20:
+            assert time.monotonic() < until
+            time.sleep(0.05)
         sdk.batches.cancel(batch.id)
         batch = wait(sdk, batch)
-        assert batch.status == "cancelled"
+        assert (batch.status, batch.to_dict()["handed_in"]) == ("cancelled", 0)
         assert len(outside.batching.cancelled) == 1
         assert len(lines_of(sdk, batch.output_file_id)) == 12, "what was answered before it was cancelled is given out"
         assert {one["error"]["code"] for one in lines_of(sdk, batch.error_file_id).values()} == {"batch_cancelled"}
@@ -272,3 +277,24 @@ def test_one_that_was_taken_without_a_word_is_found(make_freehold: Callable[...,
         assert batch.request_counts.completed == 5  # type: ignore[union-attr]
     assert len(outside.batching.handed_in) == 1
     assert len(receipts(freehold)[0]) == 5
+
+
+def test_another_worker_goes_on_with_what_is_out(make_freehold: Callable[..., Freehold], outside: Standin) -> None:
+    """The worker that handed a parcel in is killed: another finds it, and what it really cost comes off the budget once."""
+    outside.batching.looks = 4
+    text = config(outside, workload='budget = "5 USD/month"\n')
+    freehold = make_freehold(text, CLOUD="sk-cloud-secret").start("--workers", "3")
+    with sdk_of(freehold) as sdk:
+        batch = begin(sdk, jsonl(*map(line, range(200))))
+        while not outside.batching.batches:
+            time.sleep(0.01)
+        os.kill(holder_of(freehold), signal.SIGKILL)
+        batch = wait(sdk, batch)
+        assert batch.request_counts.completed == 200  # type: ignore[union-attr]
+    assert sum(map(len, outside.batching.handed_in)) == 200
+    calls, corrections = receipts(freehold)
+    net = {one["call"]: Decimal(one["cost_usd"]) for one in calls}
+    for one in corrections:
+        net[one["corrects"]] += Decimal(one["cost_usd"])
+    assert len(set(net.values()) - {Decimal(0)}) == 1
+    assert sum(map(bool, net.values())) == 200

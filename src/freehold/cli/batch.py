@@ -228,8 +228,13 @@ def _followed(desk: Desk, batch: dict[str, Any]) -> dict[str, Any]:
                     bar.update(task, description="waiting for Freehold")
                     continue
                 total, answered, failed = _counts(batch)
+                lies = f", {batch['handed_in']:,} at a provider" if batch["handed_in"] else ""
                 bar.update(
-                    task, description=batch["status"], total=total or None, completed=answered + failed, failed=failed
+                    task,
+                    description=f"{batch['status']}{lies}",
+                    total=total or None,
+                    completed=answered + failed,
+                    failed=failed,
                 )
     except KeyboardInterrupt:
         click.echo(f"\nIt goes on without you: freehold batch follow {batch['id']}", err=True)
@@ -259,6 +264,8 @@ def _show(batch: dict[str, Any], *, as_json: bool) -> int:
         total, answered, failed = _counts(batch)
         usage = batch["usage"]
         click.echo(f"{batch['id']}  {batch['status']}: {answered:,} of {total:,} answered, {failed:,} failed")
+        if batch["handed_in"]:
+            click.echo(f"  {batch['handed_in']:,} lie at a provider's batch endpoint, which answers within a day")
         click.echo(f"  tokens   {usage['input_tokens']:,} in, {usage['output_tokens']:,} out")
         for fault in (batch["errors"] or {"data": []})["data"]:
             where = f"line {fault['line']:,}" if fault["line"] is not None else "the file"

@@ -386,6 +386,7 @@ def _batch(batch: Batch) -> dict[str, Any]:
         "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
         "metadata": batch.metadata,
         "usage": usage,
+        "handed_in": batch.handed_in,  # Freehold's own: lines that lie at a provider's batch endpoint
     }
 
 

@@ -42,7 +42,7 @@ class File(msgspec.Struct, frozen=True):
 
 class Batch(msgspec.Struct, kw_only=True):
     """One batch. owner: the key's id; content: its input, in the sealed store; declared: what its caller said of every call (headers); times: of each status, in seconds since 1970;
-    lifetime_s: how long its output is kept; tokens: input, cached, output, reasoning.
+    lifetime_s: how long its output is kept; handed_in: lines that lie at a provider's batch endpoint; tokens: input, cached, output, reasoning.
     """
 
     id: str
@@ -66,6 +66,7 @@ class Batch(msgspec.Struct, kw_only=True):
     error_file: str | None = None
     model: str | None = None
     tokens: tuple[int, ...] = (0, 0, 0, 0)
+    handed_in: int = 0
 
 
 class Records:

@@ -308,6 +308,7 @@ class Runner:
     def _keep_count(self, work: _Work) -> None:
         """Let others see how far it is."""
         work.noted_s = time.monotonic()
+        work.batch.handed_in = len(work.parcels.out) if work.parcels is not None else 0
         self._records.put(work.batch)
 
     def why_stop(self, work: _Work) -> str:
@@ -392,6 +393,7 @@ class Runner:
     async def _finish(self, work: _Work, why: str) -> None:
         """Make the output and the errors out of the journals; what was never asked is an error that says why."""
         batch = work.batch
+        batch.handed_in = 0
         if not why:
             self._to(batch, "finalizing")
         files = [
