@@ -71,9 +71,11 @@ async def deliver_whole(run: Run, answering: Answering, reply: Reply, slot: Slot
     run.tried("ok")
     bill = run.settle("ok", status=answering.response.status)
     headers = answer_headers(run, answering, cost=show_usd(bill.amount) if bill.amount is not None else "unknown")
-    await reply.whole(answering.response.status, headers, answering.body)
-    if slot is not None and answering.response.status == 200:
+    if (
+        slot is not None and answering.response.status == 200
+    ):  # first, so that the caller's next call finds it at any worker
         keep(run, slot, headers[0][1].decode("latin-1"), answering.body)
+    await reply.whole(answering.response.status, headers, answering.body)
 
 
 async def deliver_stream(run: Run, call: Call, answering: Answering, reply: Reply, slot: Slot | None) -> None:

@@ -38,10 +38,12 @@ class TurnedAway(PolicyRefusal):
 class _Gate:
     """The limits of one scope, ready to be asked."""
 
-    __slots__ = ("calls", "limits", "places", "scope", "tokens")
+    __slots__ = ("calls", "limits", "most_tokens", "places", "room", "scope", "tokens")
 
     def __init__(self, pools: Pools, scope: str, limits: Limits) -> None:
         self.scope, self.limits = scope, limits
+        self.room = Decimal(limits.concurrent or 0)
+        self.most_tokens = limits.tokens.count if limits.tokens is not None else 0
         self.places = Share(pools, f"{scope} at once") if limits.concurrent is not None else None
         self.calls = Credit(pools, f"{scope} calls", limits.calls) if limits.calls is not None else None
         self.tokens = Credit(pools, f"{scope} tokens", limits.tokens) if limits.tokens is not None else None
@@ -60,7 +62,7 @@ class Throttle:
         ticket = Ticket([], tokens)
         for scope, limit in limits:
             gate = self._gates.get(scope)
-            if gate is None or gate.limits != limit:
+            if gate is None or (gate.limits is not limit and gate.limits != limit):
                 gate = self._gates[scope] = _Gate(self._pools, scope, limit)
             self._touched.add(gate)
             refusal = self._pass(gate, ticket, now_ns)
@@ -74,7 +76,7 @@ class Throttle:
     def _pass(self, gate: _Gate, ticket: Ticket, now_ns: int) -> TurnedAway | None:
         """Go through a gate, or through no part of it; returns why not."""
         places, calls, tokens = gate.places, gate.calls, gate.tokens
-        if places is not None and not places.hold(_ONE, Decimal(gate.limits.concurrent or 0)):
+        if places is not None and not places.hold(_ONE, gate.room):
             return _full(gate)
         if calls is not None:
             pace = calls.take(1, now_ns)
@@ -83,7 +85,7 @@ class Throttle:
                 _give_up_place(gate)
                 return _too_fast(gate.scope, "calls", calls.rate, pace, 1)
         if tokens is not None:
-            amount = min(ticket.tokens, tokens.rate.count)
+            amount = ticket.tokens if ticket.tokens < gate.most_tokens else gate.most_tokens
             pace = tokens.take(amount, now_ns)
             ticket.tokens_left = _nearer(ticket.tokens_left, tokens.rate, pace)
             if amount and not pace.granted:
@@ -101,7 +103,8 @@ class Throttle:
             if gate.calls is not None and not is_made:
                 gate.calls.repay(1, now_ns)
             if gate.tokens is not None and tokens is not None:
-                gate.tokens.repay(min(ticket.tokens, gate.tokens.rate.count) - tokens, now_ns)
+                taken = ticket.tokens if ticket.tokens < gate.most_tokens else gate.most_tokens
+                gate.tokens.repay(taken - tokens, now_ns)
         ticket.gates = []
 
     def tell(self, now_ns: int) -> None:

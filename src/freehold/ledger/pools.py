@@ -120,15 +120,18 @@ class Credit:
     that a call seldom asks; every second what is left of that goes back.
     """
 
-    __slots__ = ("_have", "_name", "_pace", "_pools", "rate")
+    __slots__ = ("_have", "_is_alone", "_name", "_pace", "_pools", "rate")
 
     def __init__(self, pools: Pools, name: str, rate: Rate) -> None:
         self._pools, self._name, self.rate = pools, name, rate
         self._have = 0
+        self._is_alone = pools.workers == 1  # nobody else takes of it, so nothing is taken ahead
         self._pace = _FULL
 
     def take(self, amount: int, now_ns: int) -> Pace:
         """Take an amount (more than the whole rate counts as the whole), or nothing: `granted` says which."""
+        if self._is_alone:
+            return self._pools.pace(self._name, self.rate, amount, now_ns)
         need = amount - self._have
         if need > 0:
             ahead = self._ahead(amount)
@@ -144,7 +147,7 @@ class Credit:
 
     def repay(self, amount: int, now_ns: int) -> None:
         """Give back what was not used; less than nothing: what was used beyond it."""
-        if self._pools.workers == 1:
+        if self._is_alone:
             self._pools.repay(self._name, self.rate, amount, now_ns)
         else:
             self._have += amount
@@ -156,8 +159,7 @@ class Credit:
             self._have = 0
 
     def _ahead(self, amount: int) -> int:
-        workers = self._pools.workers
-        return 0 if workers == 1 else min(amount * 16, self.rate.count // (16 * workers))
+        return min(amount * 16, self.rate.count // (16 * self._pools.workers))
 
 
 class Board:
@@ -227,8 +229,12 @@ def granted_of(free: Decimal, least: Decimal, workers: int) -> Decimal:
 def paced(arrival: int, rate: Rate, amount: int, now_ns: int) -> tuple[int, Pace]:
     """GCRA: (new theoretical arrival time, what it allows). More than the whole burst counts as the whole burst. Rounded so that never more comes than is allowed."""
     burst, count = rate.burst_ns, rate.count
-    ahead = min(max(arrival - now_ns, 0), burst)
-    after = ahead + (min(amount, count) * burst + count - 1) // count
+    ahead = arrival - now_ns  # within 0 and the burst; spelled out, because this is on the path of every call
+    if ahead < 0:
+        ahead = 0
+    elif ahead > burst:
+        ahead = burst
+    after = ahead + ((amount if amount < count else count) * burst + count - 1) // count
     if after > burst:
         return now_ns + ahead, Pace(0, (after - burst) / 1e9, (burst - ahead) * count // burst, ahead / 1e9)
     return now_ns + after, Pace(amount, 0.0, (burst - after) * count // burst, after / 1e9)
