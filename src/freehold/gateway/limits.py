@@ -85,7 +85,7 @@ class Throttle:
                 _give_up_place(gate)
                 return _too_fast(gate.scope, "calls", calls.rate, pace, 1)
         if tokens is not None:
-            amount = ticket.tokens if ticket.tokens < gate.most_tokens else gate.most_tokens
+            amount = min(gate.most_tokens, ticket.tokens)
             pace = tokens.take(amount, now_ns)
             ticket.tokens_left = _nearer(ticket.tokens_left, tokens.rate, pace)
             if amount and not pace.granted:
@@ -103,7 +103,7 @@ class Throttle:
             if gate.calls is not None and not is_made:
                 gate.calls.repay(1, now_ns)
             if gate.tokens is not None and tokens is not None:
-                taken = ticket.tokens if ticket.tokens < gate.most_tokens else gate.most_tokens
+                taken = min(gate.most_tokens, ticket.tokens)
                 gate.tokens.repay(taken - tokens, now_ns)
         ticket.gates = []
 

@@ -234,7 +234,7 @@ def paced(arrival: int, rate: Rate, amount: int, now_ns: int) -> tuple[int, Pace
         ahead = 0
     elif ahead > burst:
         ahead = burst
-    after = ahead + ((amount if amount < count else count) * burst + count - 1) // count
+    after = ahead + (min(count, amount) * burst + count - 1) // count
     if after > burst:
         return now_ns + ahead, Pace(0, (after - burst) / 1e9, (burst - ahead) * count // burst, ahead / 1e9)
     return now_ns + after, Pace(amount, 0.0, (burst - after) * count // burst, after / 1e9)
