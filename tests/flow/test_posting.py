@@ -48,7 +48,7 @@ def money(found: list[dict[str, Any]]) -> Decimal:
 
 def nothing_is_left(cloud: Standin) -> bool:
     batching = cloud.batching
-    return not batching.files and all(one["kind"] in ("openai", "mistral") for one in batching.batches.values())
+    return not batching.files and all(one["kind"] in ("files", "jobs") for one in batching.batches.values())
 
 
 @pytest.mark.parametrize("style", STYLES)

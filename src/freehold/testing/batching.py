@@ -61,23 +61,23 @@ class Batching:
 
     def _list(self, path: str) -> Any:
         rows = [self._shown(path, about) for about in reversed(self.batches)]
-        return 200, {"operations": rows} if path == "batches" and self._is_gemini() else {"data": rows}
+        return 200, {"operations": rows} if path == "batches" and self._is_inline() else {"data": rows}
 
-    def _is_gemini(self) -> bool:
-        return any(batch["kind"] == "gemini" for batch in self.batches.values())
+    def _is_inline(self) -> bool:
+        return any(batch["kind"] == "inline" for batch in self.batches.values())
 
     def _make(self, path: str, said: dict[str, Any], answer: Answer) -> Any:
         self._count += 1
         about = f"batch_{self._count}"
         if path == "messages/batches":
-            kind, lines = "anthropic", [(one["custom_id"], "/v1/messages", one["params"]) for one in said["requests"]]
+            kind, lines = "messages", [(one["custom_id"], "/v1/messages", one["params"]) for one in said["requests"]]
         elif path.endswith(":batchGenerateContent"):
-            kind, one_path = "gemini", f"/v1beta/{path.replace('batchGenerateContent', 'generateContent')}"
+            kind, one_path = "inline", f"/v1beta/{path.replace('batchGenerateContent', 'generateContent')}"
             requests = said["batch"]["inputConfig"]["requests"]["requests"]
             lines = [(one["metadata"]["key"], one_path, one["request"]) for one in requests]
         else:
-            kind = "mistral" if path == "batch/jobs" else "openai"
-            file = said["input_files"][0] if kind == "mistral" else said["input_file_id"]
+            kind = "jobs" if path == "batch/jobs" else "files"
+            file = said["input_files"][0] if kind == "jobs" else said["input_file_id"]
             raw = [json.loads(line) for line in self.files[file].splitlines()]
             lines = [(one["custom_id"], said["endpoint"], one["body"]) for one in raw]
             assert all(one.get("url", said["endpoint"]) == said["endpoint"] for one in raw)
@@ -94,12 +94,12 @@ class Batching:
         status, told = answer(path, body) if instead is None else (0, {})
         if isinstance(instead, int):
             status, told = instead, {"error": {"message": "refused by the stand-in", "type": "invalid_request_error"}}
-        if kind == "anthropic":
+        if kind == "messages":
             result = {"type": "succeeded", "message": told} if status == 200 else {"type": "expired"}
             if status >= 400:
                 result = {"type": "errored", "error": {"type": "error", **told}}
             return {"custom_id": name, "result": result}
-        if kind == "gemini":
+        if kind == "inline":
             if status == 200:
                 return {"response": told, "metadata": {"key": name}}
             code = 3 if status == 400 else 13
@@ -127,14 +127,14 @@ class Batching:
     def _shown(self, path: str, about: str) -> dict[str, Any]:
         batch = self.batches[about]
         kind, said, is_over = batch["kind"], batch["said"], batch["looks"] > self.looks or about in self.cancelled
-        if is_over and "files" not in batch and kind in ("openai", "mistral"):
+        if is_over and "files" not in batch and kind in ("files", "jobs"):
             good = [one for one in batch["results"] if one["response"] and one["response"]["status_code"] == 200]
             bad = [one for one in batch["results"] if one not in good]
             batch["files"] = [self._keep(_lines(part)) if part and not self.failure else None for part in (good, bad)]
         output, errors = batch.get("files", (None, None))
-        if kind == "anthropic":
+        if kind == "messages":
             return {"id": about, "type": "message_batch", "processing_status": "ended" if is_over else "in_progress"}
-        if kind == "gemini":
+        if kind == "inline":
             state = "BATCH_STATE_FAILED" if self.failure else "BATCH_STATE_SUCCEEDED"
             metadata = {
                 "displayName": said["batch"]["displayName"],
@@ -148,7 +148,7 @@ class Batching:
                 "response": told if is_over else None,
             }
         shown = {"id": about, "object": "batch", "metadata": said.get("metadata"), "errors": None}
-        if kind == "mistral":
+        if kind == "jobs":
             status = ("FAILED" if self.failure else "SUCCESS") if is_over else "RUNNING"
             return {
                 **shown,
