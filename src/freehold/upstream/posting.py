@@ -325,7 +325,7 @@ class _GeminiBatches:
     most, most_bytes, is_of_one_model, finds = 2_000, 16 * 1024 * 1024, True, True
 
     def takes(self, dialect: str, path: str) -> bool:
-        return dialect == "gemini" and path.endswith(":generateContent")
+        return dialect.startswith("gemini") and path.endswith(":generateContent")
 
     async def hand_in(self, courier: Courier, name: str, parts: Sequence[Part]) -> str:
         lines = (b'{"request":%b,"metadata":{"key":"%b"}}' % (part.body, part.call.encode()) for part in parts)
