@@ -5,7 +5,7 @@ RUN    := .venv/.run-installed
 LITELLM ?= 1.106.2
 DEV    := .venv/.dev-installed
 
-.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-peers prices names hearth docs lock clean
+.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-peers prices names capacity hearth docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -48,6 +48,10 @@ prices: $(DEV)  ## compile the price book (SECOND=path of the second source, DAT
 names: $(DEV)  ## train the names classifier and say how good it is (DATA=folder of the labelled texts)
 	$(BIN)/python tools/names.py $(DATA)
 
+capacity: $(DEV)  ## fit how fast engines serve to measured points (DATA=folder of serving_points.csv.gz, DATE=its day)
+	$(PYTHON) -m venv .venv-fit && .venv-fit/bin/pip install -q numpy scipy msgspec
+	PYTHONPATH=src .venv-fit/bin/python tools/capacity.py $(DATA) --date $(DATE)
+
 hearth:  ## train, evaluate and convert the built-in model (CPU, about 90 minutes; resumable)
 	$(MAKE) -C models/hearth PYTHON=$(PYTHON)
 
@@ -59,7 +63,7 @@ lock:  ## resolve the dependencies anew
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --no-strip-extras --upgrade pyproject.toml requirements-dev.in -c requirements.lock -o requirements-dev.lock
 
 clean:  ## remove the environment and build output
-	rm -rf .venv .venv-litellm build dist bench/out
+	rm -rf .venv .venv-litellm .venv-fit build dist bench/out
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Freehold needs Python 3.11 or newer; set PYTHON=")'

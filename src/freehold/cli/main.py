@@ -26,6 +26,7 @@ COMMANDS = {
     "audit": "Export, verify and explain what the log can prove",
     "batch": "Run files of calls, watch them, fetch what came back",
     "usage": "Show calls, tokens and cost by group",
+    "forecast": "Say how fast a model can be served, and what that costs",
     "prices": "Show what a token costs where, and what other prices would have made of it",
 }
 

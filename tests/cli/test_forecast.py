@@ -1,0 +1,56 @@
+"""`freehold forecast` in a real process: tables to read, JSON to use, errors with a way out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import PROGRAM, clean_env
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PROGRAM, *arguments], cwd=folder, env=clean_env(), capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
+
+
+def test_forecast_capacity(tmp_path: Path) -> None:
+    """A table to read, JSON to use, a whole table of points; what cannot be is an error with a way out."""
+    asked = ("forecast", "capacity", "--model", "llama-3.1-70b", "--gpu", "h100", "--count", "2")
+    told = run(tmp_path, *asked, "--concurrency", "16", "--gpu-hour", "2.5")
+    assert told.returncode == 0
+    assert all(word in told.stdout for word in ("TTFT", "TPOT", "8 of 10 lie between", "USD/M output tokens"))
+    assert "NVIDIA datasheet" in told.stderr
+    data = json.loads(run(tmp_path, *asked, "--rate", "1", "--gpu-hour", "2.5", "--json").stdout)
+    assert data["tpot_s"]["low"] < data["tpot_s"]["value"] < data["tpot_s"]["high"]
+    assert data["usd_per_million_output_tokens"]["value"] == pytest.approx(5 / 3600 * 1e6 / 1024)
+    assert len(data["sources"]) == 3
+    for more, code in (
+        (("--rate", "1e6"), "forecast.saturated"),
+        (("--concurrency", "4", "--count", "1", "--precision", "bf16"), "forecast.does_not_fit"),
+        (("--concurrency", "4", "--gpu", "h1000"), "forecast.unknown_gpu"),
+        (("--concurrency", "4", "--gpu-hour", "-1"), "forecast.price"),
+        (("--concurrency", "4", "--input", "-5"), "forecast.tokens"),
+    ):
+        wrong = run(tmp_path, *asked, *more)
+        assert (wrong.returncode, f"code: {code}" in wrong.stderr) == (2, True), wrong.stderr
+    assert run(tmp_path, *asked).returncode == 2, "neither a concurrency nor a rate"
+    head = "id,backend,model_path,system,mode,isl,osl,moe_quant_mode,batch_size,tp_size"
+    rows = "a,vllm,meta-llama/Llama-3.1-70B,h100_sxm,agg,1024,1024,fp8,8,2\nb,vllm,nobody/knows,h100_sxm,agg,1,1,fp8,8,2\nc,vllm\n"
+    (tmp_path / "points.csv").write_text(f"{head}\n{rows}")
+    table = run(tmp_path, "forecast", "capacity", "--points", "points.csv")
+    first, unknown, torn = csv.DictReader(io.StringIO(table.stdout))
+    assert (
+        float(first["predicted_tpot_ms_low"])
+        < float(first["predicted_tpot_ms"])
+        < float(first["predicted_tpot_ms_high"])
+    )
+    assert "is no model of the table" in unknown["note"]
+    assert unknown["predicted_tpot_ms"] == torn["predicted_tpot_ms"] == ""
+    assert torn["note"]
+    assert "1 of 3 rows predicted" in table.stderr
+    listed = json.loads(run(tmp_path, "forecast", "capacity", "--points", "points.csv", "--json").stdout)
+    assert set(listed[0]) == {"id", "ttft_ms", "tpot_ms", "tpot_low_ms", "tpot_high_ms", "note"}
