@@ -33,7 +33,7 @@ setups = st.builds(
     st.sampled_from(ENGINES),
     st.sampled_from(list(BYTES)),
 )
-works = st.builds(Work, st.integers(1, 16_000).map(float), st.integers(1, 8_000).map(float))
+works = st.builds(Work, st.integers(16, 16_000).map(float), st.integers(16, 8_000).map(float))
 
 
 def fits(one: Setup, work: Work) -> float:
