@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from openai import OpenAI
 
 from conftest import NO_ENGINE, Freehold
 from flow.batches import begin, holder_of, jsonl, line, lines_of, sdk_of, wait
@@ -101,7 +102,7 @@ def test_what_is_missing_is_asked_again_and_nothing_is_paid_for_it(
     make_freehold: Callable[..., Freehold], outside: Standin
 ) -> None:
     """A line that expired there is asked on its own, at the ordinary price; one that was refused there is refused; neither costs anything there."""
-    outside.batching.outcomes = {3: "expired", 4: 400, 5: 500}
+    outside.batching.outcomes = {3: "expired", 4: 400, 5: 404}
     freehold = make_freehold(config(outside), CLOUD="sk-cloud-secret").start()
     with sdk_of(freehold) as sdk:
         batch = wait(sdk, begin(sdk, jsonl(*map(line, range(10)))))
@@ -298,3 +299,49 @@ def test_another_worker_goes_on_with_what_is_out(make_freehold: Callable[..., Fr
         net[one["corrects"]] += Decimal(one["cost_usd"])
     assert len(set(net.values()) - {Decimal(0)}) == 1
     assert sum(map(bool, net.values())) == 200
+
+
+def test_an_erased_key_takes_its_parcels_back(make_freehold: Callable[..., Freehold], outside: Standin) -> None:
+    """Erasure reaches what lies at a provider: it is cancelled and deleted there, and nobody gets an answer."""
+    outside.batching.looks = 10**6
+    freehold = make_freehold(config(outside), CLOUD="sk-cloud-secret").start()
+    made = json.loads(freehold.run("keys", "create", "--name", "k", "--class", "public", "--json").stdout)
+    with OpenAI(base_url=freehold.base_url, api_key=made["key"], max_retries=0) as sdk:
+        batch = begin(sdk, jsonl(*map(line, range(20))))
+        until = time.monotonic() + 20
+        while not outside.batching.batches:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        freehold.run("audit", "erase", made["id"], "--yes")
+        batch = wait(sdk, batch)
+        assert (batch.status, batch.output_file_id) == ("failed", None)
+    assert outside.batching.cancelled
+    assert not outside.batching.files
+
+
+def test_a_provider_that_is_configured_no_more_holds_nobody_up(
+    make_freehold: Callable[..., Freehold], outside: Standin, inside: Standin
+) -> None:
+    """What lies where nobody may go any more stays charged at the most, and its lines go where the workload goes now."""
+    outside.batching.looks = 10**6
+    freehold = make_freehold(config(outside), CLOUD="sk-cloud-secret").start()
+    with sdk_of(freehold) as sdk:
+        batch = begin(sdk, jsonl(*map(line, range(5))))
+        until = time.monotonic() + 20
+        while sdk.batches.retrieve(batch.id).to_dict()["handed_in"] != 5 or not outside.batching.batches:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        freehold.stop()
+        text = (freehold.folder / "freehold.toml").read_text()
+        (freehold.folder / "freehold.toml").write_text(
+            text.replace("[providers.cloud]", "[providers.rack]")
+            .replace(outside.base_url, inside.base_url)
+            .replace('batches = "openai"\n', "")
+            .replace("cloud/m", "rack/m")
+        )
+        freehold.start()
+        batch = wait(sdk, batch)
+        assert batch.request_counts.completed == 5  # type: ignore[union-attr]
+    assert len(inside.requests) == 5
+    calls, corrections = receipts(freehold)
+    assert (len(calls), corrections) == (10, [])

@@ -32,7 +32,7 @@ from freehold.ledger.recalling import Charged, recall
 from freehold.pricing.book import Charge, charge, told
 from freehold.routing.plan import Plan
 from freehold.upstream import posting
-from freehold.upstream.door import Rejected
+from freehold.upstream.door import CALLERS_STATUS, Rejected
 from freehold.upstream.posting import STYLES, Courier, Outcome, Part, Style
 from freehold.wire import canonical, failures
 from freehold.wire.call import NOWHERE, Call, Endpoint
@@ -227,7 +227,7 @@ class Post:
     def _opened(self, parcel: str, sent: Sent, outcome: Outcome) -> Answer | None:
         if outcome.status != 200:
             self._correct(parcel, sent, Charge(ZERO, "nothing was answered"), Tokens())
-            if outcome.status in (0, 408, 429) or outcome.status >= 500:
+            if outcome.status not in CALLERS_STATUS:  # on its own, another try or another target may do
                 return None
             error = Rejected(outcome.status, outcome.body, failures.read(outcome.status, outcome.body))
             is_same = sent.dialect == sent.spoken
@@ -304,7 +304,7 @@ class Post:
         world, name = self._world, way.partition(" ")[0]
         provider = world.snapshot.providers.get(name)
         if provider is None or not provider.batches:
-            raise UpstreamError(f"{name!r} takes no batches any more.", code="upstream.unknown_model")
+            raise UpstreamError(f"{name!r} takes no batches any more.", code="upstream.gone")
         style = STYLES[provider.batches]
         return style, Courier(world.transport, provider, _route_of(style, provider.routes), world.clock.now_s)
 

@@ -8,6 +8,8 @@ What it does not know: where a parcel goes and what it costs: it is handed someb
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -122,6 +124,7 @@ class Parcels:
         self._post, self._desk, self._tell = post, desk, tell
         self._waiting: dict[str, _Waiting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._known: dict[str, Parcel] = {}  # by name: what a provider has
         self.out: set[int] = set()  # lines that wait or are handed in
         self.failures = 0  # parcels of which nothing came
         self.failure: BaseException | None = None
@@ -168,11 +171,19 @@ class Parcels:
         if self.failure is not None:
             raise self.failure
 
+    async def abandon(self) -> None:
+        """Nobody may read what comes back: take back what is out, as far as its providers let."""
+        for parcel in list(self._known.values()):
+            with contextlib.suppress(FreeholdError):
+                await self._post.cancel(parcel.way, parcel.about)
+                await self._post.drop(parcel.way, parcel.about, await self._post.look(parcel.way, parcel.about))
+
     async def leave(self) -> None:
         """Stop watching; what is out stays out."""
         self.let_go()
-        for task in self._tasks:
-            task.cancel()
+        if not self._desk.is_stopping():  # else what is being handed in is, and the rest stops by itself
+            for task in self._tasks:
+                task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # --- out ------------------------------------------------------------------------------------------------------
@@ -223,7 +234,14 @@ class Parcels:
         """Go on with a parcel that another life of this batch began."""
         await self._post.recall(parcel.parcel, parcel.sent)
         if not parcel.about:
-            found = await self._post.find(parcel.way, parcel.parcel)  # until that can be told, the batch waits
+            try:
+                found = await self._found(parcel)
+            except FreeholdError:
+                if (
+                    not self._desk.is_stopping()
+                ):  # nobody can tell any more: it stays charged at the most that it can cost
+                    self._over(parcel)
+                return
             if found is None:
                 if self._post.is_known(parcel.way):
                     for sent in parcel.sent:
@@ -234,26 +252,50 @@ class Parcels:
             self._desk.note(_encode(Note(parcel.parcel, about=found)))
         await self._see_through(parcel)
 
-    async def _see_through(self, parcel: Parcel) -> None:
-        pause, ended = _FIRST_LOOK_S, None
+    async def _found(self, parcel: Parcel) -> str | None:
+        """Where a parcel is, None if it never came there; until that can be told, the batch waits. Raises FreeholdError if it never can."""
         while True:
-            if self._desk.is_stopping():
-                return
-            if not parcel.is_cancelled and (self._desk.why_stop() or self._desk.left_s() <= 0):
-                parcel.is_cancelled = True
-                await self._patiently(lambda: self._post.cancel(parcel.way, parcel.about))
-                pause = _FIRST_LOOK_S
-            progress = await self._patiently(lambda: self._post.look(parcel.way, parcel.about))
-            if progress is not None and progress.is_ended:
-                ended = progress
-                break
-            if self._desk.left_s() < -_PATIENCE_S:
-                break  # nobody knows what becomes of it: it stays charged at the most that it can cost
-            await self._nap(pause)
-            pause = min(pause * 1.5, _LONGEST_LOOK_S)
+            try:
+                return await self._post.find(parcel.way, parcel.parcel)
+            except FreeholdError as error:
+                self._tell("parcel", parcel=parcel.parcel, reason=error.code)
+                is_final = isinstance(error, CallerError) or error.code == "upstream.gone"
+                if is_final or self._desk.is_stopping() or self._desk.why_stop():
+                    raise
+                await self._nap(5.0)
+
+    async def _see_through(self, parcel: Parcel) -> None:
+        self._known[parcel.parcel] = parcel
+        try:
+            ended = await self._watched(parcel)
+        except FreeholdError as error:
+            if error.code != "upstream.gone":
+                raise
+            ended = (
+                None  # its provider is not configured any more: what is out stays charged at the most that it can cost
+            )
+        if self._desk.is_stopping() and ended is None:
+            return
         if ended is not None:
             await self._open(parcel, ended)
         self._over(parcel)
+
+    async def _watched(self, parcel: Parcel) -> Progress | None:
+        """Look until it has ended; None if Freehold stops, or nobody knows what becomes of it."""
+        pause, last_s = _FIRST_LOOK_S, -math.inf
+        while not self._desk.is_stopping():
+            if not parcel.is_cancelled and (self._desk.why_stop() or self._desk.left_s() <= 0):
+                parcel.is_cancelled, last_s = True, self._desk.left_s() - _PATIENCE_S
+                await self._patiently(lambda: self._post.cancel(parcel.way, parcel.about))
+                pause = _FIRST_LOOK_S
+            progress: Progress | None = await self._patiently(lambda: self._post.look(parcel.way, parcel.about))
+            if progress is not None and progress.is_ended:
+                return progress
+            if self._desk.left_s() < last_s:
+                return None
+            await self._nap(pause)
+            pause = min(pause * 1.5, _LONGEST_LOOK_S)
+        return None
 
     async def _open(self, parcel: Parcel, progress: Progress) -> None:
         if progress.failure:
@@ -273,6 +315,7 @@ class Parcels:
 
     def _over(self, parcel: Parcel) -> None:
         self._desk.note(_encode(Note(parcel.parcel, is_over=True)))
+        self._known.pop(parcel.parcel, None)
         self._post.forget(parcel.parcel)
         self.out.difference_update(parcel.places)
 
@@ -285,6 +328,8 @@ class Parcels:
                 raise
             except FreeholdError as error:
                 self._tell("parcel", reason=error.code)
+                if error.code == "upstream.gone":
+                    raise
                 if self._desk.is_stopping() or not error.is_retryable:
                     break
                 await self._nap(min(2.0**tries, 30.0))

@@ -215,6 +215,10 @@ class Runner:
             if not why and not all(work.done[1:]):
                 self._keep_count(work)
                 return  # it is being stopped, and goes on when it is taken up again
+        except CallerError:
+            if work.parcels is not None:
+                await work.parcels.abandon()
+            raise
         finally:
             for task in work.in_flight:
                 task.cancel()
@@ -237,6 +241,7 @@ class Runner:
             while work.parcels.are_out and not self.is_stopping:
                 await work.parcels.wait(_NOTE_S)
                 self._keep_count(work)
+                self._check_owner(work)
             if self.is_stopping or self.why_stop(work) or all(work.done[1:]):
                 return
 
@@ -288,8 +293,7 @@ class Runner:
                 continue
             while work.in_flight and (len(work.in_flight) >= int(work.width) or work.bytes + len(raw) > MOST_BYTES):
                 await self._wait(work)
-            if self._content.generation(batch.owner) != work.generation:
-                raise CallerError("The key of this batch was erased.", code="content.gone", status=404)
+            self._check_owner(work)
             if self.is_stopping or self.why_stop(work):
                 break
             task = asyncio.ensure_future(self._line(work, place, raw))
@@ -297,6 +301,10 @@ class Runner:
             task.add_done_callback(work.in_flight.discard)
         while work.in_flight:
             await self._wait(work)
+
+    def _check_owner(self, work: _Work) -> None:
+        if self._content.generation(work.batch.owner) != work.generation:
+            raise CallerError("The key of this batch was erased.", code="content.gone", status=404)
 
     async def _wait(self, work: _Work) -> None:
         await asyncio.wait(work.in_flight, timeout=_NOTE_S, return_when=asyncio.FIRST_COMPLETED)

@@ -24,7 +24,7 @@ from freehold.wire.failures import Failure, Kind
 FORWARDED_UP = (b"openai-beta", b"anthropic-beta", b"anthropic-version")  # a caller's own, to a target of its dialect
 LONGEST_WAIT_S = 10.0
 _CALLERS_FAULT = frozenset({Kind.BAD_REQUEST, Kind.TOO_LONG})
-_CALLERS_STATUS = frozenset({400, 413, 422})
+CALLERS_STATUS = frozenset({400, 413, 422})
 _ERROR_LIMIT = 64 * 1024
 
 
@@ -61,7 +61,7 @@ def _failure(grant: Grant, status: int, headers: Mapping[str, str], body: bytes)
     name, failure = grant.provider.name, failures.read(status, body)
     wait_s = _retry_after(headers)
     wait_s = failure.retry_after_s if wait_s is None else wait_s
-    if failure.kind in _CALLERS_FAULT and status in _CALLERS_STATUS and failure.words is not None:
+    if failure.kind in _CALLERS_FAULT and status in CALLERS_STATUS and failure.words is not None:
         clean = scrub(body, grant.provider.key)
         return Rejected(status, clean, failures.read(status, clean))
     if failure.kind is Kind.RATE_LIMIT:

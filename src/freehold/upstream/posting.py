@@ -158,7 +158,7 @@ def id_of(said: Mapping[str, Any], name: str, field: str = "id") -> str:
     return found
 
 
-def _ids(said: Mapping[str, Any], *fields: str) -> tuple[str, ...]:
+def _ids(said: Mapping[Any, Any], *fields: str | int) -> tuple[str, ...]:
     return tuple(one for field in fields if isinstance(one := said.get(field), str) and _is_id(one) and ".." not in one)
 
 
@@ -219,8 +219,7 @@ class _Files:
 
     async def look(self, courier: Courier, about: str) -> Progress:
         said = await courier.get(f"{self.batches}/{about}")
-        status = said.get("status")
-        failure = ""
+        status, failure = str(said.get("status")), ""
         if status in self.failed:
             reasons = [*_rows(said, "errors", "data"), *_rows(said, "errors")]
             code = str(next((one.get("code") for one in reasons if one.get("code")), "failed"))
@@ -234,7 +233,7 @@ class _Files:
                 answer = _object_in(line, "response")
                 status = answer.get("status_code")
                 body = msgspec.json.encode(answer["body"]) if isinstance(answer.get("body"), dict) else b""
-                yield Outcome(str(line.get("custom_id")), status if isinstance(status, int) and body else 0, body)
+                yield Outcome(str(line.get("custom_id")), status if type(status) is int and body else 0, body)
 
     async def cancel(self, courier: Courier, about: str) -> None:
         await courier.tell(f"{self.batches}/{about}/cancel")
@@ -275,7 +274,8 @@ class _MistralJobs(_Files):
 
     async def look(self, courier: Courier, about: str) -> Progress:
         said = await courier.get(f"{self.batches}/{about}")
-        mine = tuple(one for one in said.get("input_files") or () if isinstance(one, str) and _is_id(one))
+        listed = said.get("input_files")
+        mine = _ids(dict(enumerate(listed)), *range(len(listed))) if isinstance(listed, list) else ()
         progress = await super().look(courier, about)
         return msgspec.structs.replace(progress, mine=mine)
 
