@@ -54,3 +54,33 @@ def test_forecast_capacity(tmp_path: Path) -> None:
     assert "1 of 3 rows predicted" in table.stderr
     listed = json.loads(run(tmp_path, "forecast", "capacity", "--points", "points.csv", "--json").stdout)
     assert set(listed[0]) == {"id", "ttft_ms", "tpot_ms", "tpot_low_ms", "tpot_high_ms", "note"}
+
+
+def test_forecast_compares_plans(tmp_path: Path) -> None:
+    """A scenario to begin with, a table that says which workloads a sum is of, crossings, and what a class forbids."""
+    assert run(tmp_path, "forecast", "init").returncode == 0
+    again = run(tmp_path, "forecast", "init")
+    assert (again.returncode, "code: forecast.scenario" in again.stderr) == (2, True), "nothing is overwritten"
+    told = run(tmp_path, "forecast", "--scenario", "scenario.toml")
+    assert told.returncode == 0
+    for words in (
+        "× 100",
+        "marketing alone",
+        "where it goes",
+        "Not in closed: contracts is restricted, and closed runs outside.",
+        "For marketing: closed costs less than rented up to",
+    ):
+        assert words in told.stdout
+    assert "genai-prices" in told.stderr
+    data = json.loads(run(tmp_path, "forecast", "--scenario", "scenario.toml", "--json").stdout)
+    assert data["volumes"] == [1, 3, 10, 100]
+    assert set(data["plans"]) == {"closed", "hosted", "rented", "owned", "hybrid"}
+    assert data["plans"]["closed"][0]["barred"].keys() == {"support", "contracts"}
+    text = (tmp_path / "scenario.toml").read_text()
+    (tmp_path / "scenario.toml").write_text(text.replace('gpu    = "h100"', 'gpu    = "rtx-4090"'))
+    some = run(tmp_path, "forecast", "--scenario", "scenario.toml")
+    assert some.returncode == 0
+    assert "rented cannot be: llama-3.3-70b in fp8" in some.stderr
+    assert run(tmp_path, "forecast").returncode == 2, "says how it is used"
+    missing = run(tmp_path, "forecast", "--scenario", "nowhere.toml", "--json")
+    assert (missing.returncode, json.loads(missing.stdout)["error"]["code"]) == (2, "forecast.scenario")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -14,16 +15,60 @@ from typing import Any, get_args
 import click
 import msgspec
 
-from freehold.cli.setting import json_option, show_json, show_table
+from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
 from freehold.forecast import capacity, facts
+from freehold.forecast import scenario as scenarios
 from freehold.forecast.capacity import BYTES, Engine, Predictor, Serving, Setup, Span, Work
+from freehold.forecast.plans import Comparer, Cost
 from freehold.forecast.points import read
+from freehold.kernel.classes import Class, Zone
+from freehold.kernel.config import Surroundings
+from freehold.kernel.config import read as read_config
 from freehold.kernel.errors import CallerError
+from freehold.pricing.book import Tariff, tariff
+from freehold.pricing.book import load as load_book
+from freehold.upstream.rows import ROWS
 
 
-@click.group("forecast")
-def command() -> None:
-    """Say how fast a model can be served and what that costs, with intervals."""
+@click.group("forecast", invoke_without_command=True)
+@click.pass_context
+@config_option
+@click.option("--scenario", type=click.Path(path_type=Path, dir_okay=False), help="What is asked, and the plans that are compared (TOML).")  # fmt: skip
+@json_option
+def command(ctx: click.Context, config: Path | None, scenario: Path | None, as_json: bool) -> int:
+    """Say what serving will cost, each way of running it, and how fast a model can be served.
+
+    With --scenario: every plan's cost a month at several volumes, with intervals, and where two plans cost the same.
+    """
+    if ctx.invoked_subcommand is not None:
+        return 0
+    if scenario is None:
+        click.echo(ctx.get_help())
+        return 2
+    try:
+        asked = scenarios.read(scenario.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallerError(
+            f"{str(scenario)!r} cannot be read ({type(error).__name__}).",
+            code="forecast.scenario",
+            hint="'freehold forecast init' writes one to begin with.",
+        ) from None
+    return _compare(asked, _rates(config), as_json=as_json)
+
+
+@command.command("init")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("scenario.toml"), show_default=True
+)
+def _init(out: Path) -> int:
+    """Write a commented scenario to begin with: three departments, five plans."""
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(scenarios.EXAMPLE)
+    except OSError as error:
+        raise CallerError(f"{str(out)!r} cannot be written ({type(error).__name__}).", code="forecast.scenario", hint="Choose another with --out.") from None  # fmt: skip
+    click.echo(f"Wrote {out}. Next: freehold forecast --scenario {out}", err=True)
+    return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +195,116 @@ def _data(asked: _Asked, found: Serving, per_million: Span | None) -> dict[str, 
     told = {"model": setup.model.name, "gpu": setup.gpu.name, "count": setup.gpus, "engine": setup.engine}
     sources = [f"{fitted.source}; {fitted.date}", *(f"{row.source}; {row.date}" for row in (setup.model, setup.gpu))]
     return {**told, "precision": setup.precision, **data, "sources": sources}
+
+
+# --- plans ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Which zones a class may enter, and what a target costs."""
+
+    zones: Mapping[Class, frozenset[Zone]]
+    rates: Callable[[str], Tariff | None]
+
+
+def _rates(config: Path | None) -> _Known:
+    """By the configuration, if there is one, else by the price book and the usual classes alone."""
+    setting, book = Setting.find(config), load_book()
+    snapshot = setting.snapshot() if setting.file is not None else read_config("", Surroundings({}, ROWS))
+
+    def rates(target: str) -> Tariff | None:
+        provider, _, model = target.partition("/")
+        known = snapshot.providers.get(provider)
+        own = known.prices.get(model) if known is not None else None
+        return tariff(book, provider, model, own, is_inside=known is not None and known.declared_zone is Zone.INSIDE)
+
+    return _Known(snapshot.zones, rates)
+
+
+def _compare(asked: scenarios.Scenario, known: _Known, *, as_json: bool) -> int:
+    comparer = Comparer(asked, facts.load(), known.rates, known.zones)
+    costs: dict[str, list[Cost]] = {}
+    impossible: dict[str, CallerError] = {}
+    for name in asked.plans:
+        try:
+            costs[name] = [comparer.cost(name, volume) for volume in asked.volumes]
+        except CallerError as error:
+            impossible[name] = error
+    pairs = [
+        (one, other)
+        for one, other in itertools.combinations(costs, 2)
+        if bool(costs[one][0].replicas) is not bool(costs[other][0].replicas) and comparer.common(one, other)
+    ]
+    crossings = {(one, other): comparer.crossings(one, other) for one, other in pairs}
+    if as_json:
+        show_json(
+            {
+                "volumes": list(asked.volumes),
+                "plans": {name: msgspec.to_builtins(each) for name, each in costs.items()},
+                "impossible": {
+                    name: {"code": error.code, "message": error.message} for name, error in impossible.items()
+                },
+                "crossings": [{"plans": list(pair), "volumes": found} for pair, found in crossings.items()],
+            }
+        )
+    else:
+        _show_plans(asked, costs)
+        for (one, other), found in crossings.items():
+            click.echo(_crossing(comparer, asked, one, other, found))
+    for name, why in impossible.items():
+        click.echo(f"{name} cannot be: {why.text}", err=True)
+    return 0 if costs else 1
+
+
+def _crossing(comparer: Comparer, asked: scenarios.Scenario, one: str, other: str, found: list[float]) -> str:
+    """Where two plans cost the same, for what both may serve."""
+    both = comparer.common(one, other)
+    whom = "" if len(both) == len(asked.demand) else f"For {' and '.join(both)}: "
+    first, second = (comparer.cost(name, 0.01, only=both).usd.value for name in (one, other))
+    low, high = (one, other) if first < second else (other, one)
+    if not found:
+        return f"{whom}{low} costs less than {high} from a hundredth of today's calls to ten thousand times."
+    words = [f"{volume:,.3g} times today" for volume in found]
+    kept = f"{low} costs less than {high} up to {words[0]}"
+    return f"{whom}{kept}" + (f", and they change places again at {', '.join(words[1:])}." if len(words) > 1 else ".")
+
+
+def _show_plans(asked: scenarios.Scenario, costs: dict[str, list[Cost]]) -> None:
+    volumes = [f"× {volume:g}" for volume in asked.volumes]
+    rows = [(name, _serves(asked, each[0]), *(_dollars(one.usd) for one in each)) for name, each in costs.items()]
+    show_table(("USD a month", "serves", *volumes), rows, right=volumes, title=asked.title or "What each plan costs")
+    rows = []
+    for name, (first, *_) in costs.items():
+        used = f"{first.utilisation:.0%}" if first.utilisation is not None else "–"
+        goes = ", ".join(
+            f"{what} {amount / first.usd.value:.0%}" for what, amount in first.parts.items() if first.usd.value
+        )
+        count = sum(first.replicas.values())
+        rows.append((name, _dollars(first.per_million), str(count) if count else "–", used, goes))
+    show_table(
+        ("today", "USD for a million calls", "replicas", "used", "where it goes"),
+        rows,
+        right=("USD for a million calls", "replicas", "used"),
+    )
+    for name, each in costs.items():
+        for why in each[0].barred.values():
+            click.echo(f"Not in {name}: {why}.")
+    click.echo("Intervals: of what was measured and of the prices given, ends taken together. Sources:", err=True)
+    for name, each in costs.items():
+        click.echo(f"  {name}: {each[0].note or 'measured, see freehold forecast capacity'}", err=True)
+
+
+def _serves(asked: scenarios.Scenario, cost: Cost) -> str:
+    """Of which workloads a plan's cost is: sums of different ones are not to be compared."""
+    served = [name for name in asked.demand if name not in cost.barred]
+    return "all" if not cost.barred else f"{', '.join(served)} alone"
+
+
+def _dollars(span: Span) -> str:
+    if span.high - span.low < 0.005 * span.value:
+        return _number(span.value)
+    return f"{_number(span.value)} ({_number(span.low)} to {_number(span.high)})"
 
 
 # --- a whole table --------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ What it does not know: speculative decoding, prefix caches, separate prefill wor
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
 
@@ -231,6 +231,30 @@ class Predictor:
             setup, work, slots, batch, requests_s * (served + waited), (first + waited, step, requests_s)
         )
 
+    def most(self, setup: Setup, work: Work, *, ttft_s: float = math.inf, tpot_s: float = math.inf) -> tuple[Span, str]:
+        """The most requests a second that are served within two targets (of the mean), and what widens that.
+
+        Raises CallerError `forecast.latency` if not even one request is.
+        """
+        _check(setup)
+        slots = slots_of(setup, work.input_tokens, work.output_tokens)
+        first, step = self._times(setup, work, 1.0)
+        if first > ttft_s or step > tpot_s:
+            raise CallerError(
+                f"{setup.model.name} on {setup.gpus} {setup.gpu.name} takes {first * 1000:.0f} ms to the first token and {step * 1000:.1f} ms for each after it, alone.",
+                code="forecast.latency",
+                hint="Take more GPUs or fewer bits for each weight, or allow more time.",
+            )
+        low, high = 1.0, slots
+        for _ in range(_ROUNDS):  # times grow with the batch, so the largest that meets the targets is found by halving
+            batch = (low + high) / 2
+            first, step = self._times(setup, work, batch)
+            low, high = (batch, high) if first <= ttft_s and step <= tpot_s else (low, batch)
+        served = self.at_concurrency(setup, work, low)
+        width = served.tokens_s.low / served.tokens_s.value, served.tokens_s.high / served.tokens_s.value
+        rate = served.requests_s
+        return Span(rate, rate * width[0], rate * width[1]), served.note
+
     def _most(self, setup: Setup, work: Work, slots: float) -> float:
         """Requests a second with every slot taken."""
         first, step = self._times(setup, work, slots)
@@ -263,7 +287,7 @@ class Predictor:
         if setup.gpu.name not in fit.gpus:
             notes.append(f"{setup.gpu.name} was not measured")
             wider *= 1.4
-        if setup.model.name not in fit.models:
+        if not {setup.model.name, setup.model.like} & set(fit.models):
             notes.append(f"{setup.model.name} was not measured")
             wider *= 1.2
         notes += [f"the facts of {row.name} were not checked" for row in (setup.model, setup.gpu) if not row.is_checked]
@@ -284,8 +308,3 @@ def _check(setup: Setup) -> None:
         raise CallerError("GPUs must be at least one, and divide by the copies.", code="forecast.gpus")
     if setup.gpus > setup.gpu.per_node * 9:
         raise CallerError(f"{setup.gpus} GPUs are more than one replica has.", code="forecast.gpus", hint="Ask for one replica.")  # fmt: skip
-
-
-def with_gpus(setup: Setup, gpus: int) -> Setup:
-    """The same on so many GPUs."""
-    return replace(setup, gpus=gpus)

@@ -14,7 +14,7 @@ from freehold.kernel.errors import CallerError
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An open model. total_b, active_b: parameters in billions, all and those that one token uses; kv_elements: cached for one token over all layers;
     kv_heads: over how many GPUs a token's cache can be cut; window: tokens that `windowed` (a share) of its cache stops growing at; context: in
-    tokens; also: other names; is_checked: whether somebody held the row against a second source.
+    tokens; also: other names; like: a model of the very same shape; is_checked: whether somebody held the row against a second source.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     window: int = 0
     windowed: float = 0.0
     also: tuple[str, ...] = ()
+    like: str = ""
     source: str
     date: str
     is_checked: bool = True
