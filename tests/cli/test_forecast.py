@@ -6,11 +6,15 @@ import csv
 import io
 import json
 import subprocess
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from openai import APIStatusError, OpenAI
 
-from conftest import PROGRAM, clean_env
+from conftest import NO_ENGINE, PROGRAM, Freehold, clean_env
+from freehold.testing.standin import Standin
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -84,3 +88,36 @@ def test_forecast_compares_plans(tmp_path: Path) -> None:
     assert run(tmp_path, "forecast").returncode == 2, "says how it is used"
     missing = run(tmp_path, "forecast", "--scenario", "nowhere.toml", "--json")
     assert (missing.returncode, json.loads(missing.stdout)["error"]["code"]) == (2, "forecast.scenario")
+
+
+def test_demand_from_the_ledger(make_freehold: Callable[..., Freehold], inside: Standin) -> None:
+    """What was called is what is forecast: every answered call, its tokens, its class; refused ones are no demand."""
+    freehold = make_freehold(
+        NO_ENGINE
+        + f'[providers.rack]\nbase_url = "{inside.base_url}"\nzone = "inside"\n'
+        + '[departments.service]\n[workloads.w]\nclass = "confidential"\ndepartment = "service"\ntargets = ["rack/m"]\n'
+    )
+    assert "code: usage.no_log" in freehold.run("forecast", "init", "--from-ledger", check=False).stderr
+    freehold.start()
+    with OpenAI(base_url=freehold.base_url, api_key=freehold.key("--class", "public"), max_retries=0) as sdk:
+        for _ in range(6):
+            sdk.chat.completions.create(model="w", messages=[{"role": "user", "content": "x"}])
+        with pytest.raises(APIStatusError):
+            sdk.chat.completions.create(model="nobody/knows", messages=[{"role": "user", "content": "x"}])
+    freehold.settled(7)
+    freehold.run("forecast", "init", "--from-ledger")
+    found = tomllib.loads((freehold.folder / "scenario.toml").read_text())
+    (receipt, *_) = freehold.settled()
+    assert found["demand"] == {
+        "w": {
+            "department": "service",
+            "calls_per_day": 6.0,
+            "input": receipt["tokens"]["input"],
+            "output": receipt["tokens"]["output"],
+            "data_class": "confidential",
+            "shape": "business",
+        }
+    }
+    told = freehold.run("forecast", "--scenario", "scenario.toml")
+    assert "closed cannot be: w is confidential, and closed runs outside." in told.stderr
+    assert "hosted" in told.stdout

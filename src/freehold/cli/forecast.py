@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import gzip
 import io
 import itertools
@@ -16,15 +17,18 @@ import click
 import msgspec
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
+from freehold.cli.usage import span_of
 from freehold.forecast import capacity, facts
 from freehold.forecast import scenario as scenarios
 from freehold.forecast.capacity import BYTES, Engine, Predictor, Serving, Setup, Span, Work
+from freehold.forecast.learned import Hour, learn, written
 from freehold.forecast.plans import Comparer, Cost
 from freehold.forecast.points import read
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import Surroundings
 from freehold.kernel.config import read as read_config
 from freehold.kernel.errors import CallerError
+from freehold.ledger.store import SqliteStore, catch_up
 from freehold.pricing.book import Tariff, tariff
 from freehold.pricing.book import load as load_book
 from freehold.upstream.rows import ROWS
@@ -57,18 +61,52 @@ def command(ctx: click.Context, config: Path | None, scenario: Path | None, as_j
 
 
 @command.command("init")
+@config_option
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("scenario.toml"), show_default=True
 )
-def _init(out: Path) -> int:
-    """Write a commented scenario to begin with: three departments, five plans."""
+@click.option("--from-ledger", "is_learned", is_flag=True, help="Take the demand from the receipts that are here.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day, with --from-ledger.")
+def _init(config: Path | None, out: Path, is_learned: bool, since: datetime.datetime | None) -> int:
+    """Write a commented scenario to begin with: three departments, or what the ledger shows, and five plans."""
+    text = _learned(Setting.find(config), since) if is_learned else scenarios.EXAMPLE
     try:
         with out.open("x", encoding="utf-8") as file:
-            file.write(scenarios.EXAMPLE)
+            file.write(text)
     except OSError as error:
         raise CallerError(f"{str(out)!r} cannot be written ({type(error).__name__}).", code="forecast.scenario", hint="Choose another with --out.") from None  # fmt: skip
     click.echo(f"Wrote {out}. Next: freehold forecast --scenario {out}", err=True)
     return 0
+
+
+def _learned(setting: Setting, since: datetime.datetime | None) -> str:
+    """The example with the ledger's own demand."""
+    if not (setting.state / "log").is_dir():
+        raise CallerError(f"There is no log in {str(setting.state)!r}.", code="usage.no_log", hint="Start 'freehold up' first, or set FREEHOLD_HOME.")  # fmt: skip
+    zone, store = setting.zone(), SqliteStore(setting.state / "index.db")
+    try:
+        catch_up(store, setting.state / "log")
+        rows = store.usage(("workload", "department", "class", "outcome", "hour"), *span_of(since, None, zone), zone)
+    finally:
+        store.close()
+    found = learn(
+        Hour(
+            row.group["workload"] or "unnamed",
+            row.group["department"],
+            Class.parse(row.group["class"]),
+            datetime.datetime.strptime(row.group["hour"], "%Y-%m-%d %H"),  # noqa: DTZ007 - the organisation's own time
+            row.calls,
+            row.input_tokens,
+            row.output_tokens,
+        )
+        for row in rows
+        if row.group["outcome"] not in ("refused", "cached")
+    )
+    if not found.demand:
+        raise CallerError("The ledger has no call that was answered in this time.", code="forecast.nothing", hint="Choose an earlier --since.")  # fmt: skip
+    shape = "learned" if found.has_shape else "business hours, because less than two weeks were seen"
+    head = f'# Demand from the ledger, over {found.days} day{"s" * (found.days != 1)}; the shape of the week: {shape}.\ntitle = "From the ledger"\n\n'
+    return head + written(found) + "\n" + scenarios.EXAMPLE[scenarios.EXAMPLE.index("[plans.closed]") :]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from freehold.kernel.errors import CallerError
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+DataClass = Literal["public", "internal", "confidential", "restricted"]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 HOURS = 168
 MONTH_H = 730.5  # hours of a month, on average
@@ -48,7 +49,7 @@ class Demand(Strict, frozen=True):
     input: Positive
     output: Positive
     department: str = ""
-    data_class: Literal["public", "internal", "confidential", "restricted"] = "internal"
+    data_class: DataClass = "internal"
     shape: Literal["flat", "business"] | tuple[Amount, ...] = "business"
     ttft_ms: Positive | None = None
     tpot_ms: Positive | None = None

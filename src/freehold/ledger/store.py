@@ -20,7 +20,7 @@ from freehold.kernel.errors import CallerError
 from freehold.ledger import log as logs
 from freehold.ledger.alone import alone
 
-GROUPS = ("department", "workload", "key", "model", "target", "zone", "class", "outcome", "day", "month")
+GROUPS = ("department", "workload", "key", "model", "target", "zone", "class", "outcome", "hour", "day", "month")
 _BATCH = 5_000
 _VERSION = 3  # of the tables
 # What is kept of a receipt that names a stored answer.
@@ -100,7 +100,7 @@ create table fine (kind integer not null, slot integer not null, amount text not
 create table answer (id text not null, call text not null, said text not null, primary key (id, call)) without rowid;
 """
 _KINDS = ("department", "workload", "key", "model", "target", "zone", "class", "outcome")
-_TIMES = {"day": "%Y-%m-%d", "month": "%Y-%m"}
+_TIMES = {"hour": "%Y-%m-%d %H", "day": "%Y-%m-%d", "month": "%Y-%m"}
 SLOT_MS = 900_000  # days begin at such times in every zone
 _NANO = Decimal(10) ** 9
 

@@ -1,0 +1,91 @@
+"""Demand as the ledger shows it: calls a day, tokens of a call, the shape of the week and the highest class, of each workload."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+
+import msgspec
+
+from freehold.forecast.scenario import HOURS, DataClass, Demand
+from freehold.kernel.classes import Class
+
+WEEKS = 2  # that must have been seen before a shape is believed
+
+
+class Hour(msgspec.Struct, frozen=True):
+    """What a workload used in one hour, in the organisation's time; input, output: tokens of all its calls."""
+
+    workload: str
+    department: str
+    class_: Class
+    at: datetime.datetime
+    calls: int
+    input: int
+    output: int
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """Demand of each workload, and over how many days (of the calendar) it was seen."""
+
+    demand: dict[str, Demand]
+    days: int
+
+    @property
+    def has_shape(self) -> bool:
+        return self.days >= WEEKS * 7
+
+
+def learn(hours: Iterable[Hour]) -> Learned:
+    """Put hours together. A workload without a call is none; all are seen over the same days, from the first hour of any to the last."""
+    seen = [hour for hour in hours if hour.calls > 0]
+    if not seen:
+        return Learned({}, 0)
+    first, last = min(hour.at for hour in seen), max(hour.at for hour in seen)
+    days = (last.date() - first.date()).days + 1
+    demand = {}
+    for name in sorted({hour.workload for hour in seen}):
+        own = [hour for hour in seen if hour.workload == name]
+        calls, whole = sum(hour.calls for hour in own), [0.0] * HOURS
+        for hour in own:
+            whole[hour.at.weekday() * 24 + hour.at.hour] += hour.calls
+        demand[name] = Demand(
+            calls_per_day=calls / days,
+            input=max(1.0, sum(hour.input for hour in own) / calls),
+            output=max(1.0, sum(hour.output for hour in own) / calls),
+            department=own[-1].department,
+            data_class=_LABELS[max(hour.class_ for hour in own)],
+            shape=tuple(whole) if days >= WEEKS * 7 else "business",
+        )
+    return Learned(demand, days)
+
+
+_LABELS: dict[Class, DataClass] = {
+    Class.PUBLIC: "public",
+    Class.INTERNAL: "internal",
+    Class.CONFIDENTIAL: "confidential",
+    Class.RESTRICTED: "restricted",
+}
+
+
+def written(learned: Learned) -> str:
+    """The tables of a scenario."""
+    lines = []
+    for name, one in learned.demand.items():
+        key = name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else _quoted(name)
+        lines += [
+            f"[demand.{key}]",
+            f"department    = {_quoted(one.department)}",
+            f"calls_per_day = {one.calls_per_day:.1f}",
+            f"input         = {one.input:.1f}",
+            f"output        = {one.output:.1f}",
+            f"data_class    = {_quoted(one.data_class)}",
+            f"shape         = {_quoted(one.shape) if isinstance(one.shape, str) else [round(weight) for weight in one.shape]}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """A TOML string: JSON's are."""
+    return msgspec.json.encode(text).decode()
