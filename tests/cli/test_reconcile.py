@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from openai import OpenAI
 
 from conftest import NO_ENGINE, Freehold, running
+from flow.batches import begin, jsonl, line, sdk_of, wait
 from freehold.testing.standin import Standin
 
 D = Decimal
@@ -114,3 +115,22 @@ def test_what_is_no_statement_is_said(freehold: Freehold, tmp_path: Path, text: 
     path.write_text(text)
     told = freehold.run("prices", "reconcile", str(path), check=False)
     assert (told.returncode, "code: prices.statement" in told.stderr) == (2, True), told.stderr
+
+
+def test_lines_of_a_batch_match_what_their_provider_bills(make_freehold: Callable[..., Freehold]) -> None:
+    """Charged at the most when they were handed in, corrected when they were answered: together they are what the provider's export says, to the cent."""
+    with Standin() as provider:
+        prices = "gpt-5-mini = { input = 1.0, output = 2.0, tiers = { batch = { input = 0.5, output = 1.0 } } }"
+        text = f'[providers.openai]\nbase_url = "{provider.base_url}"\nbatches = "openai"\nprices = {{ {prices} }}\n'
+        more = '[workloads.w]\nclass = "public"\ntargets = ["openai/gpt-5-mini"]\nbatch = true\n'
+        freehold = make_freehold(NO_ENGINE + text + more).start()
+        with sdk_of(freehold) as sdk:
+            assert wait(sdk, begin(sdk, jsonl(*map(line, range(10))))).status == "completed"
+        freehold.settled(20)
+    usage_ = usage((0, 0), (0, 0)).splitlines()[0] + "\n"
+    day = datetime.datetime.now(datetime.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    start, end = int(day.timestamp()), int((day + datetime.timedelta(days=2)).timestamp())
+    code, found, words = run(freehold, usage_ + f"{start},{end},10,gpt-5-mini-2025-08-07,TRUE,default,70,50,0\n")
+    (row,) = found["rows"]
+    assert (row["calls"], D(row["here_usd"]), D(row["there_usd"])) == (10, D("0.000085"), D("0.000085"))
+    assert (code, row["reasons"]) == (0, []), words

@@ -198,7 +198,8 @@ def _used(folder: Path, start: int, end: int) -> Iterator[Used]:
                 continue
             cost = record["cost_usd"]
             amount = Decimal(cost) if cost is not None else None
-            yield Used(record["target"], Tokens(**record["tokens"]), amount, terms_of(record))
+            is_correction = record.get("corrects") is not None
+            yield Used(record["target"], Tokens(**record["tokens"]), amount, terms_of(record), is_correction)
 
 
 def _target(text: str, snapshot: Snapshot) -> Target:

@@ -133,24 +133,34 @@ def terms_of(record: dict[str, Any]) -> Terms:
 def _made(
     receipts: Iterable[dict[str, Any]], span: tuple[int, int], prices: Prices, targets: dict[str, set[str]]
 ) -> Iterator[Made]:
-    """What was charged for calls that began in a time; their targets are noted."""
+    """What was charged for calls that began in a time; their targets are noted. What a lost call used is known only if a correction told it."""
+    lost: list[dict[str, Any]] = []
+    corrected: set[str] = set()
     for record in receipts:
-        terms = terms_of(record)
-        if not span[0] <= terms.at_ms < span[1]:
+        if not span[0] <= terms_of(record).at_ms < span[1]:
             continue
-        cost = Decimal(record["cost_usd"]) if record["cost_usd"] is not None else None
-        tokens = Tokens(**record["tokens"]) if record["outcome"] != "lost" else Tokens()
-        rates = prices(record["target"])
-        parts = dict((rates.parts(tokens, terms) if rates is not None else None) or _unpriced(tokens))
-        if cost is not None and (
-            record["is_estimate"] or record["booked_ms"] is not None or record["outcome"] == "lost"
-        ):
-            count, amount = parts.get("output", (0, Decimal(0)))  # held at the worst case, or the difference to that
-            parts["output"] = count, Usd(amount + cost - sum((one for _, one in parts.values()), Decimal(0)))
-        failed = sum(attempt["result"] not in ("ok", "refused") for attempt in record["attempts"])
-        model = normal(record["target"].partition("/")[2])
-        targets.setdefault(model, set()).add(record["target"])
-        yield Made(terms.at_ms, model, terms.tier, parts, cost, record["is_estimate"], failed)
+        if record.get("corrects") is not None:
+            corrected.add(record["corrects"])
+        elif record["outcome"] == "lost":
+            lost.append(record)
+            continue
+        yield _one(record, Tokens(**record["tokens"]), prices, targets)
+    for record in lost:
+        tokens = Tokens(**record["tokens"]) if record["call"] in corrected else Tokens()
+        yield _one(record, tokens, prices, targets)
+
+
+def _one(record: dict[str, Any], tokens: Tokens, prices: Prices, targets: dict[str, set[str]]) -> Made:
+    terms, rates = terms_of(record), prices(record["target"])
+    cost = Decimal(record["cost_usd"]) if record["cost_usd"] is not None else None
+    parts = dict((rates.parts(tokens, terms) if rates is not None else None) or _unpriced(tokens))
+    if cost is not None and (record["is_estimate"] or record["booked_ms"] is not None or record["outcome"] == "lost"):
+        count, amount = parts.get("output", (0, Decimal(0)))  # held at the worst case, or the difference to that
+        parts["output"] = count, Usd(amount + cost - sum((one for _, one in parts.values()), Decimal(0)))
+    failed = sum(attempt["result"] not in ("ok", "refused") for attempt in record["attempts"])
+    model, is_correction = normal(record["target"].partition("/")[2]), record.get("corrects") is not None
+    targets.setdefault(model, set()).add(record["target"])
+    return Made(terms.at_ms, model, terms.tier, parts, cost, record["is_estimate"], failed, is_correction)
 
 
 def _unpriced(tokens: Tokens) -> dict[str, tuple[int, Usd]]:

@@ -47,7 +47,7 @@ _IN_BATCH = Terms(BATCH)
 
 class Sent(msgspec.Struct, frozen=True):
     """What must be known of a line to read its answer and charge it, by whichever process. asked: the caller's own body, where the answer has to be
-    written in its dialect; at_ms: when it was handed in; zone, geo: where it went.
+    written in its dialect; at_ms: when the call began; zone, geo: where it went.
     """
 
     call: str
@@ -355,7 +355,7 @@ def _described(run: Run) -> Sent:
         family=fitted.route.traits.family,
         tells_cost=fitted.route.traits.tells_cost,
         geo=run.snapshot.providers[target.provider].geo,
-        at_ms=run.world.clock.now_ms(),
+        at_ms=run.world.clock.now_ms() - run.elapsed_ms(),  # when the call began, as its own receipt has it
         asked=None if fitted.is_same else _encode(call.body),
         originals=made.originals if made is not None else {},
         lost=tuple(sorted(fitted.lost)),

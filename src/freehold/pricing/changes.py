@@ -15,12 +15,13 @@ from freehold.pricing.book import Tariff
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """One call that was charged. cost: what was charged, None if its price was not known."""
+    """One call that was charged. cost: what was charged, None if its price was not known; is_correction: it is no call, but the rest of one."""
 
     target: str
     tokens: Tokens
     cost: Decimal | None
     terms: Terms = USUAL
+    is_correction: bool = False
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ def reprice(used: Iterable[Used], tariff_of: Callable[[str], Tariff | None]) -> 
     found: dict[str, Change] = {}
     for one in used:
         change = found.setdefault(one.target, Change(one.target))
-        change.calls += 1
+        change.calls += not one.is_correction
         rates = tariff_of(one.target)
         if rates is None or one.cost is None:
             change.unpriced += 1

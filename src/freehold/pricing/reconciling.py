@@ -25,7 +25,8 @@ Sides = dict[str, tuple[int, Decimal]]  # class → tokens and dollars
 @dataclass(frozen=True, slots=True)
 class Made:
     """One call that was sent and charged. parts: tokens and dollars by class (fields of `Tokens`) at the price that its charge names, None for an
-    unknown one; cost: what was charged; is_estimate: its true usage was never told; failed: attempts that a provider may bill and nobody saw.
+    unknown one; cost: what was charged; is_estimate: its true usage was never told; failed: attempts that a provider may bill and nobody saw;
+    is_correction: it is no call, but brings one that was estimated to what it really was.
     """
 
     at_ms: int
@@ -35,6 +36,7 @@ class Made:
     cost: Decimal | None
     is_estimate: bool = False
     failed: int = 0
+    is_correction: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,9 @@ def _not_tokens(others: list[Entry]) -> list[Match]:
 
 
 def _compared(model: str, tier: str, entries: list[Entry], calls: list[Made], name_of: NameOf) -> Match:
-    match = Match(model, tier, len(calls), sum((call.cost or _ZERO for call in calls), _ZERO))
+    match = Match(
+        model, tier, sum(not call.is_correction for call in calls), sum((call.cost or _ZERO for call in calls), _ZERO)
+    )
     seen = {entry.class_ for entry in entries}
     ours = _summed(calls, seen)
     tokens, amounts = _told(entries)
@@ -258,7 +262,8 @@ def _as_a_whole(match: Match, tokens: dict[str, int], amount: Decimal, ours: Sid
 
 def _hint(match: Match, calls: list[Made]) -> None:
     """What may be behind a difference in counting."""
-    estimates, failed = sum(call.is_estimate for call in calls), sum(call.failed for call in calls)
+    estimates = sum(call.is_estimate - call.is_correction for call in calls)
+    failed = sum(call.failed for call in calls)
     hints = [f"{estimates} of these calls were estimated, because they broke off"] if estimates else []
     hints += [f"{failed} attempts failed here, and may be billed there"] if failed else []
     if hints and any(reason.kind == "counted" for reason in match.reasons):
