@@ -38,6 +38,7 @@ def freehold(provider: Standin, other: Standin, tmp_path_factory: pytest.TempPat
         text += "prices = { m = { input = 1.0, output = 2.0 } }\n"
     text += '[workloads.w]\nclass = "public"\ntargets = ["near/m", "twin/m"]\n'
     text += '[workloads.tight]\nclass = "public"\ntargets = ["near/m"]\nbudget = "0.0008 USD/total"\n'
+    text += '[workloads.counted]\nclass = "public"\ntargets = ["near/m"]\nbudget = "800 tokens/total"\n'
     with running(tmp_path_factory.mktemp("stored"), text) as one:
         yield one
 
@@ -177,9 +178,11 @@ def test_it_goes_to_who_holds_it(sdk: openai.OpenAI, provider: Standin, other: S
     assert len(provider.requests) == seen
 
 
-def test_a_budget_holds_the_worst_case_until_the_usage_is_known(freehold: Freehold) -> None:
-    with sdk_of(freehold, freehold.key("--workload", "tight")) as sdk:
-        ask: Any = {"model": "tight", "input": "Hello", "background": True, "max_output_tokens": 150}
+@pytest.mark.parametrize("workload", ["tight", "counted"])
+def test_a_budget_holds_the_worst_case_until_the_usage_is_known(freehold: Freehold, workload: str) -> None:
+    """In dollars and in tokens: what was held is given back when the truth is known, and the truth is counted once."""
+    with sdk_of(freehold, freehold.key("--workload", workload)) as sdk:
+        ask: Any = {"model": workload, "input": "Hello", "background": True, "max_output_tokens": 150}
         made = sdk.responses.create(**ask)
         with pytest.raises(openai.RateLimitError):
             sdk.responses.create(**ask)

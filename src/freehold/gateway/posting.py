@@ -42,6 +42,7 @@ from freehold.wire.restoring import Restorer
 from freehold.wire.tiers import AUTO, BATCH, asked_tier
 
 _FIND_AGAIN_S = 2.0
+_SETTLED_WITHIN = 60  # seconds, in which calls of a dead process get their end
 _IN_BATCH = Terms(BATCH)
 
 
@@ -196,7 +197,12 @@ class Post:
         known = [_decode(one) for one in sent]
         since = min((one.at_ms for one in known), default=0)
         calls, folder = {one.call for one in known}, self._world.state / "log"
-        self._charged[parcel] = await asyncio.to_thread(recall, folder, calls, since)
+        for _ in range(_SETTLED_WITHIN):
+            found = await asyncio.to_thread(recall, folder, calls, since)
+            if not found.under_way:  # a dead worker's calls are ended by its supervisor, which may take a moment
+                break
+            await asyncio.sleep(1.0)
+        self._charged[parcel] = found.charged
 
     def forget(self, parcel: str) -> None:
         self._charged.pop(parcel, None)

@@ -217,7 +217,7 @@ class Run:
         return quote(rates, most.prompt, most.output, tier), most
 
     def most_tokens(self, target: Target) -> Tokens:
-        """What a call that is handed in counts as, until its answer comes."""
+        """What a call counts as whose answer comes later, until it does."""
         most = self.bounds(target)
         return Tokens(input=most.prompt, output=most.output)
 
@@ -260,8 +260,8 @@ class Run:
             self.hold = None
 
     def _give_back(self, bill: Charge, tokens: Tokens) -> None:
-        """Release what was held and taken, and count what it came to. A bill at the worst case has not told its tokens yet."""
-        used = None if bill.is_estimate and tokens is _NOTHING else tokens.prompt + tokens.completion
+        """Release what was held and taken, and count what it came to."""
+        used = tokens.prompt + tokens.completion
         if self.hold is not None:
             self.world.budgets.settle(self.hold, bill.amount, used)
             self.hold = None
@@ -296,12 +296,10 @@ class Run:
         rates, call = self.world.prices.of(target), self.call
         if self.endpoint in STORED:
             return self._correction(outcome, rates)
-        if self.posted_to is not None and outcome != "failed":
+        is_later = self.posted_to is not None or (call is not None and call.is_background)
+        if is_later and self.tokens is None and outcome != "failed":
             worst, _ = self.quote(target)
             return Charge(worst, rates.source if rates else "unknown price", is_estimate=True), self.most_tokens(target)
-        if call is not None and call.is_background and self.tokens is None and outcome != "failed":
-            worst, _ = self.quote(target)
-            return Charge(worst, rates.source if rates else "unknown price", is_estimate=True), _NOTHING
         tokens, is_estimate = self._used(outcome)
         if outcome == "failed" and not self.seen_tokens:
             return Charge(ZERO, "nothing was answered"), tokens

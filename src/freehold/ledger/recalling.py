@@ -28,25 +28,38 @@ class Charged(msgspec.Struct, frozen=True):
         return Charged(cost, Tokens(**each), self.outcome)
 
 
-def recall(folder: Path, calls: Container[str], since_ms: int) -> dict[str, Charged]:
+class Recalled(msgspec.Struct, frozen=True):
+    """What the log says of calls. charged: by call; under_way: those with an intent and no end, which whoever settles a dead process' calls will write."""
+
+    charged: dict[str, Charged]
+    under_way: frozenset[str]
+
+
+def recall(folder: Path, calls: Container[str], since_ms: int) -> Recalled:
     """Look calls up in a log that holds them from a moment on."""
     found: dict[str, Charged] = {}
+    begun: set[str] = set()
     for path in logs.segments(folder):
         if path.stat().st_mtime * 1000 < since_ms:
             continue
         for line, _ in logs.lines(path):
-            if b'"kind":"settled"' not in line:
-                continue
-            receipt = msgspec.json.decode(line, type=dict[str, Any])
-            about = receipt.get("corrects") or receipt["call"]
-            if about in calls:
-                before = found.get(about) or Charged(Decimal(0), outcome=receipt["outcome"])
-                is_first = about not in found
-                found[about] = (
-                    before.and_(receipt) if not is_first or receipt["cost_usd"] is not None else _unpriced(receipt)
-                )
-    return found
+            if b'"kind":"intent"' in line:
+                about = msgspec.json.decode(line, type=_Named).call
+                if about in calls:
+                    begun.add(about)
+            elif b'"kind":"settled"' in line:
+                receipt = msgspec.json.decode(line, type=dict[str, Any])
+                about = receipt.get("corrects") or receipt["call"]
+                if about in calls:
+                    found[about] = _with(found.get(about), receipt)
+    return Recalled(found, frozenset(begun - found.keys()))
 
 
-def _unpriced(receipt: dict[str, Any]) -> Charged:
-    return Charged(None, outcome=receipt["outcome"]).and_(receipt)
+class _Named(msgspec.Struct):
+    call: str
+
+
+def _with(before: Charged | None, receipt: dict[str, Any]) -> Charged:
+    if before is None:
+        before = Charged(None if receipt["cost_usd"] is None else Decimal(0), outcome=receipt["outcome"])
+    return before.and_(receipt)
