@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from openai import OpenAI
 from openai.types import Batch
 
-from conftest import Freehold
+from conftest import NO_ENGINE, Freehold
+from freehold.testing.standin import Standin
 
 CHAT = "/v1/chat/completions"
 ENDED = ("completed", "failed", "cancelled", "expired")
+
+PRICES = "{ m = { input = 2.0, output = 4.0, tiers = { batch = { input = 1.0, output = 2.0 } } } }"
+STYLES = {
+    "openai": "openai-chat",
+    "mistral": "openai-chat",
+    "anthropic": "anthropic-messages",
+    "gemini": "gemini",
+}
 
 
 def line(at: int | str, text: str = "x", **more: Any) -> dict[str, Any]:
@@ -65,3 +76,52 @@ def holder_of(freehold: Freehold) -> int:
 def _holds(pid: int, lock: Path) -> bool:
     inode = str(lock.stat().st_ino)
     return any(f" {pid} " in entry and entry.split()[5].endswith(f":{inode}") for entry in Path("/proc/locks").read_text().splitlines() if "FLOCK" in entry)  # fmt: skip
+
+
+def config(cloud: Standin, style: str = "openai", *, workload: str = "", provider: str = "", top: str = "") -> str:
+    dialect = STYLES[style]
+    return (
+        NO_ENGINE
+        + top
+        + f'[providers.cloud]\nbase_url = "{cloud.base_url}"\nkey = "env:CLOUD"\nretries = 0\nbatches = "{style}"\n'
+        + f'dialect = "{dialect}"\nprices = {PRICES}\n{provider}'
+        + f'[workloads.w]\nclass = "public"\ntargets = ["cloud/m"]\nbatch = true\n{workload}'
+    )
+
+
+def receipts(freehold: Freehold) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Those of calls, and those that correct them."""
+    found = freehold.settled()
+    return [one for one in found if not one["corrects"]], [one for one in found if one["corrects"]]
+
+
+def money(found: list[dict[str, Any]]) -> Decimal:
+    return sum((Decimal(one["cost_usd"]) for one in found), Decimal(0))
+
+
+def nothing_is_left(cloud: Standin, seconds: float = 20) -> bool:
+    """Whether what lies at the provider is deleted there before long; nobody waits for that."""
+    batching = cloud.batching
+    is_left = True
+    until = time.monotonic() + seconds
+    while is_left and time.monotonic() < until:
+        time.sleep(0.05)
+        is_left = bool(batching.files) or any(one["kind"] not in ("files", "jobs") for one in batching.batches.values())
+    return not is_left
+
+
+def net_of(freehold: Freehold) -> dict[str, Decimal]:
+    """What each call of a parcel came to, with what corrects it."""
+    calls, corrections = receipts(freehold)
+    net = {one["call"]: Decimal(one["cost_usd"]) for one in calls if one["tier"]}
+    for one in corrections:
+        net[one["corrects"]] += Decimal(one["cost_usd"])
+    return net
+
+
+def until(is_so: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)

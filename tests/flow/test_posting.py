@@ -13,43 +13,23 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-from conftest import NO_ENGINE, Freehold
-from flow.batches import begin, holder_of, jsonl, line, lines_of, sdk_of, wait
+from conftest import Freehold
+from flow.batches import (
+    PRICES,
+    STYLES,
+    begin,
+    config,
+    holder_of,
+    jsonl,
+    line,
+    lines_of,
+    money,
+    nothing_is_left,
+    receipts,
+    sdk_of,
+    wait,
+)
 from freehold.testing.standin import Behaviour, Standin
-
-PRICES = "{ m = { input = 2.0, output = 4.0, tiers = { batch = { input = 1.0, output = 2.0 } } } }"
-STYLES = {
-    "openai": ("openai-chat", {}),
-    "mistral": ("openai-chat", {}),
-    "anthropic": ("anthropic-messages", {}),
-    "gemini": ("gemini", {}),
-}
-
-
-def config(cloud: Standin, style: str = "openai", *, workload: str = "", provider: str = "", top: str = "") -> str:
-    dialect = STYLES[style][0]
-    return (
-        NO_ENGINE
-        + top
-        + f'[providers.cloud]\nbase_url = "{cloud.base_url}"\nkey = "env:CLOUD"\nretries = 0\nbatches = "{style}"\n'
-        + f'dialect = "{dialect}"\nprices = {PRICES}\n{provider}'
-        + f'[workloads.w]\nclass = "public"\ntargets = ["cloud/m"]\nbatch = true\n{workload}'
-    )
-
-
-def receipts(freehold: Freehold) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Those of calls, and those that correct them."""
-    found = freehold.settled()
-    return [one for one in found if not one["corrects"]], [one for one in found if one["corrects"]]
-
-
-def money(found: list[dict[str, Any]]) -> Decimal:
-    return sum((Decimal(one["cost_usd"]) for one in found), Decimal(0))
-
-
-def nothing_is_left(cloud: Standin) -> bool:
-    batching = cloud.batching
-    return not batching.files and all(one["kind"] in ("files", "jobs") for one in batching.batches.values())
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -134,7 +114,7 @@ def test_a_parcel_that_comes_to_nothing_is_tried_again_and_then_taken_apart(
     assert len(calls) == 3 * 8 + 8
     assert money(calls) + money(corrections) == money([one for one in calls if not one["tier"]])
     assert "token_limit_exceeded" in freehold.output
-    assert not outside.batching.files
+    assert nothing_is_left(outside)
 
 
 def test_what_would_be_kept_there_does_not_go_there(make_freehold: Callable[..., Freehold], outside: Standin) -> None:
@@ -213,7 +193,7 @@ def test_a_cancelled_batch_cancels_what_is_out(make_freehold: Callable[..., Free
     for one in corrections:
         net[one["corrects"]] += Decimal(one["cost_usd"])
     assert sorted(map(bool, net.values())) == [False] * 8 + [True] * 12
-    assert not outside.batching.files
+    assert nothing_is_left(outside)
 
 
 def test_originals_come_back_from_a_parcel(make_freehold: Callable[..., Freehold], outside: Standin) -> None:
@@ -315,8 +295,8 @@ def test_an_erased_key_takes_its_parcels_back(make_freehold: Callable[..., Freeh
         freehold.run("audit", "erase", made["id"], "--yes")
         batch = wait(sdk, batch)
         assert (batch.status, batch.output_file_id) == ("failed", None)
+    assert nothing_is_left(outside)
     assert outside.batching.cancelled
-    assert not outside.batching.files
 
 
 def test_a_provider_that_is_configured_no_more_holds_nobody_up(

@@ -256,9 +256,7 @@ def test_a_change_says_where_batches_may_newly_lie() -> None:
     ]
     under = snapshot_of(text.format(agreed + 'batches = "openai"'))
     assert lends(under) == {}
-    assert snapshot_of('[providers.openai]\nkey = "env:K"\n', K="k").providers["openai"].batches == "", (
-        "only where the file says so"
-    )
+    assert snapshot_of('[providers.openai]\nkey = "env:K"\n', K="k").providers["openai"].batches == "openai"
     elsewhere = snapshot_of('[providers.openai]\nkey = "env:K"\nbase_url = "https://gateway.example/v1"\n', K="k")
     assert elsewhere.providers["openai"].batches == "", "another address may have no such endpoint"
     off = snapshot_of('[providers.openai]\nkey = "env:K"\nbatches = "none"\n', K="k")

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 import msgspec
 
 from freehold.gateway.attempts import check_utf8, intend
+from freehold.gateway.fitting import Unfit
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Run
 from freehold.gateway.world import World
@@ -41,7 +41,7 @@ from freehold.wire.dialects import DIALECTS, SPOKEN
 from freehold.wire.restoring import Restorer
 from freehold.wire.tiers import AUTO, BATCH, asked_tier
 
-_FIND_AGAIN_S = 2.0
+_MAY_GROW = 2  # so many times may a body become longer when it is written in another dialect
 _SETTLED_WITHIN = 60  # seconds, in which calls of a dead process get their end
 _IN_BATCH = Terms(BATCH)
 
@@ -103,8 +103,14 @@ def way_of(run: Run, call: Call, target: Target) -> str:
     if asked_tier(call.dialect, call.body) not in ("", AUTO) or rates.cost(run.most_tokens(target), _IN_BATCH) is None:
         return ""
     assert run.fits is not None
-    fitted, style = run.fits.to(target), STYLES[provider.batches]
+    style = STYLES[provider.batches]
+    try:
+        fitted = run.fits.to(target)
+    except Unfit:  # its zone is another now
+        return ""
     if fitted.body is None or not style.takes(fitted.dialect.name, fitted.path):
+        return ""
+    if call.size * _MAY_GROW > style.most_bytes:
         return ""
     return " ".join((target.provider, zone.value, fitted.path, target.model if style.is_of_one_model else "")).strip()
 
@@ -117,65 +123,91 @@ class Post:
         self._charged: dict[str, dict[str, Charged]] = {}  # by parcel: what was charged for its calls so far
 
     def most(self, way: str) -> tuple[int, int]:
-        """How many lines a parcel may have, and how many bytes."""
-        style = STYLES[self._world.snapshot.providers[way.partition(" ")[0]].batches]
+        """How many lines a parcel may have, and how many bytes. Raises UpstreamError when its provider takes none any more."""
+        style, _ = self._courier(way)
         return style.most, style.most_bytes
 
-    def describe(self, way: str, runs: Sequence[Any]) -> Described:
+    def is_current(self, way: str, run: Run) -> bool:
+        """Whether a call that was set aside would be set aside so still: the configuration, its key and its target's zone may be others by now."""
+        world, (call, target), key = self._world, _call_of(run), run.caller.key
+        world.keys.refresh(world.clock.monotonic_s())
+        is_same = run.snapshot is world.snapshot and world.keys.get(key.id) == key
+        return is_same and way_of(run, call, target) == way
+
+    def describe(self, way: str, runs: Sequence[Run]) -> Described:
         """Name a parcel, and say what must be known of each of its calls to open their answers."""
         return Described(make_id("parcel", self._world.clock.now_ms()), way, [_encode(_described(run)) for run in runs])
 
-    async def pack(self, runs: Sequence[Any]) -> Packed:
-        """Rule on each call as it is now, hold its money and write its intent; what is refused has its receipt, and is no part."""
+    async def pack(self, runs: Sequence[Run]) -> Packed:
+        """Rule on each call as it is now, hold its money and write its intent; what is refused has its receipt, and is no part. Raises FreeholdError
+        where nothing can be written down; every call has ended then.
+        """
         parts: list[Part | None] = []
-        for place, run in enumerate(runs):
-            try:
-                parts.append(_part(run))
-            except FreeholdError as error:
-                _ended(run, error)
-                parts.append(None)
-            if place % 32 == 31:
-                await asyncio.sleep(0)
+        failure, is_whole = None, False
         try:
-            await self._world.ledger.durable()
-        except FreeholdError as error:
-            for run, part in zip(runs, parts, strict=True):
-                if part is not None:
+            for place, run in enumerate(runs):
+                try:
+                    parts.append(_part(run))
+                except FreeholdError as error:
                     _ended(run, error)
-            parts = [None] * len(parts)
+                    parts.append(None)
+                if place % 32 == 31:
+                    await asyncio.sleep(0)
+            await self._world.ledger.durable()
+            is_whole = True
+        except FreeholdError as error:
+            failure = error
+            raise
+        finally:  # also when this was cancelled: nothing has left, so nothing is held
+            if not is_whole:
+                for run in runs:
+                    _ended(run, failure)
         return parts
 
-    async def hand_in(self, parcel: Described, packed: Packed, runs: Sequence[Any]) -> str:
-        """Hand a parcel in, and settle its calls: at the most that they can cost, or as failed. Returns the provider's id of it. Raises FreeholdError."""
+    async def hand_in(self, parcel: Described, packed: Packed, runs: Sequence[Run]) -> str:
+        """Hand a parcel in, and settle its calls: at the most that they can cost, or as failed. Returns the provider's id of it, "" when nobody knows
+        whether it was taken. Raises FreeholdError when it was not, Rejected when it was refused as it is.
+        """
         parts = [part for part in packed if part is not None]
         live = [run for run, part in zip(runs, packed, strict=True) if part is not None]
-        style, courier = self._courier(parcel.way)
-        for run in live:
-            run.life.to(State.SENT)
+        about, outcome, failure = "", "cut", None
         try:
-            about = await _handed_in(style, courier, parcel.parcel, parts)
-        except FreeholdError as error:
-            is_unsure = posting.is_unsure(error) and not style.finds
+            style, courier = self._courier(parcel.way)
             for run in live:
-                run.tried(error.code)
-                run.settle("cut" if is_unsure else "failed", status=error.status, error=error)
-            self._world.ledger.flush()
-            raise
-        charged = self._charged.setdefault(parcel.parcel, {})
-        for run in live:
-            run.tried("ok")
-            bill = run.settle("ok", status=202)
-            charged[run.call_id] = Charged(bill.amount, run.most_tokens(_call_of(run)[1]))
-        self._world.ledger.flush()
+                run.life.to(State.SENT)
+            about = await style.hand_in(courier, parcel.parcel, parts)
+            outcome = "ok"
+        except FreeholdError as error:
+            failure = error
+            if not posting.is_unsure(error):
+                outcome = "failed"
+                raise
+        finally:  # also when this was cancelled, and it may be there or not
+            self._settle(parcel.parcel, live, outcome, failure)
         return about
+
+    def _settle(self, parcel: str, runs: Sequence[Run], outcome: str, failure: FreeholdError | None) -> None:
+        charged = self._charged.setdefault(parcel, {})
+        status = 202 if outcome == "ok" else failure.status if failure is not None else 499
+        for run in runs:
+            run.tried(failure.code if failure is not None else outcome)
+            bill = run.settle(outcome, status=status, error=failure)
+            used = run.most_tokens(_call_of(run)[1]) if outcome != "failed" else Tokens()
+            charged[run.call_id] = Charged(bill.amount, used, outcome)
+        self._world.ledger.flush()
 
     async def find(self, way: str, parcel: str) -> str | None:
         """A parcel of which nobody knows whether it was taken. Raises FreeholdError while that cannot be told."""
         style, courier = self._courier(way)
         return await style.find(courier, parcel)
 
-    def is_known(self, way: str) -> bool:
-        """Whether a parcel that is not found was not taken."""
+    async def clear(self, way: str, parcel: str) -> None:
+        """Delete what was uploaded for a parcel that was never taken."""
+        style, courier = self._courier(way)
+        await style.clear(courier, parcel)
+
+    def finds(self, way: str) -> bool:
+        """Whether a parcel that is not found was not taken. Raises FreeholdError."""
         return self._courier(way)[0].finds
 
     async def look(self, way: str, about: str) -> Progress:
@@ -210,7 +242,7 @@ class Post:
     async def open(
         self, way: str, parcel: str, about: str, progress: Progress, sent: Sequence[bytes]
     ) -> AsyncIterator[Seen]:
-        """Read what came of a parcel, and correct what was charged for each call. A line without an answer is to be asked again."""
+        """Read what came of a parcel, and correct what was charged for each call. Raises FreeholdError where it cannot be read to its end."""
         style, courier = self._courier(way)
         known = {_decode(one).call: place for place, one in enumerate(sent)}
         async for outcome in style.results(courier, about, progress):
@@ -218,17 +250,17 @@ class Post:
             if place is not None:
                 yield Seen(place, self._opened(parcel, _decode(sent[place]), outcome))
                 self._world.ledger.flush()
-        for place in known.values():
-            yield Seen(place, None)
+            elif not outcome.call:
+                yield Seen(None, None)
 
     def void(self, parcel: str, sent: bytes) -> None:
         """Nothing came of a call, and nothing is to be paid for it."""
         self._correct(parcel, _decode(sent), Charge(ZERO, "nothing was answered"), Tokens())
 
-    def let_go(self, runs: Sequence[Any]) -> None:
+    def let_go(self, runs: Sequence[Run]) -> None:
         """End calls that were set aside and never handed in."""
         for run in runs:
-            run.settle("cancelled", status=499)
+            _ended(run, None)
 
     def _opened(self, parcel: str, sent: Sent, outcome: Outcome) -> Answer | None:
         if outcome.status != 200:
@@ -315,22 +347,11 @@ class Post:
         return style, Courier(world.transport, provider, _route_of(style, provider.routes), world.clock.now_s)
 
 
-def _ended(run: Run, error: FreeholdError) -> None:
-    run.tried(error.code)
-    run.settle("failed", status=error.status, error=error)
-
-
-async def _handed_in(style: Style, courier: Courier, parcel: str, parts: list[Part]) -> str:
-    try:
-        return await style.hand_in(courier, parcel, parts)
-    except FreeholdError as error:
-        if not (posting.is_unsure(error) and style.finds):
-            raise
-        await asyncio.sleep(_FIND_AGAIN_S)
-        found = await style.find(courier, parcel)  # it may have been taken all the same
-        if found is None:
-            raise
-        return found
+def _ended(run: Run, error: FreeholdError | None) -> None:
+    """End a call of which nothing has left."""
+    if not run.life.is_over:
+        run.tried(error.code if error is not None else "cancelled")
+        run.settle("failed", status=error.status if error is not None else 499, error=error)
 
 
 def _call_of(run: Run) -> tuple[Call, Target]:

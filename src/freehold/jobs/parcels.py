@@ -1,28 +1,34 @@
 """Lines that are handed in together at a provider's own batch endpoint: gathered, handed in, seen through, opened.
 
-Rules: what is handed in stands in the batch's journal before it is, and the provider's id of it after, so that whoever goes on after a crash neither
-hands it in twice nor forgets it; each answer is in the journal before it counts; a line that came back without an answer is asked again.
+Rules: what is handed in stands in the batch's journal before it is, and among what lies at providers just before it leaves, so that whoever goes on
+after a crash neither hands it in twice nor forgets it; each answer is in the journal before it counts; a line that came back without an answer is
+asked again. Whatever becomes of one parcel, the batch goes on: its lines are asked one by one in the end.
 What it does not know: where a parcel goes and what it costs: it is handed somebody who does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import itertools
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from freehold.jobs.questions import Answer
-from freehold.kernel.errors import CallerError, FreeholdError
+from freehold.kernel.errors import FreeholdError, OperatorError
 from freehold.kernel.progress import Progress
 
-_TRIES = 8
-AT_ONCE = 16  # parcels of one batch, handed in and not yet answered
+AT_ONCE, MOST_BYTES = 16, 128 << 20  # parcels of one batch that are out, and what is kept in memory of them
 _FIRST_LOOK_S, _LONGEST_LOOK_S, _PATIENCE_S, _SLICE_S = 0.5, 60.0, 1_200.0, 0.25
+_SEEK_AGAIN_S = (2.0, 8.0, 20.0, 30.0)  # so long may a provider still be taking what it does not list yet
+_LONGEST_SEEK_S, _SEEK_PAUSE_S = 3_600.0, 5.0
+_READS, _MISSED = 3, 3  # how often results cannot be read, and a parcel is not there, until it is given up
+_PASSING = 1 / 20  # what counts less, because it may pass: an hour of that is waited for
+_SHARE = 8  # what is refused as it is goes again in so many parts
+_REFUSED = frozenset({400, 413, 422})
 
 
 class Described(NamedTuple):
@@ -37,9 +43,9 @@ Packed = list[Any]  # by line: what is handed in of it, None for one that was re
 
 
 class Seen(NamedTuple):
-    """What came of the line in this place of its parcel; None: nothing, so that it has to be asked again."""
+    """What came of the line in this place of its parcel. answer: None: nothing, so that it has to be asked again; place: None if that cannot be told."""
 
-    place: int
+    place: int | None
     answer: Answer | None
 
 
@@ -47,11 +53,13 @@ class Post(Protocol):
     """Who hands parcels in; see `gateway.posting.Post`. Each may raise FreeholdError."""
 
     def most(self, way: str) -> tuple[int, int]: ...
+    def is_current(self, way: str, run: Any) -> bool: ...
     def describe(self, way: str, runs: Sequence[Any]) -> Described: ...
     async def pack(self, runs: Sequence[Any]) -> Packed: ...
     async def hand_in(self, parcel: Described, packed: Packed, runs: Sequence[Any]) -> str: ...
     async def find(self, way: str, parcel: str) -> str | None: ...
-    def is_known(self, way: str) -> bool: ...
+    async def clear(self, way: str, parcel: str) -> None: ...
+    def finds(self, way: str) -> bool: ...
     async def look(self, way: str, about: str) -> Progress: ...
     async def cancel(self, way: str, about: str) -> None: ...
     async def drop(self, way: str, about: str, progress: Progress) -> None: ...
@@ -65,14 +73,13 @@ class Post(Protocol):
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a journal says of a parcel: first all of it, then under which id its provider has it (about), then that it is over."""
+    """What a journal says of a parcel: first all of it, in the end that it is over."""
 
     parcel: str
     way: str = ""
     places: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     sent: tuple[bytes, ...] = ()
-    about: str = ""
     is_over: bool = False
 
 
@@ -81,15 +88,19 @@ _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Not
 
 @dataclass(slots=True)
 class Parcel:
-    """A parcel that is out. places, names: of its lines; about: the provider's id of it, "" while nobody knows whether it has one."""
+    """A parcel that is out. places, names: of its lines; about: the provider's id of it, "" while nobody knows whether it has one, None if it never left."""
 
     parcel: str
     way: str
     places: tuple[int, ...]
     names: tuple[str, ...]
     sent: tuple[bytes, ...]
-    about: str = ""
+    about: str | None = None
     is_cancelled: bool = False
+
+    @property
+    def bytes(self) -> int:
+        return sum(map(len, self.sent))
 
 
 @dataclass(slots=True)
@@ -111,6 +122,15 @@ class Desk(Protocol):
     def written(self, place: int, name: str, answer: Answer) -> None:
         """Bring a line's answer into the journal, and count it."""
 
+    def leaves(self, parcel: Parcel) -> None:
+        """Write down, on the disk, that a parcel is about to leave, or is there."""
+
+    def is_done(self, parcel: Parcel) -> None:
+        """Nobody needs it there any more."""
+
+    def never_left(self, parcel: Parcel) -> None:
+        """It is not there."""
+
     def why_stop(self) -> str: ...
     def is_stopping(self) -> bool: ...
     def left_s(self) -> float:
@@ -123,10 +143,14 @@ class Parcels:
     def __init__(self, post: Post, desk: Desk, known: Iterable[Parcel] = (), *, tell: Callable[..., None]) -> None:
         self._post, self._desk, self._tell = post, desk, tell
         self._waiting: dict[str, _Waiting] = {}
+        self._turn = asyncio.Lock()  # whoever sets a line aside; others wait while there is no room
         self._tasks: set[asyncio.Task[None]] = set()
-        self._known: dict[str, Parcel] = {}  # by name: what a provider has
+        self._leaving: set[asyncio.Task[None]] = set()  # those that hand something in right now
+        self._bytes = 0  # kept in memory of what is out
+        self._most: dict[str, int] = {}  # by way: how many lines a parcel may have after one was refused
+        self._is_left = False
         self.out: set[int] = set()  # lines that wait or are handed in
-        self.failures = 0  # parcels of which nothing came
+        self.failures = 0.0  # parcels of which nothing came
         self.failure: BaseException | None = None
         self.alone: set[int] = set()  # lines that have to be asked one by one
         for parcel in known:
@@ -138,24 +162,40 @@ class Parcels:
         return bool(self._tasks or self._waiting)
 
     async def add(self, place: int, name: str, size: int, answer: Answer) -> None:
-        """Set a line aside; hand in what waits with it, if it is enough."""
-        way = answer.way
-        most, most_bytes = self._post.most(way)
-        waiting = self._waiting.setdefault(way, _Waiting())
-        if waiting.runs and waiting.bytes + size > most_bytes:
-            await self._hand_in(way)
-            waiting = self._waiting.setdefault(way, _Waiting())
-        waiting.runs.append(answer.aside)
-        waiting.places.append(place)
-        waiting.names.append(name)
-        waiting.bytes += size
-        self.out.add(place)
-        if len(waiting.runs) >= most:
-            await self._hand_in(way)
+        """Set a line aside; hand in what waits with it, if it is enough. One whose provider takes no parcels any more is asked again."""
+        way, run = answer.way, answer.aside
+        is_kept = False
+        try:
+            async with self._turn:
+                most, most_bytes = self._most_of(way)
+                waiting = self._waiting.get(way)
+                if waiting is not None and waiting.bytes + size > most_bytes:
+                    await self._hand_in(way)
+                if most:
+                    waiting = self._waiting.setdefault(way, _Waiting())
+                    waiting.runs.append(run)
+                    waiting.places.append(place)
+                    waiting.names.append(name)
+                    waiting.bytes += size
+                    self.out.add(place)
+                    is_kept = True
+                    if len(waiting.runs) >= most:
+                        await self._hand_in(way)
+        finally:
+            if not is_kept:
+                self._post.let_go([run])
+
+    def _most_of(self, way: str) -> tuple[int, int]:
+        try:
+            most, most_bytes = self._post.most(way)
+        except FreeholdError:
+            return 0, 0
+        return min(most, self._most.get(way, most)), most_bytes
 
     async def hand_in_rest(self) -> None:
-        for way in list(self._waiting):
-            await self._hand_in(way)
+        async with self._turn:
+            for way in list(self._waiting):
+                await self._hand_in(way)
 
     def let_go(self) -> None:
         """End what waits and was never handed in."""
@@ -171,30 +211,30 @@ class Parcels:
         if self.failure is not None:
             raise self.failure
 
-    async def abandon(self) -> None:
-        """Nobody may read what comes back: take back what is out, as far as its providers let."""
-        for parcel in list(self._known.values()):
-            with contextlib.suppress(FreeholdError):
-                await self._post.cancel(parcel.way, parcel.about)
-                await self._post.drop(parcel.way, parcel.about, await self._post.look(parcel.way, parcel.about))
-
     async def leave(self) -> None:
-        """Stop watching; what is out stays out."""
+        """Stop watching; what is out stays out. What is being handed in is, so that its calls have their end, unless whoever leaves is cut off."""
         self.let_go()
-        if not self._desk.is_stopping():  # else what is being handed in is, and the rest stops by itself
-            for task in self._tasks:
+        self._is_left = True
+        me = asyncio.current_task()
+        is_cut = me is not None and me.cancelling() > 0
+        for task in self._tasks:
+            if is_cut or task not in self._leaving:
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # --- out ------------------------------------------------------------------------------------------------------
 
-    async def _hand_in(self, way: str) -> None:
-        waiting = self._waiting.pop(way)
-        while len(self._tasks) >= AT_ONCE and not self._desk.is_stopping():
-            await self.wait(1.0)
-        self._begin(self._sent_off(way, waiting))
+    def _is_ending(self) -> bool:
+        return self._is_left or self._desk.is_stopping()
 
-    def _begin(self, work: Any) -> None:
+    async def _hand_in(self, way: str) -> None:
+        while self._tasks and (len(self._tasks) >= AT_ONCE or self._bytes > MOST_BYTES) and not self._is_ending():
+            await self.wait(1.0)
+        waiting = self._waiting.pop(way, None)
+        if waiting is not None:
+            self._begin(self._sent_off(way, waiting))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -206,153 +246,227 @@ class Parcels:
             self.failure = self.failure or task.exception()
 
     async def _sent_off(self, way: str, waiting: _Waiting) -> None:
-        described = self._post.describe(way, waiting.runs)
-        places, names = tuple(waiting.places), tuple(waiting.names)
-        parcel = Parcel(described.parcel, way, places, names, tuple(described.sent))
-        self._desk.note(_encode(Note(parcel.parcel, way, places, names, parcel.sent)))
-        packed = await self._post.pack(waiting.runs)
-        refused = {place for place, part in zip(places, packed, strict=True) if part is None}
-        self.alone |= refused  # where such a refusal has its ways
-        self.out -= refused
-        if len(refused) == len(places):
-            self._over(parcel)
-            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._leaving.add(task)
         try:
-            taken = await self._post.hand_in(described, packed, waiting.runs)
+            parcel = await self._left(way, waiting)
+        finally:
+            self._leaving.discard(task)
+            self._post.let_go(waiting.runs)
+            waiting.runs.clear()
+        if parcel is not None:
+            await self._see_through(parcel)
+
+    async def _left(self, way: str, waiting: _Waiting) -> Parcel | None:
+        """Hand in what waits; None where nothing is out after that."""
+        goes_on = not self._is_ending() and not self._desk.why_stop()
+        current = [goes_on and self._post.is_current(way, run) for run in waiting.runs]
+        runs = list(itertools.compress(waiting.runs, current))
+        places = tuple(itertools.compress(waiting.places, current))
+        names = tuple(itertools.compress(waiting.names, current))
+        self.out.difference_update(set(waiting.places) - set(places))  # they are asked again, as things are now
+        if not runs:
+            return None
+        described = self._post.describe(way, runs)
+        parcel = Parcel(described.parcel, way, places, names, tuple(described.sent))
+        self._desk.note(_encode(Note(parcel.parcel, way, parcel.places, parcel.names, parcel.sent)))
+        try:
+            packed = await self._post.pack(runs)
+            refused = {place for place, part in zip(places, packed, strict=True) if part is None}
+            self.alone |= refused  # where such a refusal has its ways
+            self.out -= refused
+            if len(refused) == len(places):
+                self._over(parcel)
+                return None
+            parcel.about = ""
+            self._desk.leaves(parcel)
+            parcel.about = await self._post.hand_in(described, packed, runs)
         except FreeholdError as error:
+            await self._came_back(parcel, error)
+            return None
+        self._desk.leaves(parcel)
+        self._tell(
+            "parcel",
+            parcel=parcel.parcel,
+            way=way,
+            state="handed in" if parcel.about else "unsure",
+            lines=len(places) - len(refused),
+        )
+        return parcel
+
+    async def _came_back(self, parcel: Parcel, error: FreeholdError) -> None:
+        """It was not taken. What is wrong with one line may be why, or how many there are: then it goes again in parts."""
+        self._tell("parcel", parcel=parcel.parcel, way=parcel.way, reason=error.code)
+        if error.status in _REFUSED:
+            self.failures += 0.1
+            self._most[parcel.way] = max(1, len(parcel.places) // _SHARE)
+            if len(parcel.places) <= _SHARE:
+                self.alone.update(parcel.places)
+        else:
             self.failures += 1
-            self._tell("parcel", parcel=parcel.parcel, way=way, reason=error.code)
             await self._nap(2.0**self.failures)
-            self._over(parcel)
-            return
-        parcel.about = taken
-        self._desk.note(_encode(Note(parcel.parcel, about=taken)))
-        self._tell("parcel", parcel=parcel.parcel, way=way, state="handed in", lines=len(places) - len(refused))
-        await self._see_through(parcel)
+        self._desk.never_left(parcel)
+        self._over(parcel)
 
     async def _take_up(self, parcel: Parcel) -> None:
         """Go on with a parcel that another life of this batch began."""
         await self._post.recall(parcel.parcel, parcel.sent)
-        if not parcel.about:
-            try:
-                found = await self._found(parcel)
-            except FreeholdError:
-                if (
-                    not self._desk.is_stopping()
-                ):  # nobody can tell any more: it stays charged at the most that it can cost
-                    self._over(parcel)
-                return
-            if found is None:
-                if self._post.is_known(parcel.way):
-                    for sent in parcel.sent:
-                        self._post.void(parcel.parcel, sent)
-                self._over(parcel)
-                return
-            parcel.about = found
-            self._desk.note(_encode(Note(parcel.parcel, about=found)))
         await self._see_through(parcel)
 
-    async def _found(self, parcel: Parcel) -> str | None:
-        """Where a parcel is, None if it never came there; until that can be told, the batch waits. Raises FreeholdError if it never can."""
-        while True:
+    async def _see_through(self, parcel: Parcel) -> None:
+        self._bytes += parcel.bytes
+        try:
+            if not parcel.about and not await self._found(parcel):
+                return
+            progress = await self._watched(parcel)
+            if progress is not None:
+                await self._open(parcel, progress)
+            if not self._is_ending():
+                self._over(parcel)
+        finally:
+            self._bytes -= parcel.bytes
+
+    async def _found(self, parcel: Parcel) -> bool:
+        """Learn where a parcel is. One that never came there costs nothing; one of which that cannot be told stays charged at the most that it can cost."""
+        about, is_sure = None, True
+        if parcel.about is not None:
             try:
-                return await self._post.find(parcel.way, parcel.parcel)
+                is_sure = self._post.finds(parcel.way)
+                about = await self._sought(parcel) if is_sure else None
             except FreeholdError as error:
                 self._tell("parcel", parcel=parcel.parcel, reason=error.code)
-                is_final = isinstance(error, CallerError) or error.code == "upstream.gone"
-                if is_final or self._desk.is_stopping() or self._desk.why_stop():
-                    raise
-                await self._nap(5.0)
-
-    async def _see_through(self, parcel: Parcel) -> None:
-        self._known[parcel.parcel] = parcel
-        try:
-            ended = await self._watched(parcel)
-        except FreeholdError as error:
-            if error.code != "upstream.gone":
-                raise
-            ended = (
-                None  # its provider is not configured any more: what is out stays charged at the most that it can cost
-            )
-        if self._desk.is_stopping() and ended is None:
-            return
-        if ended is not None:
-            await self._open(parcel, ended)
+                is_sure = False
+            if self._is_ending():
+                return False
+        if about:
+            parcel.about = about
+            self._desk.leaves(parcel)
+            return True
+        self.failures += parcel.about is not None
+        if is_sure:
+            for sent in parcel.sent:
+                self._post.void(parcel.parcel, sent)
         self._over(parcel)
+        return False
 
-    async def _watched(self, parcel: Parcel) -> Progress | None:
-        """Look until it has ended; None if Freehold stops, or nobody knows what becomes of it."""
-        pause, last_s = _FIRST_LOOK_S, -math.inf
-        while not self._desk.is_stopping():
-            if not parcel.is_cancelled and (self._desk.why_stop() or self._desk.left_s() <= 0):
-                parcel.is_cancelled, last_s = True, self._desk.left_s() - _PATIENCE_S
-                await self._patiently(lambda: self._post.cancel(parcel.way, parcel.about))
-                pause = _FIRST_LOOK_S
-            progress: Progress | None = await self._patiently(lambda: self._post.look(parcel.way, parcel.about))
-            if progress is not None and progress.is_ended:
-                return progress
-            if self._desk.left_s() < last_s:
-                return None
+    async def _sought(self, parcel: Parcel) -> str | None:
+        """Where a parcel is, None if it never came there, which takes a while to be sure of. Raises FreeholdError if that cannot be told."""
+        pauses, left_s = iter(_SEEK_AGAIN_S), _LONGEST_SEEK_S
+        while not self._is_ending():
+            try:
+                found = await self._post.find(parcel.way, parcel.parcel)
+                pause = next(pauses, None)
+                if found is not None or pause is None:
+                    return found
+            except FreeholdError as error:
+                self._tell("parcel", parcel=parcel.parcel, reason=error.code)
+                pause, left_s = _SEEK_PAUSE_S, left_s - _SEEK_PAUSE_S
+                if error.code == "upstream.gone" or self._desk.why_stop() or left_s < 0:
+                    raise
             await self._nap(pause)
-            pause = min(pause * 1.5, _LONGEST_LOOK_S)
         return None
 
+    async def _watched(self, parcel: Parcel) -> Progress | None:
+        """Look until it has ended; None if this ends first, or nobody knows what becomes of it: then it stays charged at the most that it can cost."""
+        pause, last_s, missed = _FIRST_LOOK_S, -math.inf, 0
+        while not self._is_ending():
+            left_s = self._desk.left_s()
+            if not parcel.is_cancelled and (self._desk.why_stop() or left_s <= 0):
+                if last_s == -math.inf:
+                    pause, last_s = _FIRST_LOOK_S, left_s - _PATIENCE_S
+                parcel.is_cancelled = await self._is_cancelled(parcel)
+            try:
+                progress = await self._post.look(parcel.way, parcel.about or "")
+                if progress.is_ended:
+                    return progress
+                missed = 0
+            except FreeholdError as error:
+                self._tell("parcel", parcel=parcel.parcel, reason=error.code)
+                missed = missed + 1 if error.code == "upstream.not_found" else 0
+                if missed == _MISSED or error.code == "upstream.gone":
+                    break
+            if left_s < last_s:
+                break
+            await self._nap(pause)
+            pause = min(pause * 1.5, _LONGEST_LOOK_S)
+        self.failures += not self._is_ending()
+        return None
+
+    async def _is_cancelled(self, parcel: Parcel) -> bool:
+        """Ask for it to be cancelled; whether that need not be asked again."""
+        try:
+            await self._post.cancel(parcel.way, parcel.about or "")
+        except FreeholdError as error:
+            self._tell("parcel", parcel=parcel.parcel, reason=error.code)
+            return not error.is_retryable
+        return True
+
     async def _open(self, parcel: Parcel, progress: Progress) -> None:
+        """Read its answers, a few times if need be. What cannot be read stays charged at the most that it can cost, and is asked on its own."""
         if progress.failure:
             self.failures += 1
             self._tell("parcel", parcel=parcel.parcel, way=parcel.way, reason=progress.failure)
-        unanswered = []
-        async for seen in self._post.open(parcel.way, parcel.parcel, parcel.about, progress, parcel.sent):
-            if seen.answer is None:
-                unanswered.append(seen.place)
-                if not progress.failure:
-                    self.alone.add(parcel.places[seen.place])
-                continue
-            self._desk.written(parcel.places[seen.place], parcel.names[seen.place], seen.answer)
-        for place in unanswered:
-            self._post.void(parcel.parcel, parcel.sent[place])
-        await self._patiently(lambda: self._post.drop(parcel.way, parcel.about, progress))
+        seen: set[int] = set()
+        is_whole, tries, pause = False, 0.0, 1.0
+        while tries < _READS:
+            try:
+                is_whole = await self._read(parcel, progress, seen)
+                break
+            except OperatorError:
+                raise  # nothing can be written down: the batch ends, and is taken up again
+            except FreeholdError as error:
+                self._tell("parcel", parcel=parcel.parcel, reason=error.code)
+                tries += _PASSING if error.is_retryable and error.code != "upstream.invalid_answer" else 1
+            await self._nap(pause)
+            pause = min(pause * 2, _LONGEST_LOOK_S)
+            if self._is_ending():
+                return
+        for place in set(range(len(parcel.places))) - seen:
+            if is_whole:
+                self._post.void(parcel.parcel, parcel.sent[place])
+            if not (is_whole and progress.failure):
+                self.alone.add(parcel.places[place])
+
+    async def _read(self, parcel: Parcel, progress: Progress, seen: set[int]) -> bool:
+        """Read all that came of it, and write it down; whether all could be read. Raises FreeholdError."""
+        is_whole = True
+        async for place, answer in self._post.open(
+            parcel.way, parcel.parcel, parcel.about or "", progress, parcel.sent
+        ):
+            if place is None:
+                is_whole = False
+            elif place not in seen:
+                seen.add(place)
+                if answer is None:
+                    self.alone.add(parcel.places[place])
+                else:
+                    self._desk.written(parcel.places[place], parcel.names[place], answer)
+                    self.out.discard(parcel.places[place])
+        return is_whole
 
     def _over(self, parcel: Parcel) -> None:
         self._desk.note(_encode(Note(parcel.parcel, is_over=True)))
-        self._known.pop(parcel.parcel, None)
+        self._desk.is_done(parcel)
         self._post.forget(parcel.parcel)
         self.out.difference_update(parcel.places)
 
-    async def _patiently(self, ask: Callable[[], Any]) -> Any:
-        """Ask a provider until it answers, for a while; None if it does not, or refuses."""
-        for tries in range(_TRIES):
-            try:
-                return await ask()
-            except CallerError:
-                raise
-            except FreeholdError as error:
-                self._tell("parcel", reason=error.code)
-                if error.code == "upstream.gone":
-                    raise
-                if self._desk.is_stopping() or not error.is_retryable:
-                    break
-                await self._nap(min(2.0**tries, 30.0))
-        return None
-
     async def _nap(self, seconds: float) -> None:
-        while seconds > 0 and not self._desk.is_stopping():
+        """Wait, but no longer than until there is something else to do."""
+        why = self._desk.why_stop()
+        while seconds > 0 and not self._is_ending() and self._desk.why_stop() == why:
             await asyncio.sleep(min(seconds, _SLICE_S))
             seconds -= _SLICE_S
-            if self._desk.why_stop():
-                return
 
 
-def read(records: Iterable[bytes]) -> list[Parcel]:
-    """The parcels that are not over, from what a journal says of them."""
+def read(records: Iterable[bytes], lying: dict[str, str]) -> list[Parcel]:
+    """The parcels that are not over, from what a journal says of them, and where they lie: the provider's id by name."""
     found: dict[str, Parcel] = {}
     for raw in records:
         note = _decode(raw)
         if note.is_over:
             found.pop(note.parcel, None)
-        elif note.about:
-            if note.parcel in found:
-                found[note.parcel].about = note.about
         else:
-            found[note.parcel] = Parcel(note.parcel, note.way, note.places, note.names, note.sent)
+            about = lying.get(note.parcel)
+            found[note.parcel] = Parcel(note.parcel, note.way, note.places, note.names, note.sent, about)
     return list(found.values())

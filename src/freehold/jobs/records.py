@@ -22,6 +22,8 @@ create table if not exists file (id text primary key, owner text not null, creat
 create table if not exists batch (id text primary key, owner text not null, created_s integer not null, is_ended integer not null, said text not null)
   without rowid;
 create table if not exists segment (batch text not null, number integer not null, about text not null, primary key (batch, number)) without rowid;
+create table if not exists parcel (name text primary key, batch text not null, way text not null, about text not null, handed_s integer not null,
+  is_done integer not null) without rowid;
 create index if not exists file_owner on file (owner, created_s);
 create index if not exists batch_owner on batch (owner, created_s);
 """
@@ -67,6 +69,19 @@ class Batch(msgspec.Struct, kw_only=True):
     model: str | None = None
     tokens: tuple[int, ...] = (0, 0, 0, 0)
     handed_in: int = 0
+
+
+class Lying(msgspec.Struct, frozen=True):
+    """What lies at a provider, from before it is handed in until it is deleted there. way: where it went; about: the provider's id of it, "" while nobody
+    knows whether it has one; handed_s: when, in seconds since 1970; is_done: nobody needs it there any more.
+    """
+
+    name: str
+    batch: str
+    way: str
+    about: str
+    handed_s: int
+    is_done: bool = False
 
 
 class Records:
@@ -137,6 +152,7 @@ class Records:
                 self.add_file(file)
             if is_ended:
                 self._db.execute("delete from segment where batch = ?", (batch.id,))
+                self._db.execute("update parcel set is_done = 1 where batch = ?", (batch.id,))
         except BaseException:
             self._db.execute("rollback")
             raise
@@ -191,6 +207,32 @@ class Records:
             "insert into segment select ?, coalesce(max(number), 0) + 1, ? from segment where batch = ?",
             (batch, about, batch),
         )
+
+    # --- what lies at providers -------------------------------------------------------------------------------
+
+    def lay(self, lying: Lying) -> None:
+        """Write down what lies at a provider, or will in a moment; what is written of it already is as it is now."""
+        self._db.execute("insert or replace into parcel values (?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(lying))
+
+    def lying(self, batch: str | None = None) -> list[Lying]:
+        """What lies at providers for a batch; None: what nobody needs there any more, the oldest first."""
+        where, values = ("batch = ?", (batch,)) if batch is not None else ("is_done = 1", ())
+        rows = self._db.execute(
+            f"select name, batch, way, about, handed_s, is_done from parcel where {where} order by handed_s, name",  # noqa: S608 - one of two constants
+            values,
+        )
+        return [
+            Lying(name, batch, way, about, handed_s, bool(is_done))
+            for name, batch, way, about, handed_s, is_done in rows
+        ]
+
+    def done(self, name: str) -> None:
+        """Nobody needs it there any more."""
+        self._db.execute("update parcel set is_done = 1 where name = ?", (name,))
+
+    def lift(self, name: str) -> None:
+        """It does not lie there any more."""
+        self._db.execute("delete from parcel where name = ?", (name,))
 
     def close(self) -> None:
         self._db.close()

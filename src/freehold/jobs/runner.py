@@ -22,9 +22,10 @@ from dataclasses import dataclass, field
 from freehold.content.sealed import Journal, SealedStore, Writer
 from freehold.jobs import lines
 from freehold.jobs import parcels as posted
-from freehold.jobs.parcels import Parcels, Post
+from freehold.jobs.clearing import Clearing
+from freehold.jobs.parcels import Parcel, Parcels, Post
 from freehold.jobs.questions import Answer, Ask, Question
-from freehold.jobs.records import ENDED, Batch, File, Records, Status
+from freehold.jobs.records import ENDED, Batch, File, Lying, Records, Status
 from freehold.kernel.clock import Clock
 from freehold.kernel.errors import CallerError
 from freehold.kernel.ids import make_id
@@ -38,7 +39,8 @@ _MOMENT_S, _LOOK_S, _NOTE_S, _AGAIN_S = 0.002, 0.25, 0.5, 1.0
 _HEAD = struct.Struct(
     ">Q?QQQQ"
 )  # line (0: what is said of a parcel), whether it is an answer, tokens: input, cached, output, reasoning
-_POSTS = 3  # parcels of one batch of which nothing may come, until its lines are asked one by one
+_POSTS = 2.9  # parcels of one batch of which nothing may come, until its lines are asked one by one
+_REST = 20  # times as long as it takes to go through the lines, until that is done again for some that came back
 _NOT_NOW = ("limits.", "ledger.", "server.", "upstream.busy", "upstream.resting")
 
 
@@ -72,6 +74,16 @@ class _Desk:
     def written(self, place: int, name: str, answer: Answer) -> None:
         self._runner.keep(self._work, place, name, answer)
 
+    def leaves(self, parcel: Parcel) -> None:
+        records, now_s = self._runner.records, int(self._runner.clock.now_s())
+        records.lay(Lying(parcel.parcel, self._work.batch.id, parcel.way, parcel.about or "", now_s))
+
+    def is_done(self, parcel: Parcel) -> None:
+        self._runner.records.done(parcel.parcel)
+
+    def never_left(self, parcel: Parcel) -> None:
+        self._runner.records.lift(parcel.parcel)
+
     def why_stop(self) -> str:
         return self._runner.why_stop(self._work)
 
@@ -99,8 +111,9 @@ class Runner:
         longest_line: int,
         note: Callable[..., None],
     ) -> None:
-        self._records, self._content, self._ask, self.clock = records, content, ask, clock
+        self.records, self._content, self._ask, self.clock = records, content, ask, clock
         self._post: Post | None = None
+        self._clearing: Clearing | None = None
         self._longest_line, self._note = longest_line, note
         self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}  # batch → its owner, and the work
         self.is_stopping = False
@@ -108,6 +121,7 @@ class Runner:
     def post_with(self, post: Post) -> None:
         """Hand lines in at providers' own batch endpoints too."""
         self._post = post
+        self._clearing = Clearing(self.records, post, self.clock, self._note)
 
     async def run(self) -> None:
         """Take up what is open: the oldest first, but so many of one owner at a time, so that nobody holds up everybody."""
@@ -115,6 +129,8 @@ class Runner:
             while not self.is_stopping:
                 try:
                     self._take_up_more()
+                    if self._clearing is not None:
+                        self._clearing.step()
                 except Exception as error:  # the border: a database that fails now may not in a second
                     self._note("batches", reason=type(error).__name__)
                     await asyncio.sleep(_AGAIN_S)
@@ -125,13 +141,15 @@ class Runner:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self._clearing is not None:
+                await self._clearing.close()
 
     def _take_up_more(self) -> None:
         owners = Counter(owner for owner, _ in self._running.values())
-        for about in self._records.open_batches():
+        for about in self.records.open_batches():
             if about in self._running or len(self._running) >= BATCHES_AT_ONCE:
                 continue
-            batch = self._records.batch(about)
+            batch = self.records.batch(about)
             if batch is not None and owners[batch.owner] < OF_ONE_OWNER:
                 owners[batch.owner] += 1
                 self._running[about] = batch.owner, asyncio.ensure_future(self._work_on(batch))
@@ -183,7 +201,7 @@ class Runner:
     async def _fail(self, batch: Batch, faults: list[lines.Fault]) -> None:
         """End a batch that cannot go on. What was answered so far is given out, if it can be read."""
         batch.faults, files = faults, []
-        segments = self._records.segments(batch.id)
+        segments = self.records.segments(batch.id)
         if segments:
             with contextlib.suppress(CallerError):
                 files = [await self._gathered(batch, is_output=is_output) for is_output in (True, False)]
@@ -193,16 +211,16 @@ class Runner:
 
     def _end(self, batch: Batch, status: Status, new: list[File]) -> None:
         """A batch is over: its journals are in its files now, and its input is only needed by its owner."""
-        segments = self._records.segments(batch.id)
+        segments = self.records.segments(batch.id)
         self._to(batch, status, new)
         for about in segments:
             self._content.drop(about)
-        if not self._records.has_file_of(batch):
+        if not self.records.has_file_of(batch):
             self._content.drop(batch.content)
 
     def _to(self, batch: Batch, status: Status, new: list[File] | None = None) -> None:
         batch.status, batch.times = status, {**batch.times, status: int(self.clock.now_s())}
-        self._records.put(batch, new or [])
+        self.records.put(batch, new or [])
         self._note("batch", batch=batch.id, status=batch.status, lines=batch.total)
 
     # --- while ----------------------------------------------------------------------------------------------------
@@ -215,10 +233,6 @@ class Runner:
             if not why and not all(work.done[1:]):
                 self._keep_count(work)
                 return  # it is being stopped, and goes on when it is taken up again
-        except CallerError:
-            if work.parcels is not None:
-                await work.parcels.abandon()
-            raise
         finally:
             for task in work.in_flight:
                 task.cancel()
@@ -232,17 +246,21 @@ class Runner:
     async def _ask_all(self, work: _Work) -> None:
         """Ask for every line, and again for those that came back from a parcel without an answer, until there is a reason to stop."""
         while True:
+            began_s = time.monotonic()
             await self._feed(work)
             if work.parcels is None:
                 return
             if self.is_stopping or self.why_stop(work):
                 work.parcels.let_go()
             await work.parcels.hand_in_rest()
+            again_s = time.monotonic() + _AGAIN_S + _REST * (time.monotonic() - began_s)
             while work.parcels.are_out and not self.is_stopping:
                 await work.parcels.wait(_NOTE_S)
                 self._keep_count(work)
                 self._check_owner(work)
-            if self.is_stopping or self.why_stop(work) or all(work.done[1:]):
+                if time.monotonic() > again_s and _are_missing(work) and not self.why_stop(work):
+                    break
+            if self.is_stopping or (not work.parcels.are_out and (self.why_stop(work) or all(work.done[1:]))):
                 return
 
     async def _work(self, batch: Batch) -> _Work:
@@ -258,7 +276,11 @@ class Runner:
                 said.append(written)
             await pause.if_due()
         if self._post is not None:
-            work.parcels = Parcels(self._post, _Desk(self, work), posted.read(said), tell=self._note)
+            lying = {one.name: one.about for one in self.records.lying(batch.id) if not one.is_done}
+            known = posted.read(said, lying)
+            for name in lying.keys() - {parcel.parcel for parcel in known}:
+                self.records.done(name)  # it is over; what its journal says of it may have been lost with the power
+            work.parcels = Parcels(self._post, _Desk(self, work), known, tell=self._note)
         return work
 
     def write_down(self, work: _Work, record: bytes) -> None:
@@ -266,7 +288,7 @@ class Runner:
         if work.journal is None:
             until_ms = (work.batch.expires_s + work.batch.lifetime_s) * 1000
             work.journal = self._content.begin_journal(work.batch.owner, "batch results", until_ms=until_ms)
-            self._records.add_segment(work.batch.id, work.journal.about)
+            self.records.add_segment(work.batch.id, work.journal.about)
         work.journal.append(record)
 
     def _answered(self, batch: Batch) -> Iterator[tuple[int, bool, tuple[int, ...], bytes]]:
@@ -279,7 +301,7 @@ class Runner:
 
     def _written(self, batch: Batch) -> Iterator[tuple[int, bool, tuple[int, ...], bytes]]:
         """What stands in the journals: the line's place (0: what is said of a parcel), whether it is an answer, its tokens, and what is written of it."""
-        for about in self._records.segments(batch.id):
+        for about in self.records.segments(batch.id):
             for record in self._content.records(about, self.clock.now_ms()):
                 number, is_answer, *tokens = _HEAD.unpack_from(record)
                 yield number, is_answer, tuple(tokens), record[_HEAD.size :]
@@ -317,7 +339,7 @@ class Runner:
         """Let others see how far it is."""
         work.noted_s = time.monotonic()
         work.batch.handed_in = len(work.parcels.out) if work.parcels is not None else 0
-        self._records.put(work.batch)
+        self.records.put(work.batch)
 
     def why_stop(self, work: _Work) -> str:
         if work.batch.status == "cancelling":
@@ -467,6 +489,12 @@ _UNASKED = {
     "cancelled": "This request was not executed because the batch was cancelled.",
     "expired": "This request could not be executed before the completion window expired.",
 }
+
+
+def _are_missing(work: _Work) -> bool:
+    """Whether there are lines without an answer that are not out either."""
+    batch, parcels = work.batch, work.parcels
+    return parcels is not None and batch.total - batch.completed - batch.failed > len(parcels.out)
 
 
 def _count(work: _Work, place: int, is_answer: bool, tokens: tuple[int, ...]) -> None:

@@ -398,7 +398,7 @@ class _Reader:
             limits=_limits(path, spec.limits),
             queue=spec.queue,
             wait_s=spec.wait,
-            batches=_batches(spec),
+            batches=_batches(spec, row),
         )
 
     def row(self, path: tuple[str, ...], name: str, spec: schema.Provider) -> ProviderRow | None:
@@ -581,9 +581,10 @@ def _spending(
     return budgets, _limits(path, spec.limits)
 
 
-def _batches(spec: schema.Provider) -> str:
-    """How lines are handed in: only where the file says so."""
-    return "" if spec.batches in (None, "none") else str(spec.batches)
+def _batches(spec: schema.Provider, row: ProviderRow | None) -> str:
+    """How lines are handed in: as said, else as the known provider does at its own address."""
+    found = spec.batches or (row.batches if row is not None and spec.base_url is None else "")
+    return "" if found == "none" else found
 
 
 def _limits(path: tuple[str, ...], spec: schema.Limits | None) -> Limits | None:

@@ -190,7 +190,7 @@ class Standin:
             await _send(writer, 200, "application/json", b"\xff\xfe not an answer")
         elif behaviour.body is not None:
             await _send(writer, 200, "application/json", behaviour.body, behaviour.headers)
-        elif (batched := self._batched(request)) is not None:
+        elif (batched := await self._batched(request)) is not None:
             status, told = batched
             raw = told if isinstance(told, bytes) else json.dumps(told).encode()
             await _send(writer, status, "application/json", raw)
@@ -215,7 +215,9 @@ class Standin:
         else:
             await self._unary(request, behaviour, writer)
 
-    def _batched(self, request: Received) -> Any:
+    async def _batched(self, request: Received) -> Any:
+        await asyncio.sleep(self.batching.pause(request.method, request.path))
+
         def answer(path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
             one = Received("POST", path, request.headers, json.dumps(body).encode())
             return 200, unary_answer(one, self.usual, self._keeping)

@@ -8,10 +8,12 @@ Sources: the vendors' API references (OpenAI Batch and Files; Anthropic Message 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -23,9 +25,9 @@ from freehold.perimeter.ruling import Grant, grant_errand, grant_probe, grant_to
 from freehold.upstream import door
 from freehold.upstream.transport import Request, Response, Transport
 
-LONGEST_RESULTS = 1 << 30
+LONGEST_RESULTS, _LONGEST_LINE = 1 << 30, 64 << 20
 _is_id = re.compile(r"[A-Za-z0-9_.:-]{1,200}(/[A-Za-z0-9_.:-]{1,200})?").fullmatch
-_PAGES = 10
+_PAGES = 50  # of a list, until it is taken for endless
 
 
 class Part(NamedTuple):
@@ -38,7 +40,7 @@ class Part(NamedTuple):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of one attempt. status: 0 where it was never made; body: as the provider wrote it."""
+    """What came of one attempt. call: "" where that cannot be read; status: 0 where it was never made; body: as the provider wrote it."""
 
     call: str
     status: int
@@ -59,7 +61,12 @@ class Style(Protocol):
     async def hand_in(self, courier: Courier, name: str, parts: Sequence[Part]) -> str:
         """Hand a parcel in; returns the provider's id of it."""
 
-    async def find(self, courier: Courier, name: str) -> str | None: ...
+    async def find(self, courier: Courier, name: str) -> str | None:
+        """The id of the parcel of a name; None if there is none."""
+
+    async def clear(self, courier: Courier, name: str) -> None:
+        """Delete what was uploaded under a name and never became a parcel."""
+
     async def look(self, courier: Courier, about: str) -> Progress: ...
     def results(self, courier: Courier, about: str, progress: Progress) -> AsyncIterator[Outcome]: ...
     async def cancel(self, courier: Courier, about: str) -> None: ...
@@ -74,25 +81,31 @@ class Courier:
         self._transport, self.provider, self._route, self._now_s = transport, provider, route, now_s
 
     async def get(self, path: str) -> dict[str, Any]:
-        """Ask for something. Raises UpstreamError."""
-        return self._object(await (await self._ask("GET", path)).whole())
+        """Ask for something. Raises UpstreamError, `upstream.not_found` where it is not there."""
+        return self._object(await self.raw(path))
 
-    async def lines(self, path: str) -> AsyncIterator[dict[str, Any]]:
-        """A file of JSON lines, line by line."""
+    async def raw(self, path: str) -> bytes:
+        """What is said when it is asked for. Raises as `get` does."""
+        return await self._whole(await self._ask("GET", path))
+
+    async def lines(self, path: str) -> AsyncIterator[bytes]:
+        """A file, line by line."""
         response, rest = await self._ask("GET", path), bytearray()
         try:
             async for chunk in response.chunks():
-                rest += chunk
-                *whole, last = rest.split(b"\n")
-                for line in whole:
-                    if line.strip():
-                        yield self._object(line)
-                rest = bytearray(last)
+                whole, mark, last = chunk.rpartition(b"\n")
+                if mark:
+                    for line in filter(bytearray.strip, (rest + whole).split(b"\n")):
+                        yield door.scrub(bytes(line), self.provider.key)
+                    rest.clear()
+                rest += last
+                if len(rest) > _LONGEST_LINE:
+                    raise not_understood(self.provider.name)
             response.finish()
         finally:
             response.close()
         if rest.strip():
-            yield self._object(rest)
+            yield door.scrub(bytes(rest), self.provider.key)
 
     async def tell(self, path: str, said: dict[str, Any] | None = None) -> dict[str, Any]:
         """Say something that holds names and numbers alone."""
@@ -118,32 +131,49 @@ class Courier:
         return id_of(await self.give("files", parts, body, f"multipart/form-data; boundary={edge}"), self.provider.name)
 
     async def delete(self, path: str) -> None:
-        """Let something be deleted; what is gone is gone."""
+        """Let something be deleted; what is gone is gone. Raises UpstreamError."""
         try:
-            (await self._ask("DELETE", path)).finish()
-        except door.Rejected:
-            return
+            await self._whole(await self._ask("DELETE", path))
+        except UpstreamError as error:
+            if error.code != "upstream.not_found":
+                raise
 
     async def _ask(self, method: str, path: str) -> Response:
         permit = grant_probe(self.provider, now_s=self._now_s())
         asked = Request(method, path, None, self._route.headers, self._route.auth, longest=LONGEST_RESULTS)
-        return await door.send(self._transport, permit, asked)
+        try:
+            return await door.send(self._transport, permit, asked)
+        except door.Rejected as refusal:
+            if refusal.status == 404:
+                raise _not_found(self.provider.name) from None
+            raise
 
     async def _said(self, permit: Grant, request: Request) -> dict[str, Any]:
-        response = await door.send(self._transport, permit, request)
-        body = await response.whole()
-        response.finish()
-        return self._object(body)
+        return self._object(await self._whole(await door.send(self._transport, permit, request)))
 
-    def _object(self, raw: bytes | bytearray) -> dict[str, Any]:
+    async def _whole(self, response: Response) -> bytes:
         try:
-            found = _object(door.scrub(bytes(raw), self.provider.key))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            body = await response.whole()
+            response.finish()
+        finally:
+            response.close()
+        return door.scrub(body, self.provider.key)
+
+    def _object(self, raw: bytes) -> dict[str, Any]:
+        try:
+            return _object(raw)
+        except _MISSHAPEN:
             raise not_understood(self.provider.name) from None
-        return found
 
 
+_MISSHAPEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def _not_found(name: str) -> UpstreamError:
+    error = UpstreamError(f"{name!r} does not have that any more.", code="upstream.not_found")
+    error.is_retryable = False
+    return error
 
 
 def not_understood(name: str) -> UpstreamError:
@@ -175,16 +205,80 @@ def _rows(said: Mapping[str, Any], *fields: str) -> list[dict[str, Any]]:
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
+class _Answer(msgspec.Struct):
+    status_code: int = 0
+    body: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Line(msgspec.Struct):
+    """A line of OpenAI's or Mistral's results."""
+
+    custom_id: str
+    response: _Answer | None = None
+
+
+class _Result(msgspec.Struct):
+    type: str
+    message: msgspec.Raw = msgspec.Raw(b"")
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Message(msgspec.Struct):
+    """A line of Anthropic's results."""
+
+    custom_id: str
+    result: _Result
+
+
+class _Named(msgspec.Struct):
+    key: str = ""
+
+
+class _Inline(msgspec.Struct):
+    """One of Gemini's inline answers."""
+
+    metadata: _Named
+    response: msgspec.Raw = msgspec.Raw(b"")
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Inlined(msgspec.Struct, rename="camel"):
+    inlined_responses: list[msgspec.Raw] = []
+
+
+class _Given(msgspec.Struct, rename="camel"):
+    inlined_responses: _Inlined = msgspec.field(default_factory=_Inlined)
+
+
+class _Operation(msgspec.Struct):
+    response: _Given | None = None
+
+
+_T = TypeVar("_T")
+_UNREAD = Outcome("", 0)  # something came of some attempt, and nobody can say what
+
+
+def _read(raw: bytes | msgspec.Raw, kind: type[_T]) -> _T | None:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except _MISSHAPEN:
+        return None
+
+
+def _is_object(raw: msgspec.Raw) -> bool:
+    return bytes(memoryview(raw)[:1]) == b"{"
+
+
 class _Files:
     """Lines go up as a file, a batch is made of it, and its answers are files again: OpenAI's way, and with other names Mistral's."""
 
-    most, most_bytes, finds = 5_000, 32 * 1024 * 1024, True
+    most, most_bytes, finds = 5_000, 16 << 20, True
     batches = "batches"
     input_fields: tuple[str, ...] = ("input_file_id",)
     output_fields: tuple[str, ...] = ("output_file_id", "error_file_id")
     ended = frozenset({"completed", "failed", "expired", "cancelled"})
     failed = frozenset({"failed"})
-    is_of_one_model = False
+    is_of_one_model = True
     paths = frozenset({"chat/completions", "completions", "embeddings", "responses", "moderations"})
 
     def takes(self, dialect: str, path: str) -> bool:
@@ -203,19 +297,45 @@ class _Files:
 
     async def hand_in(self, courier: Courier, name: str, parts: Sequence[Part]) -> str:
         file = await courier.upload(parts, name, b"".join(map(self.line, parts)))
-        return id_of(await courier.tell(self.batches, self.order(name, file, parts[0])), courier.provider.name)
+        try:
+            return id_of(await courier.tell(self.batches, self.order(name, file, parts[0])), courier.provider.name)
+        except FreeholdError as error:
+            if not is_unsure(error):
+                with contextlib.suppress(FreeholdError):
+                    await courier.delete(f"files/{file}")
+            raise
 
     async def find(self, courier: Courier, name: str) -> str | None:
-        after = ""
-        for _ in range(_PAGES):
-            rows = _rows(await courier.get(f"{self.batches}?limit=100{after}"), "data")
-            for row in rows:
-                if _object_in(row, "metadata").get("freehold") == name:
-                    return id_of(row, courier.provider.name)
-            if not rows:
-                return None
-            after = f"&after={id_of(rows[-1], courier.provider.name)}"
+        async for row in self.listed(courier, self.batches):
+            if _object_in(row, "metadata").get("freehold") == name:
+                return id_of(row, courier.provider.name)
         return None
+
+    async def clear(self, courier: Courier, name: str) -> None:
+        mine = [row async for row in self.listed(courier, "files") if row.get("filename") == f"{name}.jsonl"]
+        for row in mine:
+            await courier.delete(f"files/{id_of(row, courier.provider.name)}")
+
+    async def listed(self, courier: Courier, what: str) -> AsyncIterator[dict[str, Any]]:
+        """Every row of a list, once. Raises UpstreamError when it does not end."""
+        seen: set[str] = set()
+        last = ""
+        for number in range(_PAGES):
+            said = await courier.get(f"{what}?{self.page(number, last)}")
+            rows = {id_of(row, courier.provider.name): row for row in _rows(said, "data")}
+            if not rows.keys() - seen:  # some know no pages, and say the same again
+                return
+            for about, row in rows.items():
+                if about not in seen:
+                    yield row
+            seen |= rows.keys()
+            last = next(reversed(rows))
+            if said.get("has_more") is False:
+                return
+        raise not_understood(courier.provider.name)
+
+    def page(self, _number: int, last: str) -> str:
+        return f"limit=100&after={last}" if last else "limit=100"
 
     async def look(self, courier: Courier, about: str) -> Progress:
         said = await courier.get(f"{self.batches}/{about}")
@@ -229,11 +349,14 @@ class _Files:
 
     async def results(self, courier: Courier, about: str, progress: Progress) -> AsyncIterator[Outcome]:
         for file in progress.files:
-            async for line in courier.lines(f"files/{file}/content"):
-                answer = _object_in(line, "response")
-                status = answer.get("status_code")
-                body = msgspec.json.encode(answer["body"]) if isinstance(answer.get("body"), dict) else b""
-                yield Outcome(str(line.get("custom_id")), status if type(status) is int and body else 0, body)
+            async for raw in courier.lines(f"files/{file}/content"):
+                line = _read(raw, _Line)
+                if line is None:
+                    yield _UNREAD
+                elif line.response is None or not _is_object(line.response.body):
+                    yield Outcome(line.custom_id, 0)
+                else:
+                    yield Outcome(line.custom_id, line.response.status_code, bytes(line.response.body))
 
     async def cancel(self, courier: Courier, about: str) -> None:
         await courier.tell(f"{self.batches}/{about}/cancel")
@@ -251,7 +374,6 @@ class _MistralJobs(_Files):
     output_fields = ("output_file", "error_file")
     ended = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED"})
     failed = frozenset({"FAILED"})
-    is_of_one_model = True
     paths = frozenset({"chat/completions", "embeddings", "moderations"})
 
     def line(self, part: Part) -> bytes:
@@ -262,15 +384,8 @@ class _MistralJobs(_Files):
         order = {"input_files": [file], "endpoint": f"/v1/{first.path}", "model": model, "timeout_hours": 24}
         return {**order, "metadata": {"freehold": name}}
 
-    async def find(self, courier: Courier, name: str) -> str | None:
-        for page in range(_PAGES):
-            rows = _rows(await courier.get(f"{self.batches}?page_size=100&page={page}"), "data")
-            for row in rows:
-                if _object_in(row, "metadata").get("freehold") == name:
-                    return id_of(row, courier.provider.name)
-            if not rows:
-                break
-        return None
+    def page(self, number: int, _last: str) -> str:
+        return f"page_size=100&page={number}"
 
     async def look(self, courier: Courier, about: str) -> Progress:
         said = await courier.get(f"{self.batches}/{about}")
@@ -283,7 +398,7 @@ class _MistralJobs(_Files):
 class _MessageBatches:
     """Anthropic's Message Batches: one request holds all, and nothing in it gives the parcel a name."""
 
-    most, most_bytes, is_of_one_model, finds = 5_000, 32 * 1024 * 1024, False, False
+    most, most_bytes, is_of_one_model, finds = 5_000, 16 << 20, False, False
 
     def takes(self, dialect: str, path: str) -> bool:
         return dialect == "anthropic-messages" and path == "messages"
@@ -296,19 +411,25 @@ class _MessageBatches:
     async def find(self, courier: Courier, name: str) -> str | None:
         return None
 
+    async def clear(self, courier: Courier, name: str) -> None:
+        """Nothing is uploaded beside a parcel."""
+
     async def look(self, courier: Courier, about: str) -> Progress:
         said = await courier.get(f"messages/batches/{about}")
         return Progress(said.get("processing_status") == "ended")
 
     async def results(self, courier: Courier, about: str, progress: Progress) -> AsyncIterator[Outcome]:
-        async for line in courier.lines(f"messages/batches/{about}/results"):
-            call, found = str(line.get("custom_id")), _object_in(line, "result")
-            if found.get("type") == "succeeded" and isinstance(found.get("message"), dict):
-                yield Outcome(call, 200, msgspec.json.encode(found["message"]))
-            elif found.get("type") == "errored":
-                kind = _object_in(_object_in(found, "error"), "error").get("type")
-                status = 400 if kind == "invalid_request_error" else 500
-                yield Outcome(call, status, msgspec.json.encode(_object_in(found, "error")))
+        async for raw in courier.lines(f"messages/batches/{about}/results"):
+            line = _read(raw, _Message)
+            if line is None:
+                yield _UNREAD
+                continue
+            call, found = line.custom_id, line.result
+            if found.type == "succeeded" and _is_object(found.message):
+                yield Outcome(call, 200, bytes(found.message))
+            elif found.type == "errored":
+                kind = _object_in(_read(found.error, dict) or {}, "error").get("type")
+                yield Outcome(call, 400 if kind == "invalid_request_error" else 500, bytes(found.error))
             else:
                 yield Outcome(call, 0)
 
@@ -322,7 +443,7 @@ class _MessageBatches:
 class _GeminiBatches:
     """Gemini's batches with their requests inline, and their answers too."""
 
-    most, most_bytes, is_of_one_model, finds = 2_000, 16 * 1024 * 1024, True, True
+    most, most_bytes, is_of_one_model, finds = 2_000, 16 << 20, True, True
 
     def takes(self, dialect: str, path: str) -> bool:
         return dialect.startswith("gemini") and path.endswith(":generateContent")
@@ -341,11 +462,14 @@ class _GeminiBatches:
             for row in _rows(said, "operations"):
                 if _object_in(row, "metadata").get("displayName") == name:
                     return id_of(row, courier.provider.name, "name")
-            following = _ids(said, "nextPageToken")
+            following = said.get("nextPageToken")
             if not following:
-                break
-            page = f"&pageToken={following[0]}"
-        return None
+                return None
+            page = f"&pageToken={quote(str(following), safe='')}"
+        raise not_understood(courier.provider.name)
+
+    async def clear(self, courier: Courier, name: str) -> None:
+        """Nothing is uploaded beside a parcel."""
 
     async def look(self, courier: Courier, about: str) -> Progress:
         said = await courier.get(about)
@@ -354,15 +478,19 @@ class _GeminiBatches:
         return Progress(is_ended, "failed" if state.endswith("FAILED") or "error" in said else "")
 
     async def results(self, courier: Courier, about: str, progress: Progress) -> AsyncIterator[Outcome]:
-        said = await courier.get(about)
-        for row in _rows(said, "response", "inlinedResponses", "inlinedResponses"):
-            call = str(_object_in(row, "metadata").get("key"))
-            if isinstance(row.get("response"), dict):
-                yield Outcome(call, 200, msgspec.json.encode(row["response"]))
+        found = _read(await courier.raw(about), _Operation)
+        if found is None:
+            raise not_understood(courier.provider.name)
+        for raw in found.response.inlined_responses.inlined_responses if found.response is not None else ():
+            row = _read(raw, _Inline)
+            if row is None:
+                yield _UNREAD
+            elif _is_object(row.response):
+                yield Outcome(row.metadata.key, 200, bytes(row.response))
             else:
-                error = _object_in(row, "error")
+                error = _read(row.error, dict) or {}
                 is_callers = error.get("code") in (3, 400)  # google.rpc.Code.INVALID_ARGUMENT
-                yield Outcome(call, 400 if is_callers else 500, msgspec.json.encode({"error": error}))
+                yield Outcome(row.metadata.key, 400 if is_callers else 500, msgspec.json.encode({"error": error}))
 
     async def cancel(self, courier: Courier, about: str) -> None:
         await courier.tell(f"{about}:cancel", {})
@@ -382,4 +510,4 @@ _UNSURE = frozenset({"upstream.timeout", "upstream.cut", "upstream.invalid_answe
 
 def is_unsure(error: FreeholdError) -> bool:
     """Whether a parcel may have been taken although this is what came of handing it in."""
-    return error.code in _UNSURE or (error.code == "upstream.failed" and error.status >= 500)
+    return error.code in _UNSURE or (error.code == "upstream.failed" and error.is_retryable)
