@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freehold.forecast import facts
+from freehold.forecast import facts, offers
 from freehold.forecast.capacity import Span
-from freehold.forecast.plans import Comparer
+from freehold.forecast.plans import Can, Comparer
 from freehold.forecast.scenario import EXAMPLE, HOURS, MONTH_H, Demand, Gpus, Hybrid, Own, Scenario, read
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import Surroundings
@@ -37,7 +37,7 @@ def flat(usd: str) -> Tariff:
 
 
 def comparer(text: str, rates: Any = book) -> Comparer:
-    return Comparer(read(text), FACTS, rates, ZONES)
+    return Comparer(offers.filled(read(text), FACTS, offers.load()), FACTS, rates, ZONES)
 
 
 class Fixed(Comparer):
@@ -45,8 +45,8 @@ class Fixed(Comparer):
 
     can: float = 1.0
 
-    def _can(self, name: str, plan: Gpus | Own, workload: str) -> tuple[Span, str]:
-        return Span(self.can, self.can, self.can), "fixed"
+    def _can(self, name: str, plan: Gpus | Own, workload: str) -> Can:
+        return Can(Span(self.can, self.can, self.can), "fixed")
 
 
 def fixed(can: float, demand: Demand, usd: str = "0.004", **plans: Any) -> Fixed:
@@ -56,7 +56,15 @@ def fixed(can: float, demand: Demand, usd: str = "0.004", **plans: Any) -> Fixed
 
 
 def machine(usd_per_gpu_hour: float, **more: Any) -> Gpus:
-    return Gpus(model="llama-3.1-8b", gpu="h100", usd_per_gpu_hour=usd_per_gpu_hour, headroom=1.0, minimum=0, **more)
+    return Gpus(
+        model="llama-3.1-8b",
+        gpu="h100",
+        usd_per_gpu_hour=usd_per_gpu_hour,
+        headroom=1.0,
+        minimum=0,
+        cold_start_s=0.0,
+        **more,
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,10 +184,10 @@ def test_crossings_are_where_costs_meet() -> None:
     demand = Demand(calls_per_day=86_400, input=1_000_000, output=1, shape="flat", data_class="public")
     found = fixed(1.0, demand, usd="0.001", node=machine(2.16), api=read(_API).plans["p"])
     crossings = found.crossings("node", "api")
-    for volume in crossings:
+    for volume in (one.volume for one in crossings):
         below, above = (found.cost("node", volume * by).usd.value - found.cost("api", volume * by).usd.value for by in (0.9999, 1.0001))  # fmt: skip
         assert (below < 0) is not (above < 0)
-    assert crossings[0] == pytest.approx(2.16 / 3.6, rel=1e-3), "one replica costs what so many calls would"
+    assert crossings[0].volume == pytest.approx(2.16 / 3.6, rel=1e-3), "one replica costs what so many calls would"
     assert len(crossings) == 3, "cheaper, dearer where the second replica comes, and cheaper for good"
 
 
@@ -190,9 +198,9 @@ def test_crossings_are_where_costs_meet() -> None:
         ("input         = 900 ", "input = 0", "demand[...].input"),
         ("calls_per_day = 40_000", "calls_a_day = 4", "calls_a_day"),
         ('kind   = "gpus"', 'kind   = "cpus"', "cpus"),
-        ('target = "openai/gpt-5"', 'target = "gpt-5"', "provider/model"),
+        ('target = "openai/gpt-5.4"', 'target = "gpt-5.4"', "provider/model"),
         ('closed     = "closed"', 'closed     = "shut"', "'shut' is no plan"),
-        ("low = 1.9", "low = 9.0", "must not cross"),
+        ("# usd_per_gpu_hour = { low = 1.9", "usd_per_gpu_hour = { low = 9.0", "must not cross"),
         ('shape         = "business"', "shape = [1, 2, 3]", f"{HOURS} weights"),
         ("[demand.support]", "[demand.support", "is no TOML"),
         ("escalation = 0.05", "escalation = 1.5", "escalation"),
@@ -220,5 +228,5 @@ def test_what_cannot_be_is_an_error(before: str, after: str, code: str) -> None:
         comparer(EXAMPLE.replace(before, after, 1)).cost("rented")
     assert caught.value.code == code
     with pytest.raises(CallerError) as caught:
-        comparer(EXAMPLE.replace("openai/gpt-5", "openai/gpt-99")).cost("closed")
+        comparer(EXAMPLE.replace("openai/gpt-5.4", "openai/gpt-99")).cost("closed")
     assert caught.value.code == "forecast.unpriced"

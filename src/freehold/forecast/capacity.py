@@ -126,8 +126,12 @@ def slots_of(setup: Setup, input_tokens: float, output_tokens: float) -> float:
     return slots
 
 
-def parts_of(setup: Setup, batch: float, input_tokens: float, output_tokens: float) -> tuple[float, ...]:
-    """Seconds of one decoding step at the limits of the hardware, in the order of `PARTS` (constants as counts): what the fitted factors multiply."""
+def parts_of(
+    setup: Setup, batch: float, input_tokens: float, output_tokens: float, fresh: float = 1.0
+) -> tuple[float, ...]:
+    """Seconds of one decoding step at the limits of the hardware, in the order of `PARTS` (constants as counts): what the fitted factors multiply.
+    fresh: the share of a prompt that is not in the cache already.
+    """
     model, gpu, n = setup.model, setup.gpu, setup.gpus
     bytes_, bandwidth = BYTES[setup.precision], gpu.bandwidth_tb_s * 1e12
     touched = 1 - (1 - model.experts_per_token / model.experts) ** batch if model.experts else 0.0
@@ -135,7 +139,7 @@ def parts_of(setup: Setup, batch: float, input_tokens: float, output_tokens: flo
     spread = min(setup.cut, model.kv_heads) * setup.copies
     flops = n * gpu.flops(setup.precision)
     link = 2 * model.layers * model.hidden * 2 * (1 - 1 / n) / (gpu.link_gb_s * 1e9)
-    share = batch * input_tokens / output_tokens  # prompt tokens for each step
+    share = batch * input_tokens * fresh / output_tokens  # prompt tokens for each step
     return (
         model.dense_b * 1e9 * bytes_ / setup.cut / bandwidth,
         model.expert_b * 1e9 * bytes_ / n * touched / bandwidth,
@@ -150,11 +154,11 @@ def parts_of(setup: Setup, batch: float, input_tokens: float, output_tokens: flo
     )
 
 
-def first_of(setup: Setup, batch: float, input_tokens: float, step_s: float) -> tuple[float, ...]:
-    """Seconds until the first token at the limits of the hardware, in the order of `FIRST`."""
-    model, n = setup.model, setup.gpus
-    prompt = input_tokens * _prompt_flops(model, input_tokens) / (n * setup.gpu.flops(setup.precision))
-    link = input_tokens * 2 * model.layers * model.hidden * 2 * (1 - 1 / n) / (setup.gpu.link_gb_s * 1e9)
+def first_of(setup: Setup, batch: float, input_tokens: float, step_s: float, fresh: float = 1.0) -> tuple[float, ...]:
+    """Seconds until the first token at the limits of the hardware, in the order of `FIRST`. fresh: as above."""
+    model, n, asked = setup.model, setup.gpus, input_tokens * fresh
+    prompt = asked * _prompt_flops(model, input_tokens) / (n * setup.gpu.flops(setup.precision))
+    link = asked * 2 * model.layers * model.hidden * 2 * (1 - 1 / n) / (setup.gpu.link_gb_s * 1e9)
     return 1.0, step_s, prompt, link, prompt * batch
 
 
@@ -171,11 +175,14 @@ def sum_of(parts: tuple[float, ...], factors: tuple[float, ...]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is asked: tokens of a prompt and an answer, on average, and how much they vary (coefficient of variation of the service time)."""
+    """What is asked: tokens of a prompt and an answer, on average; variation: how much they vary (coefficient of variation of the service time);
+    prefix: the share of a prompt that is in the engine's cache already, because it repeats.
+    """
 
     input_tokens: float
     output_tokens: float
     variation: float = 1.0
+    prefix: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.input_tokens >= 1 and self.output_tokens >= 1 and math.isfinite(self.input_tokens + self.output_tokens)):  # fmt: skip
@@ -231,8 +238,8 @@ class Predictor:
             setup, work, slots, batch, requests_s * (served + waited), (first + waited, step, requests_s)
         )
 
-    def most(self, setup: Setup, work: Work, *, ttft_s: float = math.inf, tpot_s: float = math.inf) -> tuple[Span, str]:
-        """The most requests a second that are served within two targets (of the mean), and what widens that.
+    def most(self, setup: Setup, work: Work, *, ttft_s: float = math.inf, tpot_s: float = math.inf) -> Serving:
+        """What is served at the most requests a second that are within two targets (of the mean).
 
         Raises CallerError `forecast.latency` if not even one request is.
         """
@@ -250,10 +257,7 @@ class Predictor:
             batch = (low + high) / 2
             first, step = self._times(setup, work, batch)
             low, high = (batch, high) if first <= ttft_s and step <= tpot_s else (low, batch)
-        served = self.at_concurrency(setup, work, low)
-        width = served.tokens_s.low / served.tokens_s.value, served.tokens_s.high / served.tokens_s.value
-        rate = served.requests_s
-        return Span(rate, rate * width[0], rate * width[1]), served.note
+        return self.at_concurrency(setup, work, low)
 
     def _most(self, setup: Setup, work: Work, slots: float) -> float:
         """Requests a second with every slot taken."""
@@ -263,8 +267,9 @@ class Predictor:
     def _times(self, setup: Setup, work: Work, batch: float) -> tuple[float, float]:
         """Seconds to the first token and for each after it, where nobody waits for a slot."""
         fit, _ = self._fit(setup)
-        step = sum_of(parts_of(setup, batch, work.input_tokens, work.output_tokens), fit.step)
-        return sum_of(first_of(setup, batch, work.input_tokens, step), fit.first), step
+        fresh = 1 - work.prefix
+        step = sum_of(parts_of(setup, batch, work.input_tokens, work.output_tokens, fresh), fit.step)
+        return sum_of(first_of(setup, batch, work.input_tokens, step, fresh), fit.first), step
 
     def _fit(self, setup: Setup) -> tuple[Fit, bool]:
         return self._fitted.of(setup.engine, "experts" if setup.model.experts else "dense")

@@ -25,6 +25,16 @@ class Hour(msgspec.Struct, frozen=True):
     output: int
 
 
+class Length(msgspec.Struct, frozen=True):
+    """Calls of a workload that were about as long. input, output, cached: their tokens together."""
+
+    workload: str
+    calls: int
+    input: int
+    output: int
+    cached: int
+
+
 class Learned(msgspec.Struct, frozen=True):
     """Demand of each workload, and over how many days (of the calendar) it was seen."""
 
@@ -36,8 +46,13 @@ class Learned(msgspec.Struct, frozen=True):
         return self.days >= WEEKS * 7
 
 
-def learn(hours: Iterable[Hour]) -> Learned:
-    """Put hours together. A workload without a call is none; all are seen over the same days, from the first hour of any to the last."""
+def learn(hours: Iterable[Hour], lengths: Iterable[Length] = ()) -> Learned:
+    """Put hours together. A workload without a call is none; all are seen over the same days, from the first hour of any to the last. lengths: of all calls
+    whose tokens were reported, whenever they were.
+    """
+    sized: dict[str, list[Length]] = {}
+    for length in lengths:
+        sized.setdefault(length.workload, []).append(length)
     seen = [hour for hour in hours if hour.calls > 0]
     if not seen:
         return Learned({}, 0)
@@ -49,15 +64,27 @@ def learn(hours: Iterable[Hour]) -> Learned:
         calls, whole = sum(hour.calls for hour in own), [0.0] * HOURS
         for hour in own:
             whole[hour.at.weekday() * 24 + hour.at.hour] += hour.calls
+        prompt, output = (sum(getattr(hour, what) for hour in own) / calls for what in ("input", "output"))
+        rows, prefix = _sizes(sized.get(name, []))
+        if rows:
+            prompt, output = (sum(row[at] * row[2] for row in rows) / sum(row[2] for row in rows) for at in (0, 1))
         demand[name] = Demand(
             calls_per_day=calls / days,
-            input=max(1.0, sum(hour.input for hour in own) / calls),
-            output=max(1.0, sum(hour.output for hour in own) / calls),
+            input=max(1.0, prompt),
+            output=max(1.0, output),
+            lengths=rows,
+            prefix=prefix,
             department=own[-1].department,
             data_class=_LABELS[max(hour.class_ for hour in own)],
             shape=tuple(whole) if days >= WEEKS * 7 else "business",
         )
     return Learned(demand, days)
+
+
+def _sizes(found: list[Length]) -> tuple[tuple[tuple[float, float, float], ...], float]:
+    """The joint distribution of lengths, and the share of prompts that was read from a cache."""
+    rows = tuple((one.input / one.calls, one.output / one.calls, float(one.calls)) for one in found)
+    return rows, sum(one.cached for one in found) / max(1, sum(one.input for one in found))
 
 
 _LABELS: dict[Class, DataClass] = {
@@ -80,6 +107,12 @@ def written(learned: Learned) -> str:
             f"input         = {one.input:.1f}",
             f"output        = {one.output:.1f}",
             f"data_class    = {_quoted(one.data_class)}",
+            *([f"prefix        = {one.prefix:.3f}"] if one.prefix else []),
+            *(
+                [f"lengths       = {[[round(a, 1), round(b, 1), round(n)] for a, b, n in one.lengths]}"]
+                if one.lengths
+                else []
+            ),
             f"shape         = {_quoted(one.shape) if isinstance(one.shape, str) else [round(weight) for weight in one.shape]}",
             "",
         ]

@@ -1,22 +1,24 @@
 """What each plan costs at a volume, where two plans cost the same, and what binds.
 
-Rules: replicas are whole, so cost rises in steps, and each is used as far as its headroom allows; an hour of the week needs what comes in it; a workload whose
-class forbids a plan's zone is not priced on it; dollars are expected ones (floats), never charges. An interval is from its parts' ends taken
-together, cheapest with cheapest, so it is wider than chance would make it.
+Rules: a workload whose class forbids a plan's zone, or for which its model is not good enough, is not priced on it; dollars are expected ones (floats),
+never charges. An interval is what eight of ten draws of what is not known lie in; all plans see the same draws.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 
-from freehold.forecast.capacity import Predictor, Setup, Span, Work
+from freehold.forecast import machines
+from freehold.forecast.capacity import Predictor, Serving, Setup, Span, Work
+from freehold.forecast.draws import AS_STATED, Z10, Draw, draws
 from freehold.forecast.facts import Facts
-from freehold.forecast.scenario import HOURS, MONTH_H, Api, Gpus, Hybrid, Own, Priced, Scenario
+from freehold.forecast.scenario import HOURS, MONTH_H, Api, Demand, Gpus, Hybrid, Own, Priced, Scenario
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.errors import CallerError
 from freehold.kernel.units import Terms, Tokens
@@ -24,13 +26,17 @@ from freehold.pricing.book import Tariff
 from freehold.wire.tiers import BATCH
 
 Rates = Callable[[str], Tariff | None]  # target → its rates
+Volumes = Mapping[str, float]  # workload → times today's calls
+DRAWS, SEED = 200, 20_261_127
 _SPREAD = 400  # points at which two plans are compared
+_STEP = 1.1  # by which lengths are varied to see what a replica does then
 
 
 class Cost(msgspec.Struct, frozen=True):
     """What a plan costs a month. per_million: for a million calls; utilisation: of what the machines could do, None where there are none; replicas: at the
-    busiest hour, by plan; parts: where the money goes; shares: of each workload, machines by what they are busy with; barred: workloads that the plan may
-    not serve, and why; note: what it rests on.
+    busiest hour, by plan; parts: where the money goes; shares: of each workload, machines by what they are busy with; latency: seconds to the first token
+    and for each after it, of each workload on machines; barred: workloads that the plan may not serve, and why; flags: what is not as it should be; note:
+    what it rests on.
     """
 
     usd: Span
@@ -39,87 +45,170 @@ class Cost(msgspec.Struct, frozen=True):
     replicas: dict[str, int]
     parts: dict[str, float]
     shares: dict[str, float]
+    latency: dict[str, tuple[float, float]]
     barred: dict[str, str]
+    flags: tuple[str, ...] = ()
     note: str = ""
 
 
+class Share(msgspec.Struct, frozen=True):
+    """What a department pays. fair: by what it uses, its part of what stands idle with it; marginal: what would be saved without it."""
+
+    fair: float
+    marginal: float
+
+
+class Crossing(msgspec.Struct, frozen=True):
+    """Where two plans cost the same. volume: times today's calls; calls: a month; utilisation: of the machines there, the first plan's if both have some."""
+
+    volume: float
+    calls: float
+    usd: float
+    utilisation: float | None
+
+
+class Can(NamedTuple):
+    """What one replica does of a workload. rate: requests a second; by_input, by_output: per cent less for one per cent longer."""
+
+    rate: Span
+    note: str
+    ttft_s: float = 0.0
+    tpot_s: float = 0.0
+    by_input: float = 0.0
+    by_output: float = 0.0
+
+    def at(self, draw: Draw, name: str) -> float:
+        z, rate = draw.speed.get(name, 0.0), self.rate
+        edge = rate.high if z > 0 else rate.low
+        longer: float = draw.input**self.by_input * draw.output**self.by_output
+        fast: float = (edge / rate.value) ** (abs(z) / Z10)
+        return rate.value * fast / longer
+
+
+class _Each(NamedTuple):
+    """Dollars for one call: for its prompt, for its answer, and for being a call."""
+
+    prompt: float
+    answer: float
+    call: float
+
+
 @dataclass(frozen=True, slots=True)
-class _Month:
+class Month:
     """Dollars of a month. busy, there: replicas that would be busy without a pause, and that are there, over the week."""
 
-    usd: Span
     parts: dict[str, float]
     shares: dict[str, float]
     replicas: dict[str, int]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
     busy: float = 0.0
     there: float = 0.0
 
-    def and_(self, other: _Month) -> _Month:
-        spans = (getattr(self.usd, end) + getattr(other.usd, end) for end in ("value", "low", "high"))
-        return _Month(
-            Span(*spans),
+    @property
+    def usd(self) -> float:
+        return sum(self.parts.values())
+
+    def and_(self, other: Month) -> Month:
+        return Month(
             _added(self.parts, other.parts),
             _added(self.shares, other.shares),
             {**self.replicas, **other.replicas},
             self.notes + other.notes,
+            self.flags + other.flags,
             self.busy + other.busy,
             self.there + other.there,
         )
 
 
 class Comparer:
-    """Prices the plans of a scenario. rates: of a target; zones: which a class may enter."""
+    """Prices the plans of a scenario, in which every GPU has its price (`offers.filled`). rates: of a target; zones: which a class may enter."""
 
     def __init__(self, scenario: Scenario, facts: Facts, rates: Rates, zones: Mapping[Class, frozenset[Zone]]) -> None:
-        self._scenario, self._rates, self._zones = scenario, rates, zones
+        self.scenario, self._rates, self._zones = scenario, rates, zones
         self._facts = facts.with_rows(scenario.models, scenario.gpus)
         self._predictor = Predictor()
-        self._most: dict[tuple[str, str], tuple[Span, str]] = {}
+        self.plans = scenario.plans
+        self.machines = tuple(name for name, plan in self.plans.items() if isinstance(plan, Gpus | Own))
+        self._cans: dict[tuple[str, str], Can] = {}
+        self._each: dict[tuple[str, str], _Each] = {}
+        self._weights = {name: one.weights() for name, one in scenario.demand.items()}
+        self.draws = tuple(draws(scenario.uncertain, self.machines, count=DRAWS, seed=SEED))
 
     def cost(self, name: str, volume: float = 1.0, *, only: Collection[str] | None = None) -> Cost:
         """A plan at so many times today's calls. only: of these workloads alone.
 
-        Raises CallerError for what cannot be, `forecast.barred` where classes forbid it for every workload.
+        Raises CallerError for what cannot be, `forecast.barred` where it may serve none of the workloads.
         """
-        barred = {}
-        volumes = {}
-        for workload in self._scenario.demand if only is None else only:
-            why = self._why_barred(name, workload)
-            if why:
-                barred[workload] = why
-            else:
-                volumes[workload] = volume
-        if not volumes:
-            raise CallerError(f"{'; '.join(barred.values())}.", code="forecast.barred")
-        month = self._month(name, volumes)
-        calls = sum(self._scenario.demand[workload].calls_per_day for workload in volumes) * MONTH_H / 24 * volume
-        usd = month.usd
+        volumes, barred = self.served(name, volume, only)
+        month, each = self.month(name, volumes), sorted(self.amounts(name, volumes))
+        calls, usd = self.calls(volumes), month.usd
+        low, high = min(usd, each[len(each) // 10]), max(usd, each[-1 - len(each) // 10])
+        cans = {w: can for w in volumes for part in self.parts_of(name) if (can := self._cans.get((part, w)))}
         return Cost(
-            usd,
-            Span(*(end / calls * 1e6 for end in (usd.value, usd.low, usd.high))),
+            Span(usd, low, high),
+            Span(*(end / calls * 1e6 for end in (usd, low, high))),
             month.busy / month.there if month.there else None,
             month.replicas,
             month.parts,
             month.shares,
+            {workload: (can.ttft_s, can.tpot_s) for workload, can in cans.items()},
             barred,
+            tuple(dict.fromkeys(month.flags)),
             "; ".join(dict.fromkeys(note for note in month.notes if note)),
         )
 
+    def parts_of(self, name: str) -> tuple[str, ...]:
+        """The plans that a plan is made of: itself, or a hybrid's two."""
+        plan = self.plans[name]
+        return (plan.open, plan.closed) if isinstance(plan, Hybrid) else (name,)
+
+    def is_part(self, one: str, other: str) -> bool:
+        """Whether one of two plans is made of the other: that one costs more then says nothing."""
+        return one in self.parts_of(other) or other in self.parts_of(one)
+
+    def served(
+        self, name: str, volume: float, only: Collection[str] | None = None
+    ) -> tuple[dict[str, float], dict[str, str]]:
+        """The workloads that a plan may serve, at a volume; and the others, with the reason. Raises CallerError `forecast.barred` if it may serve none."""
+        reasons = {w: self.why_barred(name, w) for w in (self.scenario.demand if only is None else only)}
+        barred = {workload: why for workload, why in reasons.items() if why}
+        volumes = {workload: volume for workload, why in reasons.items() if not why}
+        if not volumes:
+            raise CallerError(f"{'; '.join(barred.values())}.", code="forecast.barred")
+        return volumes, barred
+
+    def calls(self, volumes: Volumes) -> float:
+        """Of a month."""
+        return sum(self.scenario.demand[w].calls_per_day * times for w, times in volumes.items()) * MONTH_H / 24
+
+    def amounts(self, name: str, volumes: Volumes) -> list[float]:
+        """Dollars of a month in each draw."""
+        return [self.month(name, volumes, draw).usd for draw in self.draws]
+
+    def departments(self, name: str, volume: float = 1.0) -> dict[str, Share]:
+        """What each department pays for a plan. The fair shares are all of it; the marginal ones are not, because what stands idle is nobody's."""
+        volumes, _ = self.served(name, volume)
+        whole = self.month(name, volumes)
+        of = {workload: self.scenario.demand[workload].department or workload for workload in volumes}
+        found = {}
+        for department in dict.fromkeys(of.values()):
+            rest = {workload: times for workload, times in volumes.items() if of[workload] != department}
+            fair = sum(usd for workload, usd in whole.shares.items() if of[workload] == department)
+            found[department] = Share(fair, whole.usd - (self.month(name, rest).usd if rest else 0.0))
+        return found
+
     def common(self, one: str, other: str) -> tuple[str, ...]:
         """The workloads that two plans may both serve."""
-        return tuple(
-            workload
-            for workload in self._scenario.demand
-            if not self._why_barred(one, workload) and not self._why_barred(other, workload)
-        )
+        return tuple(w for w in self.scenario.demand if not self.why_barred(one, w) and not self.why_barred(other, w))
 
-    def crossings(self, one: str, other: str, *, low: float = 0.01, high: float = 10_000.0) -> list[float]:
-        """Every volume (times today's) at which one plan begins or ceases to cost less than another, for what both may serve."""
+    def crossings(self, one: str, other: str, *, low: float = 0.01, high: float = 10_000.0) -> list[Crossing]:
+        """Everywhere that one plan begins or ceases to cost less than another, for what both may serve."""
         both = self.common(one, other)
 
         def gap(volume: float) -> float:
-            return self.cost(one, volume, only=both).usd.value - self.cost(other, volume, only=both).usd.value
+            volumes = dict.fromkeys(both, volume)
+            return self.month(one, volumes).usd - self.month(other, volumes).usd
 
         grid = [low * (high / low) ** (at / _SPREAD) for at in range(_SPREAD + 1)]
         found, before = [], gap(grid[0])
@@ -128,13 +217,44 @@ class Comparer:
             if (before < 0) is not (after < 0):
                 found.append(_halved(gap, start, end))
             before = after
-        return found
+        return [self._crossing(one, other, dict.fromkeys(both, volume), volume) for volume in found]
 
-    def _why_barred(self, name: str, workload: str) -> str:
+    def _crossing(self, one: str, other: str, volumes: Volumes, volume: float) -> Crossing:
+        first, second = self.month(one, volumes), self.month(other, volumes)
+        busy = first if first.there else second
+        return Crossing(volume, self.calls(volumes), first.usd, busy.busy / busy.there if busy.there else None)
+
+    def payback(self, own: str, other: str, volume: float) -> float | None:
+        """Months until machines that were bought have saved their price beside another plan, growth counted; None if they never do in their life."""
+        plan, both = self.plans[own], self.common(own, other)
+        assert isinstance(plan, Own)
+        left = last = 0.0
+        for month in range(round(plan.life_years * 12)):
+            volumes = self.grown(dict.fromkeys(both, volume), month)
+            mine = self.month(own, volumes)
+            count = mine.replicas[own]
+            left += max(0.0, count - last) * plan.purchase_usd
+            last = max(last, count)
+            left -= self.month(other, volumes).usd - (mine.usd - mine.parts["purchase"])
+            if left <= 0:
+                return month + 1.0
+        return None
+
+    def grown(self, volumes: Volumes, months: float) -> dict[str, float]:
+        """Volumes after so many months of growth."""
+        return {w: times * (1 + self.scenario.demand[w].growth) ** (months / 12) for w, times in volumes.items()}
+
+    def why_barred(self, name: str, workload: str) -> str:
         """Why a plan may not serve a workload, in words; "" if it may."""
-        plan, demand = self._scenario.plans[name], self._scenario.demand[workload]
+        plan, demand = self.plans[name], self.scenario.demand[workload]
+        if demand.good is not None and name not in demand.good:
+            return f"{name} is not good enough for {workload}"
         if isinstance(plan, Hybrid):  # what may not go to the closed plan is served by the open one alone
-            return self._why_barred(plan.open if plan.share else plan.closed, workload)
+            return self._zone_bars(plan.open if plan.share else plan.closed, workload)
+        return self._zone_bars(name, workload)
+
+    def _zone_bars(self, name: str, workload: str) -> str:
+        plan, demand = self.plans[name], self.scenario.demand[workload]
         zone = Zone(plan.zone) if isinstance(plan, Api | Gpus) else Zone.INSIDE
         if zone in self._zones[Class.parse(demand.data_class)]:
             return ""
@@ -142,139 +262,150 @@ class Comparer:
 
     # --- one plan ---------------------------------------------------------------------------------------------
 
-    def _month(self, name: str, volumes: Mapping[str, float]) -> _Month:
+    def month(self, name: str, volumes: Volumes, draw: Draw = AS_STATED) -> Month:
         """A plan for workloads, each at so many times today's calls."""
-        plan = self._scenario.plans[name]
+        plan = self.plans[name]
         if isinstance(plan, Hybrid):
-            return self._both(plan, volumes)
+            return self._both(plan, volumes, draw)
         if isinstance(plan, Api):
-            return self._bought(plan, volumes)
-        return self._served(name, plan, volumes)
+            return self._bought(name, plan, volumes, draw)
+        return self._served(name, plan, volumes, draw)
 
-    def _both(self, plan: Hybrid, volumes: Mapping[str, float]) -> _Month:
+    def _both(self, plan: Hybrid, volumes: Volumes, draw: Draw) -> Month:
         """What escalates is paid twice; what may not go to the closed plan stays on the open one."""
-        kept = {workload for workload in volumes if plan.share and self._why_barred(plan.closed, workload)}
-        later = 1 - plan.share + plan.share * plan.escalation
+        kept = {workload for workload in volumes if plan.share and self._zone_bars(plan.closed, workload)}
+        later = 1 - plan.share + plan.share * min(1.0, plan.escalation * draw.escalation)
         opened = {w: volume * (1.0 if w in kept else plan.share) for w, volume in volumes.items()}
         closed = {w: volume * later for w, volume in volumes.items() if w not in kept}
         parts = ((plan.open, opened), (plan.closed, closed))
-        months = [self._month(name, part) for name, part in parts if any(part.values())]
+        months = [self.month(name, part, draw) for name, part in parts if any(part.values())]
         return months[0] if len(months) == 1 else months[0].and_(months[1])
 
-    def _bought(self, plan: Api, volumes: Mapping[str, float]) -> _Month:
+    def _bought(self, name: str, plan: Api, volumes: Volumes, draw: Draw) -> Month:
         rates = self._rates(plan.target)
         if rates is None:
             raise CallerError(f"The price book has no price for {plan.target!r}.", code="forecast.unpriced", hint="'freehold prices show' lists what it has.")  # fmt: skip
-        shares = {}
+        shares, a_minute = {}, [0.0] * HOURS
         for workload, volume in volumes.items():
-            demand = self._scenario.demand[workload]
-            calls = demand.calls_per_day * MONTH_H / 24 * volume * (1 - plan.discount)
-            shares[workload] = calls * _each(
-                plan, rates, Tokens(input=round(demand.input), output=round(demand.output))
-            )
-        amount = sum(shares.values())
-        return _Month(
-            Span(amount, amount, amount),
-            {"tokens": amount},
-            shares,
-            {},
-            (f"{plan.target}: {rates.source}",),
-        )
+            demand, each = self.scenario.demand[workload], self._priced(name, plan, rates, workload)
+            calls = demand.calls_per_day * MONTH_H / 24 * volume * draw.calls
+            usd = each.prompt * draw.input + each.answer * draw.output + each.call
+            shares[workload] = calls * usd * (1 - plan.discount)
+            if plan.tokens_per_minute is not None:
+                tokens = demand.calls_per_day / 1440 * volume * demand.burst * (demand.input + demand.output)
+                a_minute = [sum(pair) for pair in zip(a_minute, (tokens * w for w in self._weights[workload]), strict=True)]  # fmt: skip
+        flags = _over(name, plan.tokens_per_minute, a_minute)
+        return Month({"tokens": sum(shares.values())}, shares, {}, (f"{plan.target}: {rates.source}",), flags)
 
-    def _served(self, name: str, plan: Gpus | Own, volumes: Mapping[str, float]) -> _Month:
-        """Machines that serve all workloads together, each call taking the part of a replica that its workload needs."""
-        can = {workload: self._can(name, plan, workload) for workload in volumes}
-        weights = {workload: self._scenario.demand[workload].weights() for workload in volumes}
-        mean = {w: self._scenario.demand[w].calls_per_day / 86_400 * volume for w, volume in volumes.items()}
-        costs, there = [], 0.0
-        for end in ("value", "high", "low"):  # of what a replica can do
-            busy = {workload: mean[workload] / getattr(most, end) for workload, (most, _) in can.items()}
-            hourly = [sum(busy[w] * weights[w][hour] for w in volumes) for hour in range(HOURS)]
-            replicas = self._replicas(plan, hourly)
-            costs.append(self._machines(plan, replicas, sum(busy.values())))
-            if end == "value":
-                there, most_replicas, whole = sum(replicas) / HOURS, max(replicas), busy
-        value = sum(costs[0][1].values())
-        every = sum(whole.values())
-        return _Month(
-            Span(value, min(value, sum(costs[1][0].values())), max(value, sum(costs[2][2].values()))),
-            costs[0][1],
-            {workload: value * part / every for workload, part in whole.items()},
-            {name: most_replicas},
-            tuple(note for _, note in can.values()),
-            every,
-            there,
-        )
-
-    def _can(self, name: str, plan: Gpus | Own, workload: str) -> tuple[Span, str]:
-        """Requests of a workload that one replica serves a second, within what its callers wait for; and what that rests on."""
-        found = self._most.get((name, workload))
+    def _priced(self, name: str, plan: Api, rates: Tariff, workload: str) -> _Each:
+        """Dollars for one call, over its lengths and the hours of a week."""
+        found = self._each.get((name, workload))
         if found is None:
-            model, gpu, demand = (
-                self._facts.model(plan.model),
-                self._facts.gpu(plan.gpu),
-                self._scenario.demand[workload],
-            )
-            setup = Setup(model, gpu, plan.count, plan.engine, plan.precision)
-            found = self._most[name, workload] = self._predictor.most(
-                setup,
-                Work(demand.input, demand.output, demand.variation),
-                ttft_s=demand.ttft_ms / 1000 if demand.ttft_ms else math.inf,
-                tpot_s=demand.tpot_ms / 1000 if demand.tpot_ms else math.inf,
-            )
+            demand = self.scenario.demand[workload]
+            prompt = answer = 0.0
+            for tokens_in, tokens_out, share in demand.sizes():
+                each = _sized(plan, rates, demand, self._weights[workload], (tokens_in, tokens_out))
+                prompt, answer = prompt + share * each[0], answer + share * each[1]
+            found = self._each[name, workload] = _Each(prompt, answer, float(rates.per_call))
         return found
 
-    def _replicas(self, plan: Gpus | Own, busy: list[float]) -> list[int]:
-        """Whole replicas for each hour of the week, from how many would be busy without a pause."""
-        needed = [math.ceil(one / plan.headroom - 1e-9) for one in busy]
-        if isinstance(plan, Own):
-            return [max(needed) + plan.spare] * HOURS
-        if not plan.autoscale:
-            return [max(plan.minimum, *needed)] * HOURS
-        return [max(plan.minimum, one) for one in needed]
+    def _served(self, name: str, plan: Gpus | Own, volumes: Volumes, draw: Draw) -> Month:
+        """Machines that serve all workloads together, each call taking the part of a replica that its workload needs."""
+        peaks, later, busy = [0.0] * HOURS, 0.0, {}
+        for workload, volume in volumes.items():
+            demand, can = self.scenario.demand[workload], self._can(name, plan, workload)
+            own = busy[workload] = demand.calls_per_day / 86_400 * volume * draw.calls / can.at(draw, name)
+            now = own * (1 - demand.batchable) * demand.burst
+            peaks = [before + now * weight for before, weight in zip(peaks, self._weights[workload], strict=True)]
+            later += own * demand.batchable * HOURS
+        every = sum(busy.values())
+        replicas = machines.replicas_of(plan, peaks, later)
+        parts = machines.parts_of(plan, replicas, every, draw, name)
+        whole = sum(parts.values())
+        return Month(
+            parts,
+            {workload: whole * part / every for workload, part in busy.items()},
+            {name: max(replicas)},
+            tuple(self._can(name, plan, workload).note for workload in volumes) + _source(plan),
+            (),
+            every,
+            sum(replicas) / HOURS,
+        )
 
-    def _machines(
-        self, plan: Gpus | Own, replicas: list[int], busy: float
-    ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-        """Dollars of a month at the low, typical and high price. busy: replicas that would be busy without a pause."""
-        hours = sum(replicas) / HOURS * MONTH_H
-        if isinstance(plan, Gpus):
-            price = plan.usd_per_gpu_hour
-            three = (price.low, price.typical, price.high) if isinstance(price, Priced) else (price,) * 3
-            low, typical, high = ({"GPUs by the hour": hours * plan.count * one} for one in three)
-            return low, typical, high
-        count = max(replicas)
-        kw = (count * plan.idle_w + min(busy, count) * max(plan.peak_w - plan.idle_w, 0.0)) / 1000 * plan.pue
-        parts = {
-            "purchase": count * _monthly(plan),
-            "electricity": kw * MONTH_H * plan.usd_per_kwh,
-            "space": count * plan.space_usd_month,
-            "support": count * plan.purchase_usd * plan.support / 12,
-            "people": plan.people_usd_month if count else 0.0,
-        }
-        return parts, parts, parts
+    def _can(self, name: str, plan: Gpus | Own, workload: str) -> Can:
+        """What one replica does of a workload within what its callers wait for."""
+        found = self._cans.get((name, workload))
+        if found is None:
+            found = self._cans[name, workload] = self._measured(plan, self.scenario.demand[workload])
+        return found
+
+    def _measured(self, plan: Gpus | Own, demand: Demand) -> Can:
+        setup = Setup(self._facts.model(plan.model), self._facts.gpu(plan.gpu), plan.count, plan.engine, plan.precision)
+        sizes = demand.sizes()
+        mean = sum(output * share for _, output, share in sizes)
+        spread = math.sqrt(sum((output - mean) ** 2 * share for _, output, share in sizes)) / mean
+        work = Work(demand.input, demand.output, spread, demand.prefix)
+
+        def most(work: Work) -> Serving:
+            ttft_s, tpot_s = ((ms / 1000 if ms else math.inf) for ms in (demand.ttft_ms, demand.tpot_ms))
+            return self._predictor.most(setup, work, ttft_s=ttft_s, tpot_s=tpot_s)
+
+        def falls(longer: Work, by: float) -> float:
+            try:
+                return math.log(found.requests_s / most(longer).requests_s) / math.log(by)
+            except CallerError:
+                return 1.0  # longer ones cannot be served so at all: as if each token took its time
+
+        found = most(work)
+        wide = found.tokens_s.low / found.tokens_s.value, found.tokens_s.high / found.tokens_s.value
+        rate = Span(found.requests_s, found.requests_s * wide[0], found.requests_s * wide[1])
+        by_input = falls(replace(work, input_tokens=work.input_tokens * _STEP), _STEP)
+        by_output = falls(replace(work, output_tokens=work.output_tokens * _STEP), _STEP)
+        return Can(rate, found.note, found.ttft_s.value, found.tpot_s.value, by_input, by_output)
 
 
-def _each(plan: Api, rates: Tariff, tokens: Tokens) -> float:
-    """Dollars for one call."""
-    usual = rates.cost(tokens)
-    later = rates.cost(tokens, Terms(BATCH)) if plan.batch else usual
-    if usual is None or later is None:
-        raise CallerError(f"{plan.target!r} has no price for {'batches' if usual is not None else 'this'}.", code="forecast.unpriced", hint="Leave out batch.")  # fmt: skip
-    return float(usual) * (1 - plan.batch) + float(later) * plan.batch + float(rates.per_call)
+def _sized(
+    plan: Api, rates: Tariff, demand: Demand, weights: Sequence[float], size: tuple[float, float]
+) -> tuple[float, float]:
+    """Dollars for the prompt and the answer of a call of one length: at the usual price, as a part of a batch, in quiet hours (as if the week were UTC's)."""
+    repeats = round(size[0] * demand.prefix)
+    tokens = Tokens(input=round(size[0]) - repeats, cache_read=repeats, output=round(size[1]))
+    later = demand.batchable if plan.batch and rates.saves(BATCH) else 0.0
+    quiet = [hour for hour in range(HOURS) if rates.off_peak is not None and rates.off_peak.holds(_hour_ms(hour))]
+    is_quiet = sum(weights[hour] for hour in quiet) / HOURS
+    ways = [((1 - later) * (1 - is_quiet), Terms()), (later, Terms(BATCH))]
+    if quiet:
+        ways.append(((1 - later) * is_quiet, Terms(at_ms=_hour_ms(quiet[0]))))
+    sums = [0.0, 0.0]
+    for share, terms in ways:
+        parts = rates.parts(tokens, terms) if share else {}
+        if parts is None:
+            raise CallerError(f"{plan.target!r} has no price for a call of {size[0]:.0f} and {size[1]:.0f} tokens.", code="forecast.unpriced", hint="Set batch = false on the plan.")  # fmt: skip
+        for kind, (_, usd) in parts.items():
+            sums[kind in ("output", "reasoning")] += share * float(usd)
+    return sums[0], sums[1]
+
+
+def _hour_ms(hour: int) -> int:
+    """A moment in that hour of a week: the first whole one of 1970 began on its fifth day."""
+    return (4 * 24 + hour) * 3_600_000
+
+
+def _over(name: str, most: float | None, a_minute: Sequence[float]) -> tuple[str, ...]:
+    """What a limit of tokens a minute keeps back."""
+    if most is None or max(a_minute) <= most:
+        return ()
+    kept = sum(max(0.0, one - most) for one in a_minute) / sum(a_minute)
+    return (f"{name} may have {most:,.0f} tokens a minute and the busiest hour needs {max(a_minute):,.0f}: {kept:.0%} of the calls would be turned away",)  # fmt: skip
+
+
+def _source(plan: Gpus | Own) -> tuple[str, ...]:
+    price = plan.usd_per_gpu_hour if isinstance(plan, Gpus) else None
+    return (f"{plan.gpu} by the hour: {price.source}, {price.date}",) if isinstance(price, Priced) and price.source else ()  # fmt: skip
 
 
 def _added(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in {**one, **other}}
-
-
-def _monthly(plan: Own) -> float:
-    """What a machine costs a month over its life: an annuity of its price less the present value of what is left of it."""
-    months, rate = plan.life_years * 12, plan.capital / 12
-    if rate == 0:
-        return plan.purchase_usd * (1 - plan.residual) / months
-    shrink: float = (1 + rate) ** -months
-    return plan.purchase_usd * (1 - plan.residual * shrink) * rate / (1 - shrink)
 
 
 def _halved(gap: Callable[[float], float], start: float, end: float) -> float:

@@ -22,7 +22,7 @@ from freehold.ledger.alone import alone
 
 GROUPS = ("department", "workload", "key", "model", "target", "zone", "class", "outcome", "hour", "day", "month")
 _BATCH = 5_000
-_VERSION = 3  # of the tables
+_VERSION = 4  # of the tables
 # What is kept of a receipt that names a stored answer.
 _OF_ANSWER = ("key", "workload", "class", "model", "target", "tokens", "cost_usd", "is_estimate", "at_ms", "booked_ms")
 
@@ -39,6 +39,16 @@ class UsageRow:
     unpriced: int = 0
 
 
+class Length(msgspec.Struct, frozen=True):
+    """Calls of a workload that were about as long. input, output, cached: their tokens together; cached: those of the input that were read from a cache."""
+
+    workload: str
+    calls: int
+    input: int
+    output: int
+    cached: int
+
+
 class Store(Protocol):
     """What an index can do. `usage` takes names from GROUPS and times in milliseconds since 1970 (down to the quarter of an hour before, the end exclusive); zone: where a day begins."""
 
@@ -49,6 +59,9 @@ class Store(Protocol):
         """Add the receipts of a segment between two offsets; False if somebody else has added them meanwhile."""
 
     def answers(self, answer_id: str) -> list[dict[str, Any]]: ...
+    def lengths(self) -> list[Length]:
+        """How long calls were, whose tokens were reported."""
+
     def usage(
         self,
         by: tuple[str, ...],
@@ -96,6 +109,8 @@ create table kind (id integer primary key, department text not null, workload te
   unique (department, workload, key, model, target, zone, class, outcome));
 create table tally (kind integer not null, slot integer not null, calls integer not null, input integer not null, output integer not null,
   nano integer not null, atto integer not null, unpriced integer not null, primary key (kind, slot)) without rowid;
+create table length (workload text not null, prompt integer not null, answer integer not null, calls integer not null, input integer not null,
+  output integer not null, cached integer not null, primary key (workload, prompt, answer)) without rowid;
 create table fine (kind integer not null, slot integer not null, amount text not null);
 create table answer (id text not null, call text not null, said text not null, primary key (id, call)) without rowid;
 """
@@ -135,14 +150,17 @@ class SqliteStore:
             if (row[0] if row else 0) != before:
                 return False
             tallies: dict[tuple[int, int], _Sum] = {}
+            lengths: dict[tuple[str, int, int], list[int]] = {}
             for receipt in receipts:
                 at = (self._kind(receipt), (receipt.get("booked_ms") or receipt["at_ms"]) // SLOT_MS)
                 fine = tallies.setdefault(at, _Sum()).take(receipt)
                 if fine is not None:
                     db.execute("insert into fine values (?,?,?)", (*at, fine))
+                _note_length(lengths, receipt)
                 if receipt.get("answer_id"):
                     said = msgspec.json.encode({field: receipt[field] for field in _OF_ANSWER}).decode()
                     db.execute("insert into answer values (?,?,?)", (receipt["answer_id"], receipt["call"], said))
+            db.executemany(_LENGTHEN, [(*at, *sums) for at, sums in lengths.items()])
             db.executemany(_ADD, [(*at, *msgspec.structs.astuple(tally)) for at, tally in tallies.items()])
             db.execute(
                 'insert into place values (?, ?) on conflict do update set "offset" = excluded."offset"',
@@ -166,6 +184,10 @@ class SqliteStore:
         """What receipts say of a stored answer, in the order of the calls."""
         rows = self._db.execute("select said from answer where id = ? order by call", (answer_id,))
         return [msgspec.json.decode(text, type=dict[str, Any]) for (text,) in rows]
+
+    def lengths(self) -> list[Length]:
+        rows = self._db.execute("select workload, calls, input, output, cached from length order by 1, prompt, answer")
+        return [Length(*row) for row in rows]
 
     def usage(
         self,
@@ -231,6 +253,27 @@ _ADD = """
 insert into tally values (?,?,?,?,?,?,?,?) on conflict do update set calls = calls + excluded.calls, input = input + excluded.input,
   output = output + excluded.output, nano = nano + excluded.nano, atto = atto + excluded.atto, unpriced = unpriced + excluded.unpriced
 """
+
+
+_LENGTHEN = """
+insert into length values (?,?,?,?,?,?,?) on conflict do update set calls = calls + excluded.calls, input = input + excluded.input,
+  output = output + excluded.output, cached = cached + excluded.cached
+"""
+
+
+def _note_length(lengths: dict[tuple[str, int, int], list[int]], receipt: dict[str, Any]) -> None:
+    """Count a call among those about as long (within a factor of two), if what it used is known and its own."""
+    if receipt["outcome"] != "ok" or receipt.get("is_estimate") or receipt.get("corrects") or receipt.get("cached"):
+        return
+    tokens = receipt["tokens"]
+    output = tokens["output"] + tokens["reasoning"] + tokens["audio_out"]
+    prompt = sum(tokens.values()) - output
+    if not prompt or not output:
+        return
+    at = (receipt["workload"] or "", prompt.bit_length(), output.bit_length())
+    sums = lengths.setdefault(at, [0, 0, 0, 0])
+    for place, more in enumerate((1, prompt, output, tokens["cache_read"])):
+        sums[place] += more
 
 
 class _Sum(msgspec.Struct):
