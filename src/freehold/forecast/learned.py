@@ -103,7 +103,7 @@ def written(learned: Learned) -> str:
         lines += [
             f"[demand.{key}]",
             f"department    = {_quoted(one.department)}",
-            f"calls_per_day = {one.calls_per_day:.1f}",
+            f"calls_per_day = {one.calls_per_day:.6g}",
             f"input         = {one.input:.1f}",
             f"output        = {one.output:.1f}",
             f"data_class    = {_quoted(one.data_class)}",

@@ -51,7 +51,8 @@ def _cost(outlook: Outlook, comparer: Comparer) -> str:
             each = sorted(comparer.month(name, volumes, draw).usd for draw in comparer.draws[:_DRAWS])
             ys.append(comparer.month(name, volumes).usd)
             band.append((each[len(each) // 10], each[-1 - len(each) // 10]))
-        series.append(Line(name, ys, band))
+        alone = "" if not outlook.costs[name][0].barred else f" ({', '.join(served)} alone)"
+        series.append(Line(f"{name}{alone}", ys, band))
     return charts.lines(xs, series, title="What a month costs, against volume", labels=("times today's calls", "USD a month"))  # fmt: skip
 
 
@@ -72,8 +73,14 @@ def _tornado(outlook: Outlook) -> str:
 
 
 def _map(outlook: Outlook, comparer: Comparer, known: Known) -> str:
-    """Which plan is the cheapest, by volume and by what GPUs cost, for the workloads that most plans may serve together."""
-    found = max(groups(comparer, list(outlook.costs)), key=lambda one: (len(one[1]), len(one[0])), default=None)
+    """Which plan is the cheapest, by volume and by what GPUs cost: for the most calls that tokens bought and machines may both serve."""
+
+    def weight(one: tuple[tuple[str, ...], tuple[str, ...]]) -> tuple[bool, float]:
+        workloads, able = one
+        has = {bool(set(comparer.parts_of(name)) & set(comparer.machines)) for name in able}
+        return len(has) > 1, comparer.calls(dict.fromkeys(workloads, 1.0))
+
+    found = max(groups(comparer, list(outlook.costs)), key=weight, default=None)
     if found is None:
         return charts.cells([1.0], [1.0], [["nothing to compare"]], title="The cheapest plan", labels=("", ""))
     workloads, able = found

@@ -1,0 +1,252 @@
+"""The whole of a forecast: which plan is the cheapest and how sure that is, what may come, what must not be overlooked."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+
+from freehold.forecast import facts, offers
+from freehold.forecast.deciding import decide, tornado
+from freehold.forecast.draws import draws, ends
+from freehold.forecast.hosts import cheapest_host, hosts_of
+from freehold.forecast.outlook import Known, Outlook, comparer_of, look
+from freehold.forecast.page import files
+from freehold.forecast.plans import Comparer
+from freehold.forecast.scenario import EXAMPLE, Uncertain, read
+from freehold.forecast.telling import sentences, tables
+from freehold.kernel.classes import Class, Zone
+from freehold.kernel.config import Surroundings
+from freehold.kernel.config import read as read_config
+from freehold.kernel.errors import CallerError
+from freehold.pricing.book import Book, Row, load, tariff
+from freehold.pricing.book import Rates as Row_
+from freehold.upstream.rows import ROWS
+
+BOOK, FACTS, TODAY = load(), facts.load(), datetime.date(2026, 11, 27)
+ZONES: Mapping[Class, frozenset[Zone]] = read_config("", Surroundings({}, ROWS)).zones
+
+
+def known(book: Book = BOOK, today: datetime.date = TODAY) -> Known:
+    def rates(target: str) -> Any:
+        provider, _, model = target.partition("/")
+        return tariff(book, provider, model, None, is_inside=False)
+
+    return Known(FACTS, book, rates, ZONES, offers.load(), today)
+
+
+def look_at(text: str, **more: Any) -> tuple[Outlook, Comparer]:
+    return look(read(text), known(**more), lambda _what: None)
+
+
+@pytest.fixture(scope="module")
+def example() -> tuple[Outlook, Comparer]:
+    return look_at(EXAMPLE)
+
+
+def test_the_example_says_everything(example: tuple[Outlook, Comparer]) -> None:
+    outlook, comparer = example
+    assert set(outlook.costs) == {"closed", "hosted", "rented", "owned", "hybrid", "cheapest host of llama-3.3-70b"}
+    assert outlook.impossible == {}
+    for name, each in outlook.costs.items():
+        for cost, volume in zip(each, outlook.volumes, strict=True):
+            assert cost.usd.low <= cost.usd.value <= cost.usd.high
+            assert sum(cost.shares.values()) == pytest.approx(cost.usd.value)
+            inside = sum(cost.usd.low <= one <= cost.usd.high for one in comparer.amounts(name, comparer.served(name, volume)[0]))  # fmt: skip
+            assert inside >= 0.79 * len(comparer.draws), "eight of ten"
+    assert sum(share.fair for share in outlook.departments["rented"].values()) == pytest.approx(outlook.costs["rented"][0].usd.value)  # fmt: skip
+    assert any("contracts is restricted" in sentence for sentence in sentences(outlook))
+    assert [table.title for table in tables(outlook)][1] == "Which costs least, and how sure that is"
+
+
+def test_the_same_seed_says_the_same(example: tuple[Outlook, Comparer]) -> None:
+    again, _ = look_at(EXAMPLE)
+    assert msgspec.json.encode(again) == msgspec.json.encode(example[0])
+
+
+def test_draws_spread_as_they_are_asked_to() -> None:
+    found = list(draws(Uncertain(calls=0.2, output=0.0), ["p"], count=4_000, seed=1))
+    inside = sum(1 / 1.2 <= one.calls <= 1.2 for one in found) / len(found)
+    assert inside == pytest.approx(0.8, abs=0.02)
+    assert {one.output for one in found} == {1.0}
+    calls = next(one for one in ends(Uncertain(calls=0.2), []) if one[0] == "calls")
+    assert (calls[2].calls, calls[3].calls) == pytest.approx((1 / 1.2, 1.2))
+
+
+PLAIN = """\
+volumes = [1.0]
+[demand.w]
+calls_per_day = 10_000
+input = 1000
+output = 300
+data_class = "public"
+[plans.rented]
+kind = "gpus"
+model = "llama-3.3-70b"
+gpu = "h100"
+count = 2
+usd_per_gpu_hour = {price}
+[plans.closed]
+kind = "api"
+target = "openai/gpt-5.4"
+{more}
+"""
+
+
+def plain(price: str = "2.0", more: str = "") -> str:
+    return PLAIN.format(price=price, more=more)
+
+
+def test_what_is_close_is_undecided_and_says_what_to_measure() -> None:
+    """At the price of GPUs at which both cost the same, nobody can tell; far from it, everybody can."""
+    alone = ("llama-3.3-70b", "mistral-large-123b")  # which nobody hosts
+    _, comparer = look_at(plain().replace(*alone))
+    volumes = {"w": 1.0}
+    same = 2.0 * comparer.month("closed", volumes).usd / comparer.month("rented", volumes).usd
+    price = f'{{ low = {same * 0.5}, typical = {same}, high = {same * 1.5}, source = "q", date = "2026-11-01" }}'
+    outlook, comparer = look_at(plain(price).replace(*alone))
+    decision = decide(comparer, ["rented", "closed"], 1.0, ["w"])
+    assert not decision.is_decided
+    assert "quotes for h100" in decision.measure
+    assert decision.saves.low < 0 < decision.saves.high
+    assert any("Undecided at 1 times today" in one and "quotes for h100" in one for one in sentences(outlook))
+    first = tornado(comparer, "rented", volumes, beside="closed")[0]
+    assert (first.what, first.plan) == ("price", "rented")
+    for factor, best in ((0.1, "rented"), (10.0, "closed")):
+        _, comparer = look_at(plain(str(same * factor)))
+        decision = decide(comparer, ["rented", "closed"], 1.0, ["w"])
+        assert (decision.best, decision.is_decided, decision.measure) == (best, True, "")
+
+
+def test_what_shared_does_not_blur_a_difference() -> None:
+    """How many calls come moves both alike, so it does not make a clear difference unclear."""
+    text = plain(more='[plans.cheaper]\nkind = "api"\ntarget = "openai/gpt-5.4"\ndiscount = 0.05\n[uncertain]\ncalls = 1.0\n')  # fmt: skip
+    _, comparer = look_at(text)
+    wide = comparer.cost("closed").usd
+    assert wide.high > 1.5 * wide.low
+    assert decide(comparer, ["closed", "cheaper"], 1.0, ["w"]).chance == 1.0
+
+
+def test_scaling_every_price_scales_every_cost_and_nothing_else() -> None:
+    """In cents instead of dollars, what has no unit is the same."""
+    book = known()
+
+    def scaled(factor: float) -> Outlook:
+        def rates(target: str) -> Any:
+            row = BOOK.find(*target.split("/", 1))
+            assert row is not None
+            more = tuple(Row_(**{f: getattr(one, f) * Decimal(factor) if getattr(one, f) is not None else None for f in ("input", "output", "cache_read")}, above=one.above) for one in row.rates)  # fmt: skip
+            return tariff(Book("d", "x", {"openai": {row.model: Row(model=row.model, source="s", date="2026-11-01", rates=more)}}), "openai", row.model, None, is_inside=False)  # fmt: skip
+
+        scenario = read(plain(str(2.0 * factor)))
+        return look(scenario, dataclasses.replace(book, rates=rates, book=Book("d", "x", {})), lambda _what: None)[0]
+
+    one, hundred = scaled(1.0), scaled(128.0)
+    for name, (cost,) in one.costs.items():
+        (other,) = hundred.costs[name]
+        assert other.usd.value == pytest.approx(128 * cost.usd.value)
+        assert other.usd.low == pytest.approx(128 * cost.usd.low)
+        assert (other.utilisation, other.replicas, other.latency) == (cost.utilisation, cost.replicas, cost.latency)
+    assert [d.chance for d in one.decisions] == [d.chance for d in hundred.decisions]
+    assert [c.volume for m in one.meetings for c in m.crossings] == pytest.approx([c.volume for m in hundred.meetings for c in m.crossings])  # fmt: skip
+
+
+def test_what_may_come() -> None:
+    more = 'tokens_per_minute = 40_000\n[what_if."a merger"]\ncalls = 3.0\n'
+    outlook, _ = look_at(plain(more=more))
+    closed = outlook.costs["closed"][0].usd.value
+    found = {one.what.partition(";")[0]: one for one in outlook.what_ifs}
+    assert found["openai doubles its prices"].usd["closed"] == pytest.approx(2 * closed)
+    assert found["openai doubles its prices"].usd["rented"] == pytest.approx(outlook.costs["rented"][0].usd.value)
+    assert found["a merger"].usd["closed"] == pytest.approx(3 * closed)
+    assert found["GPU prices fall by 30 % a year, in two years"].usd["rented"] == pytest.approx(0.49 * outlook.costs["rented"][0].usd.value)  # fmt: skip
+    assert closed < found["answers are twice as long"].usd["closed"] < 2 * closed
+    limited = next(one.what for one in outlook.what_ifs if "halves its rate limits" in one.what)
+    assert "may have 20,000 tokens a minute" in limited
+
+
+def test_limits_bind_where_they_do() -> None:
+    text = plain(more="tokens_per_minute = 30_000\n").replace("volumes = [1.0]", "volumes = [1.0, 100.0]")
+    outlook, _ = look_at(text)
+    first, last = outlook.costs["closed"]
+    assert first.flags == ()
+    (flag,) = last.flags
+    assert "the busiest hour needs" in flag
+    assert any(flag in one for one in outlook.flags)
+
+
+def test_old_prices_and_models_that_retire_are_told() -> None:
+    price = '{ low = 1.0, typical = 2.0, high = 3.0, source = "quotes", date = "2025-01-02" }'
+    outlook, _ = look_at(plain(price).replace("openai/gpt-5.4", "openai/gpt-5.1"))
+    assert any("from 2025-01-02" in flag for flag in outlook.flags)
+    assert any("openai/gpt-5.1 retires on 2027-04-01" in flag for flag in outlook.flags)
+    later, _ = look_at(plain(), today=datetime.date(2027, 11, 1))
+    assert any("the price of openai/gpt-5.4 is from" in flag for flag in later.flags)
+    fresh, _ = look_at(plain())
+    assert not [flag for flag in fresh.flags if "is from" in flag]
+
+
+def test_the_cheapest_host_is_beside_it() -> None:
+    outlook, comparer = look_at(plain())
+    (name,) = [one for one in outlook.costs if one.startswith("cheapest host of")]
+    plan: Any = comparer.plans[name]
+    model = FACTS.model("llama-3.3-70b")
+    mine = comparer.cost(name).usd.value
+    for target, row in hosts_of(BOOK, model, "2026-11-27"):
+        assert "3.3-70b" in target.casefold().replace("v3p3", "3.3")
+        if row.rates[0].input and row.rates[0].output and target.partition("/")[0] == plan.target.partition("/")[0]:
+            beside, _ = look_at(plain(more=f'[plans.beside]\nkind = "api"\ntarget = "{target}"\n'))
+            assert beside.costs["beside"][0].usd.value >= mine * 0.8, target
+    assert cheapest_host(BOOK, FACTS.model("mistral-large-123b"), "2026-11-27") is None
+    late = cheapest_host(BOOK, model, "2199-01-01")
+    assert late is None or late[1].retires is None
+
+
+def test_what_is_not_good_enough_is_not_priced() -> None:
+    outlook, comparer = look_at(plain().replace('data_class = "public"', 'data_class = "public"\ngood = ["closed"]'))
+    assert list(outlook.costs) == ["closed"]
+    assert "rented is not good enough for w" in outlook.impossible["rented"]
+    assert comparer.why_barred("closed", "w") == ""
+
+
+def test_growth_and_payback() -> None:
+    own = '[plans.owned]\nkind = "own"\nmodel = "llama-3.3-70b"\ngpu = "h100"\ncount = 2\npurchase_usd = {usd}\npeople_usd_month = 0\nsupport = 0\nspace_usd_month = 0\nusd_per_kwh = 0\n'
+    grown = plain(more=own.format(usd=50_000)).replace("output = 300", "output = 300\ngrowth = 1.0")
+    outlook, comparer = look_at(grown)
+    assert outlook.growth["closed"][2] == pytest.approx(2 * outlook.growth["closed"][0]), "twice as much in a year"
+    flat, comparer = look_at(plain(more=own.format(usd=50_000)))
+    closed = flat.costs["closed"][0].usd.value
+    assert comparer.payback("owned", "closed", 1.0) == math.ceil(50_000 / closed)
+    assert comparer_of(read(grown), known()).payback("owned", "closed", 1.0) < math.ceil(50_000 / closed)  # type: ignore[operator]
+    dear, comparer = look_at(plain(more=own.format(usd=5_000_000)))
+    assert comparer.payback("owned", "closed", 1.0) is None, "not in its life"
+    meeting = next(one for one in dear.meetings if {one.below, one.above} == {"owned", "closed"})
+    assert meeting.payback_months == {1.0: None}
+
+
+def test_no_plan_is_an_error() -> None:
+    with pytest.raises(CallerError) as caught:
+        look_at(plain().replace('data_class = "public"', 'data_class = "public"\ngood = []'))
+    assert caught.value.code == "forecast.nothing"
+
+
+def test_the_page_stands_alone(example: tuple[Outlook, Comparer]) -> None:
+    outlook, comparer = example
+    hostile = msgspec.structs.replace(outlook, title='<script>alert("x")</script> & more')
+    found = files(hostile, comparer, known())
+    assert set(found) == {"index.html", "cost.svg", "composition.svg", "break-even.svg", "tornado.svg", "growth.svg"}
+    for name, text in found.items():
+        assert "<script" not in text
+        assert not [part for part in ("src=", "href=", "url(", "@import") if part in text], name
+        if name.endswith(".svg"):
+            ElementTree.fromstring(text)
+            assert text in found["index.html"]
+    assert found["index.html"].count("Sources: ") == 5
+    assert "litellm" in found["index.html"], "where prices are from"
