@@ -30,6 +30,7 @@ BORDERS = {
     "gateway/asking.py",
     "gateway/data_app.py",
     "gateway/pipeline.py",
+    "jobs/clearing.py",
     "jobs/runner.py",
     "gateway/detecting.py",
 }  # the last holds a call inside when a detector fails

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from freehold.jobs import parcels
-from freehold.jobs.parcels import Described, Packed, Parcel, Parcels, Seen, read
+from freehold.jobs.parcels import Described, Packed, Parcel, Parcels, Seen, fold
 from freehold.jobs.questions import Answer
-from freehold.kernel.errors import UpstreamError
+from freehold.kernel.errors import FreeholdError, UpstreamError
 from freehold.kernel.progress import Progress
 
 DONE = Progress(is_ended=True)
@@ -35,6 +35,11 @@ class Script:
         self.answers: dict[int, Answer] = {}
         self.lying: dict[str, str] = {}
         self.parcel = 0
+        self.owned = True
+        self.poor: set[int] = set()  # runs that lack money
+        self.refusals: list[FreeholdError] = []
+        self.unread: list[FreeholdError] = []
+        self.unseen: list[FreeholdError] = []
 
     # as a post
     def most(self, _way: str) -> tuple[int, int]:
@@ -43,17 +48,23 @@ class Script:
     def is_current(self, _way: str, _run: Any) -> bool:
         return True
 
-    def describe(self, way: str, runs: Sequence[Any]) -> Described:
+    async def describe(self, way: str, runs: Sequence[Any]) -> Described:
         self.parcel += 1
         return Described(f"p{self.parcel}", way, [b"%d" % run for run in runs])
 
     async def pack(self, runs: Sequence[Any]) -> Packed:
-        return list(runs)
+        short = {at for at, run in enumerate(runs) if run in self.poor}
+        return Packed([None if at in short else run for at, run in enumerate(runs)], short)
+
+    async def settled(self) -> None:
+        self.told.append(("settled",))
 
     async def hand_in(self, parcel: Described, _packed: Packed, runs: Sequence[Any]) -> str:
         self.told.append(("hand in", parcel.parcel))
         try:
             await self.taken.wait()
+            if self.refusals:
+                raise self.refusals.pop()
         finally:
             self.ends.update(runs)
         return self.about
@@ -68,6 +79,9 @@ class Script:
         return True
 
     async def look(self, _way: str, _about: str) -> Progress:
+        self.told.append(("look",))
+        if self.unseen:
+            raise self.unseen.pop()
         return self.looks
 
     async def cancel(self, way: str, about: str) -> None: ...
@@ -79,6 +93,8 @@ class Script:
         self, _way: str, _parcel: str, _about: str, _progress: Progress, sent: Sequence[bytes]
     ) -> AsyncIterator[Seen]:
         for place, _ in enumerate(sent):
+            if self.unread:
+                raise self.unread.pop()
             yield Seen(place, Answer(200, b"{}", "c"))
 
     def void(self, parcel: str, sent: bytes) -> None:
@@ -99,10 +115,14 @@ class Script:
     def leaves(self, parcel: Parcel) -> None:
         self.lying[parcel.parcel] = parcel.about or ""
 
-    def is_done(self, parcel: Parcel) -> None:
+    async def is_done(self, parcel: Parcel) -> None:
         self.lying.pop(parcel.parcel, None)
 
-    never_left = is_done
+    def is_owned(self) -> bool:
+        return self.owned
+
+    def may_leave(self) -> bool:
+        return True
 
     def why_stop(self) -> str:
         return self.why
@@ -131,36 +151,56 @@ async def over(made: Parcels) -> None:
 async def test_every_line_of_many_is_answered_once() -> None:
     script = Script()
     made = begun(script)
-    await asyncio.gather(*(made.add(at, f"r{at}", 300, aside(at)) for at in range(200)))
-    await made.hand_in_rest()
+    for at in range(200):
+        made.add(at, f"r{at}", 300, aside(at))
+    made.hand_in_rest()
     await over(made)
     assert sorted(script.answers) == list(range(200))
     assert set(script.ends.values()) == {1}
     assert not made.out
     assert not script.lying
     assert script.parcel == -(-200 // 3), "no more in one than it may hold: three of 300 bytes in 1,000"
-    assert read(script.journal, {}) == []
+    known: dict[str, Parcel] = {}
+    for record in script.journal:
+        fold(known, record, {})
+    assert known == {}
 
 
-async def test_no_more_is_kept_than_may_be_out() -> None:
-    """While none is taken, lines wait outside; when this ends, all of them have their end, once."""
+async def test_no_more_is_out_than_may_be() -> None:
+    """While none is taken the rest waits, and says so; when this ends, all of them have their end, once."""
     script = Script()
     script.taken.clear()
     made = begun(script)
-    adding = [asyncio.ensure_future(made.add(at, f"r{at}", 100, aside(at))) for at in range(200)]
-    await asyncio.sleep(0.2)
+    for at in range(parcels.AT_ONCE * 4 + 6):
+        assert not made.is_full or at > parcels.AT_ONCE * 4 + 3
+        made.add(at, f"r{at}", 100, aside(at))
+    await asyncio.sleep(0.05)
     assert len(script.told) == parcels.AT_ONCE
-    assert len(made.out) == (parcels.AT_ONCE + 1) * 4
-    for task in adding:
-        task.cancel()
-    await asyncio.gather(*adding, return_exceptions=True)
+    assert made.is_full
     leaving = asyncio.ensure_future(made.leave())
     await asyncio.sleep(0.1)
     assert not leaving.done(), "what is being handed in is"
     script.taken.set()
     await leaving
-    assert dict(script.ends) == dict.fromkeys(range(200), 1)
+    assert dict(script.ends) == dict.fromkeys(range(parcels.AT_ONCE * 4 + 6), 1)
     assert len(script.lying) == parcels.AT_ONCE, "and is taken up by whoever comes next"
+
+
+async def test_what_waits_for_room_goes_when_there_is_some() -> None:
+    script = Script()
+    script.looks = Progress(is_ended=False)
+    made = begun(script)
+    for at in range(parcels.AT_ONCE * 4 + 4):
+        made.add(at, f"r{at}", 100, aside(at))
+    await asyncio.sleep(0.05)
+    assert made.is_full
+    script.owned = False
+    script.looks = DONE
+    await over(made)
+    assert len(script.answers) == parcels.AT_ONCE * 4
+    handed = [one for one in script.told if one[0] == "hand in"]
+    assert len(handed) == parcels.AT_ONCE, "nothing leaves when its owner was erased meanwhile"
+    assert not made.out
 
 
 async def test_a_journal_that_takes_no_more() -> None:
@@ -168,7 +208,7 @@ async def test_a_journal_that_takes_no_more() -> None:
     script.note_fails = True
     made = begun(script)
     for at in range(4):
-        await made.add(at, f"r{at}", 100, aside(at))
+        made.add(at, f"r{at}", 100, aside(at))
     with pytest.raises(OSError, match="full"):
         await over(made)
     await made.leave()
@@ -181,17 +221,19 @@ async def test_one_that_nobody_knows_of_costs_nothing_only_when_that_is_sure(mon
     script = Script()
     script.about, script.found = "", [None, None, None, None]
     made = begun(script)
-    await made.add(7, "r7", 100, aside(7))
-    await made.hand_in_rest()
+    made.add(7, "r7", 100, aside(7))
+    made.hand_in_rest()
     await over(made)
-    assert [one[0] for one in script.told] == ["hand in", *["find"] * 4, "void"]
+    assert [one[0] for one in script.told] == ["hand in", *["find"] * 4, "void", "settled"], (
+        "on the disk before it is over"
+    )
     assert (made.out, script.answers, made.failures) == (set(), {}, 1)
     script.told.clear()
     script.found = [None, None, "b2"]
-    await made.add(7, "r7", 100, aside(8))
-    await made.hand_in_rest()
+    made.add(7, "r7", 100, aside(8))
+    made.hand_in_rest()
     await over(made)
-    assert [one[0] for one in script.told] == ["hand in", *["find"] * 3]
+    assert [one[0] for one in script.told] == ["hand in", *["find"] * 3, "look", "settled"]
     assert list(script.answers) == [7]
 
 
@@ -202,7 +244,7 @@ async def test_one_that_never_left_is_not_looked_for() -> None:
     made = begun(script, [known])
     assert made.out == {1, 2}
     await over(made)
-    assert script.told == [("void", "p9", b"1"), ("void", "p9", b"2")]
+    assert script.told == [("void", "p9", b"1"), ("void", "p9", b"2"), ("settled",)]
     assert not made.out
 
 
@@ -217,4 +259,111 @@ async def test_where_nobody_can_tell_it_stays_charged(monkeypatch: pytest.Monkey
     monkeypatch.setattr(script, "find", find)
     made = begun(script, [Parcel("p9", "cloud", (1,), ("r1",), (b"1",), about="")])
     await over(made)
-    assert (script.told, made.out) == ([], set())
+    assert (script.told, made.out, made.alone) == ([("settled",)], set(), {1}), "and is not handed in a third time"
+
+
+def trouble(code: str, *, said: int = 0, is_retryable: bool = True) -> UpstreamError:
+    error = UpstreamError("trouble", code=code)
+    error.said, error.is_retryable = said, is_retryable
+    return error
+
+
+@pytest.fixture
+def no_naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    naps: list[float] = []
+
+    async def nap(_self: Parcels, seconds: float) -> None:
+        naps.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(Parcels, "_nap", nap)
+    return naps
+
+
+async def test_results_are_waited_for_and_then_given_up(no_naps: list[float]) -> None:
+    """For an hour if that may pass, for minutes if they are not there, a few times if nobody understands them; what is read before counts."""
+    for code, least, most in (
+        ("upstream.failed", 3_500, 3_700),
+        ("upstream.key_refused", 3_500, 3_700),
+        ("upstream.not_found", 240, 370),
+        ("upstream.invalid_answer", 3, 4),
+    ):
+        no_naps.clear()
+        script = Script()
+        script.unread = [trouble(code) for _ in range(10_000)]
+        made = begun(script, [Parcel("p9", "cloud", (1, 2), ("r1", "r2"), (b"1", b"2"), about="b")])
+        await over(made)
+        assert least <= sum(no_naps) <= most, code
+        assert (made.alone, script.answers, made.out) == ({1, 2}, {}, set())
+        assert ("void", "p9", b"1") not in script.told, "it stays charged"
+    script = Script()
+    script.unread = [trouble("upstream.failed") for _ in range(30)]
+    made = begun(script, [Parcel("p9", "cloud", (1, 2), ("r1", "r2"), (b"1", b"2"), about="b")])
+    await over(made)
+    assert sorted(script.answers) == [1, 2]
+    script = Script()
+    script.why, script.unread = "cancelled", [trouble("upstream.failed") for _ in range(10_000)]
+    no_naps.clear()
+    made = begun(script, [Parcel("p9", "cloud", (1,), ("r1",), (b"1",), about="b")])
+    await over(made)
+    assert sum(no_naps) < 30, "whoever cancelled does not wait for an hour"
+
+
+async def test_one_that_is_not_found_is_waited_for_too(no_naps: list[float]) -> None:
+    script = Script()
+    script.unseen = [trouble("upstream.not_found", is_retryable=False) for _ in range(6)]
+    made = begun(script, [Parcel("p9", "cloud", (1,), ("r1",), (b"1",), about="b")])
+    await over(made)
+    assert list(script.answers) == [1]
+    no_naps.clear()
+    script = Script()
+    script.unseen = [trouble("upstream.not_found", is_retryable=False) for _ in range(10_000)]
+    made = begun(script, [Parcel("p9", "cloud", (1,), ("r1",), (b"1",), about="b")])
+    await over(made)
+    assert 240 <= sum(no_naps) <= 400
+    assert (script.answers, made.failures) == ({}, 1)
+
+
+async def test_a_busy_provider_is_waited_for_and_costs_no_discount(no_naps: list[float]) -> None:
+    script = Script()
+    script.refusals = [trouble("upstream.rate_limited", said=429) for _ in range(20)]
+    made = begun(script)
+    for at in range(20):
+        made.add(at, f"r{at}", 1_000, aside(at))
+        made.hand_in_rest()
+    await over(made)
+    assert made.failures == 0
+    assert max(no_naps) <= 30
+    script.refusals = [trouble("upstream.unreachable") for _ in range(20)]
+    for at in range(20):
+        made.add(at, f"r{at}", 1_000, aside(100 + at))
+        made.hand_in_rest()
+    await over(made)
+    assert made.failures == 20
+    assert max(no_naps) <= 30, "however many fail at once"
+    made.add(1, "r1", 1_000, aside(999))
+    made.hand_in_rest()
+    await over(made)
+    assert made.failures == 0, "one that came through is a new beginning"
+
+
+async def test_what_lacks_money_waits_for_what_is_out() -> None:
+    """While a parcel is out it may give money back; with none out, a refusal is final, and told by whoever asks alone."""
+    script = Script()
+    script.looks, script.poor = Progress(is_ended=False), {2}
+    made = begun(script)
+    made.add(1, "r1", 100, aside(1))
+    made.hand_in_rest()
+    await asyncio.sleep(0.05)
+    made.add(2, "r2", 100, aside(2))
+    made.hand_in_rest()
+    await asyncio.sleep(0.05)
+    assert (made.out, made.alone) == ({1}, set())
+    turns = made.turns
+    script.looks = DONE
+    await over(made)
+    assert made.turns > turns, "now it may be asked again"
+    made.add(2, "r2", 100, aside(2))
+    made.hand_in_rest()
+    await over(made)
+    assert made.alone == {2}

@@ -240,6 +240,11 @@ class Journal:
             raise
         self._number += 1
 
+    def sync(self) -> None:
+        """Bring what was added on the disk. Raises OSError."""
+        if self._fd >= 0:
+            os.fsync(self._fd)
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)

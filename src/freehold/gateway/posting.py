@@ -9,7 +9,8 @@ a provider holds, or would not cost less goes the ordinary way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -21,12 +22,13 @@ from freehold.gateway.world import World
 from freehold.jobs.parcels import Described, Packed, Seen
 from freehold.jobs.questions import Answer
 from freehold.kernel.classes import Zone
-from freehold.kernel.errors import FreeholdError, UpstreamError
+from freehold.kernel.errors import Bug, FreeholdError, UpstreamError
 from freehold.kernel.ids import make_id
 from freehold.kernel.progress import Progress
 from freehold.kernel.routes import Route
 from freehold.kernel.snapshot import Target
 from freehold.kernel.units import ZERO, Terms, Tokens, Usd, show_usd
+from freehold.ledger.budgets import Exhausted
 from freehold.ledger.ledger import Receipt
 from freehold.ledger.recalling import Charged, recall
 from freehold.pricing.book import Charge, charge, told
@@ -42,6 +44,7 @@ from freehold.wire.restoring import Restorer
 from freehold.wire.tiers import AUTO, BATCH, asked_tier
 
 _MAY_GROW = 2  # so many times may a body become longer when it is written in another dialect
+_TOGETHER_S = 0.05  # so long others may join who have to read the log
 _SETTLED_WITHIN = 60  # seconds, in which calls of a dead process get their end
 _IN_BATCH = Terms(BATCH)
 
@@ -112,7 +115,8 @@ def way_of(run: Run, call: Call, target: Target) -> str:
         return ""
     if call.size * _MAY_GROW > style.most_bytes:
         return ""
-    return " ".join((target.provider, zone.value, fitted.path, target.model if style.is_of_one_model else "")).strip()
+    parts = (target.provider, provider.batches, zone.value, fitted.path, target.model if style.is_of_one_model else "")
+    return " ".join(parts).strip()
 
 
 class Post:
@@ -121,10 +125,17 @@ class Post:
     def __init__(self, world: World) -> None:
         self._world = world
         self._charged: dict[str, dict[str, Charged]] = {}  # by parcel: what was charged for its calls so far
+        self._asked: dict[
+            str, tuple[set[str], int]
+        ] = {}  # parcels whose charges have to be recalled: calls, and since when
+        self._recalling = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "recall")
 
     def most(self, way: str) -> tuple[int, int]:
         """How many lines a parcel may have, and how many bytes. Raises UpstreamError when its provider takes none any more."""
-        style, _ = self._courier(way)
+        style, courier = self._courier(way)
+        if not courier.provider.batches:
+            raise UpstreamError(f"{courier.provider.name!r} takes no batches any more.", code="upstream.gone")
         return style.most, style.most_bytes
 
     def is_current(self, way: str, run: Run) -> bool:
@@ -134,25 +145,32 @@ class Post:
         is_same = run.snapshot is world.snapshot and world.keys.get(key.id) == key
         return is_same and way_of(run, call, target) == way
 
-    def describe(self, way: str, runs: Sequence[Run]) -> Described:
+    async def describe(self, way: str, runs: Sequence[Run]) -> Described:
         """Name a parcel, and say what must be known of each of its calls to open their answers."""
-        return Described(make_id("parcel", self._world.clock.now_ms()), way, [_encode(_described(run)) for run in runs])
+        sent = []
+        async for run in _gently(runs):
+            sent.append(_encode(_described(run)))  # noqa: PERF401 - others get their turn
+        return Described(make_id("parcel", self._world.clock.now_ms()), way, sent)
 
     async def pack(self, runs: Sequence[Run]) -> Packed:
         """Rule on each call as it is now, hold its money and write its intent; what is refused has its receipt, and is no part. Raises FreeholdError
         where nothing can be written down; every call has ended then.
         """
         parts: list[Part | None] = []
+        short: set[int] = set()
         failure, is_whole = None, False
         try:
-            for place, run in enumerate(runs):
+            async for run in _gently(runs):
                 try:
                     parts.append(_part(run))
                 except FreeholdError as error:
                     _ended(run, error)
+                    if isinstance(error, Exhausted):
+                        short.add(len(parts))
                     parts.append(None)
-                if place % 32 == 31:
-                    await asyncio.sleep(0)
+                except MISSHAPEN as bug:  # one line's trouble, not everybody's
+                    _ended(run, Bug(type(bug).__name__, code="bug"))
+                    parts.append(None)
             await self._world.ledger.durable()
             is_whole = True
         except FreeholdError as error:
@@ -162,14 +180,14 @@ class Post:
             if not is_whole:
                 for run in runs:
                     _ended(run, failure)
-        return parts
+        return Packed(parts, short)
 
     async def hand_in(self, parcel: Described, packed: Packed, runs: Sequence[Run]) -> str:
         """Hand a parcel in, and settle its calls: at the most that they can cost, or as failed. Returns the provider's id of it, "" when nobody knows
         whether it was taken. Raises FreeholdError when it was not, Rejected when it was refused as it is.
         """
-        parts = [part for part in packed if part is not None]
-        live = [run for run, part in zip(runs, packed, strict=True) if part is not None]
+        parts = [part for part in packed.parts if part is not None]
+        live = [run for run, part in zip(runs, packed.parts, strict=True) if part is not None]
         about, outcome, failure = "", "cut", None
         try:
             style, courier = self._courier(parcel.way)
@@ -183,18 +201,26 @@ class Post:
                 outcome = "failed"
                 raise
         finally:  # also when this was cancelled, and it may be there or not
-            self._settle(parcel.parcel, live, outcome, failure)
+            await self._settle(parcel.parcel, live, outcome, failure)
         return about
 
-    def _settle(self, parcel: str, runs: Sequence[Run], outcome: str, failure: FreeholdError | None) -> None:
-        charged = self._charged.setdefault(parcel, {})
+    async def _settle(self, parcel: str, runs: Sequence[Run], outcome: str, failure: FreeholdError | None) -> None:
+        charged, rest = self._charged.setdefault(parcel, {}), iter(runs)
         status = 202 if outcome == "ok" else failure.status if failure is not None else 499
-        for run in runs:
+
+        def settle(run: Run) -> None:
             run.tried(failure.code if failure is not None else outcome)
             bill = run.settle(outcome, status=status, error=failure)
             used = run.most_tokens(_call_of(run)[1]) if outcome != "failed" else Tokens()
-            charged[run.call_id] = Charged(bill.amount, used, outcome)
-        self._world.ledger.flush()
+            charged[run.call_id] = Charged(bill.amount, used, outcome, self._world.clock.now_ms())
+
+        try:
+            async for run in _gently(rest):
+                settle(run)
+        finally:
+            for run in rest:
+                settle(run)
+            self._world.ledger.flush()
 
     async def find(self, way: str, parcel: str) -> str | None:
         """A parcel of which nobody knows whether it was taken. Raises FreeholdError while that cannot be told."""
@@ -223,18 +249,33 @@ class Post:
         await style.drop(courier, about, progress)
 
     async def recall(self, parcel: str, sent: Sequence[bytes]) -> None:
-        """Learn what was charged for a parcel's calls, if another process handed it in."""
+        """Learn what was charged for a parcel's calls, if another process handed it in. The log is read once for all parcels that ask at the time."""
         if parcel in self._charged:
             return
         known = [_decode(one) for one in sent]
-        since = min((one.at_ms for one in known), default=0)
-        calls, folder = {one.call for one in known}, self._world.state / "log"
+        self._asked[parcel] = {one.call for one in known}, min((one.at_ms for one in known), default=0)
+        await asyncio.sleep(_TOGETHER_S)
+        async with self._recalling:
+            if parcel in self._asked:
+                await self._recall_all()
+
+    async def _recall_all(self) -> None:
+        asked = dict(self._asked)
+        calls = set[str]().union(*(one for one, _ in asked.values()))
+        folder, since = self._world.state / "log", min(at_ms for _, at_ms in asked.values())
+        loop = asyncio.get_running_loop()
         for _ in range(_SETTLED_WITHIN):
-            found = await asyncio.to_thread(recall, folder, calls, since)
+            found = await loop.run_in_executor(self._thread, recall, folder, calls, since)
             if not found.under_way:  # a dead worker's calls are ended by its supervisor, which may take a moment
                 break
             await asyncio.sleep(1.0)
-        self._charged[parcel] = found.charged
+        for parcel, (own, _) in asked.items():
+            self._charged[parcel] = {call: found.charged[call] for call in own & found.charged.keys()}
+            self._asked.pop(parcel, None)
+
+    async def settled(self) -> None:
+        """Bring on the disk what was corrected so far. Raises OperatorError."""
+        await self._world.ledger.durable()
 
     def forget(self, parcel: str) -> None:
         self._charged.pop(parcel, None)
@@ -267,11 +308,7 @@ class Post:
             self._correct(parcel, sent, Charge(ZERO, "nothing was answered"), Tokens())
             if outcome.status not in CALLERS_STATUS:  # on its own, another try or another target may do
                 return None
-            error = Rejected(outcome.status, outcome.body, failures.read(outcome.status, outcome.body))
-            is_same = sent.dialect == sent.spoken
-            shown = UpstreamError(error.words or error.message, code=error.code, status=outcome.status)
-            body = outcome.body if is_same and outcome.body else SPOKEN[sent.spoken].write_error(shown)
-            return Answer(outcome.status, body, sent.call, error.code)
+            return _refused(sent, outcome)
         try:
             body, used = _read(sent, outcome.body)
         except (canonical.InvalidAnswer, canonical.FailedAnswer, *MISSHAPEN):
@@ -325,26 +362,34 @@ class Post:
             reasons=(),
             attempts=(),
             lost=sent.lost,
-            booked_ms=sent.at_ms,
+            booked_ms=so_far.at_ms,
             tier=BATCH,
             geo=sent.geo,
         )
         world.ledger.settle(receipt)
-        self._charged[parcel][sent.call] = Charged(bill.amount, tokens, so_far.outcome)
+        self._charged[parcel][sent.call] = Charged(bill.amount, tokens, so_far.outcome, so_far.at_ms)
         key = world.keys.get(sent.key)
         workload = world.snapshot.workloads.get(sent.workload or "")
         budgets = (*(key.budgets if key is not None else ()), *world.snapshot.budgets_of(workload))
         now_ms, more = world.clock.now_ms(), missing.prompt + missing.completion
-        world.budgets.correct(budgets, amount, more, then_ms=sent.at_ms, now_ms=now_ms)
+        world.budgets.correct(budgets, amount, more, then_ms=so_far.at_ms, now_ms=now_ms)
         world.metrics.count(receipt, _target(sent.target) in world.fleet.abilities)
 
     def _courier(self, way: str) -> tuple[Style, Courier]:
-        world, name = self._world, way.partition(" ")[0]
-        provider = world.snapshot.providers.get(name)
-        if provider is None or not provider.batches:
+        """Whoever speaks with a way's provider, in the style in which it was begun. Raises UpstreamError if that is configured no more."""
+        world, (name, style_name, *_) = self._world, way.split(" ")
+        provider, style = world.snapshot.providers.get(name), STYLES.get(style_name)
+        if provider is None or style is None:
             raise UpstreamError(f"{name!r} takes no batches any more.", code="upstream.gone")
-        style = STYLES[provider.batches]
         return style, Courier(world.transport, provider, _route_of(style, provider.routes), world.clock.now_s)
+
+
+async def _gently(runs: Iterable[Run]) -> AsyncIterator[Run]:
+    """One after the other, with others served in between."""
+    for place, run in enumerate(runs):
+        yield run
+        if place % 32 == 31:
+            await asyncio.sleep(0)
 
 
 def _ended(run: Run, error: FreeholdError | None) -> None:
@@ -412,6 +457,18 @@ def _read(sent: Sent, raw: bytes) -> tuple[bytes, canonical.Used | None]:
         answer.model = answer.model or sent.target.partition("/")[2]
         body, used = spoken.write_answer(answer, call, set()), answer.used
     return Restorer(sent.originals).whole(body) if sent.originals else body, used
+
+
+def _refused(sent: Sent, outcome: Outcome) -> Answer:
+    """What is wrong with a call, as its provider said it if its caller speaks that dialect."""
+    error = Rejected(outcome.status, outcome.body, failures.read(outcome.status, outcome.body))
+    shown = UpstreamError(error.words or error.message, code=error.code, status=outcome.status)
+    body = outcome.body if sent.dialect == sent.spoken and outcome.body else b""
+    try:
+        check_utf8(body)
+    except MISSHAPEN:
+        body = b""
+    return Answer(outcome.status, body or SPOKEN[sent.spoken].write_error(shown), sent.call, error.code)
 
 
 def _target(name: str) -> Target:

@@ -11,24 +11,30 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from freehold.jobs.questions import Answer
-from freehold.kernel.errors import FreeholdError, OperatorError
+from freehold.kernel.errors import FreeholdError, OperatorError, UpstreamError
 from freehold.kernel.progress import Progress
 
-AT_ONCE, MOST_BYTES = 16, 128 << 20  # parcels of one batch that are out, and what is kept in memory of them
+AT_ONCE, MOST_BYTES = 16, 64 << 20  # parcels of one batch that are out, and what is kept in memory of them
 _FIRST_LOOK_S, _LONGEST_LOOK_S, _PATIENCE_S, _SLICE_S = 0.5, 60.0, 1_200.0, 0.25
 _SEEK_AGAIN_S = (2.0, 8.0, 20.0, 30.0)  # so long may a provider still be taking what it does not list yet
 _LONGEST_SEEK_S, _SEEK_PAUSE_S = 3_600.0, 5.0
-_READS, _MISSED = 3, 3  # how often results cannot be read, and a parcel is not there, until it is given up
-_PASSING = 1 / 20  # what counts less, because it may pass: an hour of that is waited for
+_READS = 3  # how often results are not understood, until they are given up
+_GONE_S, _PASSING_S, _LEAVING_S = (
+    300.0,
+    3_600.0,
+    10.0,
+)  # how long what is not found, and other trouble, may pass; and when this has to end
+_LONGEST_NAP_S = 30.0  # after a parcel that was not taken
 _SHARE = 8  # what is refused as it is goes again in so many parts
-_REFUSED = frozenset({400, 413, 422})
+_REFUSED, _BUSY = frozenset({400, 413, 422}), frozenset({429, 503, 529})
 
 
 class Described(NamedTuple):
@@ -39,7 +45,11 @@ class Described(NamedTuple):
     sent: list[bytes]
 
 
-Packed = list[Any]  # by line: what is handed in of it, None for one that was refused
+class Packed(NamedTuple):
+    """What is handed in. parts: by line, None for one that was refused; short: those of them that only lack money."""
+
+    parts: list[Any]
+    short: set[int]
 
 
 class Seen(NamedTuple):
@@ -54,7 +64,7 @@ class Post(Protocol):
 
     def most(self, way: str) -> tuple[int, int]: ...
     def is_current(self, way: str, run: Any) -> bool: ...
-    def describe(self, way: str, runs: Sequence[Any]) -> Described: ...
+    async def describe(self, way: str, runs: Sequence[Any]) -> Described: ...
     async def pack(self, runs: Sequence[Any]) -> Packed: ...
     async def hand_in(self, parcel: Described, packed: Packed, runs: Sequence[Any]) -> str: ...
     async def find(self, way: str, parcel: str) -> str | None: ...
@@ -64,6 +74,7 @@ class Post(Protocol):
     async def cancel(self, way: str, about: str) -> None: ...
     async def drop(self, way: str, about: str, progress: Progress) -> None: ...
     async def recall(self, parcel: str, sent: Sequence[bytes]) -> None: ...
+    async def settled(self) -> None: ...
     def forget(self, parcel: str) -> None: ...
     def open(
         self, way: str, parcel: str, about: str, progress: Progress, sent: Sequence[bytes]
@@ -102,6 +113,15 @@ class Parcel:
     def bytes(self) -> int:
         return sum(map(len, self.sent))
 
+    def leave_out(self, refused: Container[int]) -> None:
+        """Without the lines at these places in it."""
+        is_kept = [at not in refused for at in range(len(self.places))]
+        self.places, self.names, self.sent = (
+            tuple(itertools.compress(self.places, is_kept)),
+            tuple(itertools.compress(self.names, is_kept)),
+            tuple(itertools.compress(self.sent, is_kept)),
+        )
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -125,11 +145,14 @@ class Desk(Protocol):
     def leaves(self, parcel: Parcel) -> None:
         """Write down, on the disk, that a parcel is about to leave, or is there."""
 
-    def is_done(self, parcel: Parcel) -> None:
-        """Nobody needs it there any more."""
+    async def is_done(self, parcel: Parcel) -> None:
+        """Nobody needs it there any more: what came of it is on the disk here."""
 
-    def never_left(self, parcel: Parcel) -> None:
-        """It is not there."""
+    def is_owned(self) -> bool:
+        """Whether whoever asked is still to be answered; else nothing of it may leave."""
+
+    def may_leave(self) -> bool:
+        """Whether there is time enough to hand something in."""
 
     def why_stop(self) -> str: ...
     def is_stopping(self) -> bool: ...
@@ -143,47 +166,51 @@ class Parcels:
     def __init__(self, post: Post, desk: Desk, known: Iterable[Parcel] = (), *, tell: Callable[..., None]) -> None:
         self._post, self._desk, self._tell = post, desk, tell
         self._waiting: dict[str, _Waiting] = {}
-        self._turn = asyncio.Lock()  # whoever sets a line aside; others wait while there is no room
+        self._ready: deque[tuple[str, _Waiting]] = deque()  # full, and waiting for room
+        self._names: set[str] = set()  # of parcels that were taken up or handed in
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving: set[asyncio.Task[None]] = set()  # those that hand something in right now
         self._bytes = 0  # kept in memory of what is out
         self._most: dict[str, int] = {}  # by way: how many lines a parcel may have after one was refused
         self._is_left = False
         self.out: set[int] = set()  # lines that wait or are handed in
-        self.failures = 0.0  # parcels of which nothing came
+        self.failures = 0.0  # parcels of which nothing came, since the last of which something did
+        self.turns = 0  # how often lines became free to be asked again
+        self._watching = 0  # parcels that are out, and may give money back
         self.failure: BaseException | None = None
         self.alone: set[int] = set()  # lines that have to be asked one by one
         for parcel in known:
+            self._names.add(parcel.parcel)
             self.out.update(parcel.places)
             self._begin(self._take_up(parcel))
 
     @property
     def are_out(self) -> bool:
-        return bool(self._tasks or self._waiting)
+        return bool(self._tasks or self._waiting or self._ready)
 
-    async def add(self, place: int, name: str, size: int, answer: Answer) -> None:
+    @property
+    def is_full(self) -> bool:
+        """Whether no more lines should be set aside now."""
+        return bool(self._ready)
+
+    def add(self, place: int, name: str, size: int, answer: Answer) -> None:
         """Set a line aside; hand in what waits with it, if it is enough. One whose provider takes no parcels any more is asked again."""
         way, run = answer.way, answer.aside
-        is_kept = False
-        try:
-            async with self._turn:
-                most, most_bytes = self._most_of(way)
-                waiting = self._waiting.get(way)
-                if waiting is not None and waiting.bytes + size > most_bytes:
-                    await self._hand_in(way)
-                if most:
-                    waiting = self._waiting.setdefault(way, _Waiting())
-                    waiting.runs.append(run)
-                    waiting.places.append(place)
-                    waiting.names.append(name)
-                    waiting.bytes += size
-                    self.out.add(place)
-                    is_kept = True
-                    if len(waiting.runs) >= most:
-                        await self._hand_in(way)
-        finally:
-            if not is_kept:
-                self._post.let_go([run])
+        most, most_bytes = self._most_of(way)
+        if not most:
+            self._post.let_go([run])
+            return
+        waiting = self._waiting.get(way)
+        if waiting is not None and waiting.bytes + size > most_bytes:
+            self._hand_in(way)
+        waiting = self._waiting.setdefault(way, _Waiting())
+        waiting.runs.append(run)
+        waiting.places.append(place)
+        waiting.names.append(name)
+        waiting.bytes += size
+        self.out.add(place)
+        if len(waiting.runs) >= most:
+            self._hand_in(way)
 
     def _most_of(self, way: str) -> tuple[int, int]:
         try:
@@ -192,17 +219,17 @@ class Parcels:
             return 0, 0
         return min(most, self._most.get(way, most)), most_bytes
 
-    async def hand_in_rest(self) -> None:
-        async with self._turn:
-            for way in list(self._waiting):
-                await self._hand_in(way)
+    def hand_in_rest(self) -> None:
+        for way in list(self._waiting):
+            self._hand_in(way)
 
     def let_go(self) -> None:
         """End what waits and was never handed in."""
-        for waiting in self._waiting.values():
+        for waiting in (*self._waiting.values(), *(waiting for _, waiting in self._ready)):
             self._post.let_go(waiting.runs)
             self.out.difference_update(waiting.places)
         self._waiting.clear()
+        self._ready.clear()
 
     async def wait(self, timeout_s: float) -> None:
         """Until one is over, or a moment has passed. Raises what kept one from being written down."""
@@ -221,17 +248,25 @@ class Parcels:
             if is_cut or task not in self._leaving:
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for name in self._names:
+            self._post.forget(name)
 
     # --- out ------------------------------------------------------------------------------------------------------
 
     def _is_ending(self) -> bool:
         return self._is_left or self._desk.is_stopping()
 
-    async def _hand_in(self, way: str) -> None:
-        while self._tasks and (len(self._tasks) >= AT_ONCE or self._bytes > MOST_BYTES) and not self._is_ending():
-            await self.wait(1.0)
-        waiting = self._waiting.pop(way, None)
-        if waiting is not None:
+    def _hand_in(self, way: str) -> None:
+        self._ready.append((way, self._waiting.pop(way)))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Hand in what is ready, as far as there is room."""
+        while self._ready and not self._is_ending():
+            if self._tasks and (len(self._tasks) >= AT_ONCE or self._bytes > MOST_BYTES):
+                return
+            way, waiting = self._ready.popleft()
+            self._bytes += waiting.bytes
             self._begin(self._sent_off(way, waiting))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -244,6 +279,8 @@ class Parcels:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self.failure = self.failure or task.exception()
+        elif not self._is_left:
+            self._go_on()
 
     async def _sent_off(self, way: str, waiting: _Waiting) -> None:
         task = asyncio.current_task()
@@ -253,6 +290,7 @@ class Parcels:
             parcel = await self._left(way, waiting)
         finally:
             self._leaving.discard(task)
+            self._bytes -= waiting.bytes
             self._post.let_go(waiting.runs)
             waiting.runs.clear()
         if parcel is not None:
@@ -260,25 +298,34 @@ class Parcels:
 
     async def _left(self, way: str, waiting: _Waiting) -> Parcel | None:
         """Hand in what waits; None where nothing is out after that."""
-        goes_on = not self._is_ending() and not self._desk.why_stop()
+        goes_on = (
+            not self._is_ending() and not self._desk.why_stop() and self._desk.is_owned() and self._desk.may_leave()
+        )
         current = [goes_on and self._post.is_current(way, run) for run in waiting.runs]
         runs = list(itertools.compress(waiting.runs, current))
         places = tuple(itertools.compress(waiting.places, current))
         names = tuple(itertools.compress(waiting.names, current))
         self.out.difference_update(set(waiting.places) - set(places))  # they are asked again, as things are now
+        self.turns += len(runs) < len(waiting.runs)
         if not runs:
             return None
-        described = self._post.describe(way, runs)
+        described = await self._post.describe(way, runs)
         parcel = Parcel(described.parcel, way, places, names, tuple(described.sent))
+        self._names.add(parcel.parcel)
         self._desk.note(_encode(Note(parcel.parcel, way, parcel.places, parcel.names, parcel.sent)))
         try:
             packed = await self._post.pack(runs)
-            refused = {place for place, part in zip(places, packed, strict=True) if part is None}
-            self.alone |= refused  # where such a refusal has its ways
-            self.out -= refused
-            if len(refused) == len(places):
-                self._over(parcel)
+            refused = {at for at, part in enumerate(packed.parts) if part is None}
+            # A refusal is told to whoever asks alone; but what lacks money waits for what is out, or will be.
+            is_money_out = self._watching or len(refused) < len(places)
+            told = refused - packed.short if is_money_out else refused
+            self.turns += bool(told)
+            self.alone.update(places[at] for at in told)
+            self.out.difference_update(places[at] for at in refused)
+            if len(refused) == len(places) or not self._desk.is_owned():
+                await self._over(parcel)
                 return None
+            parcel.leave_out(refused)
             parcel.about = ""
             self._desk.leaves(parcel)
             parcel.about = await self._post.hand_in(described, packed, runs)
@@ -291,23 +338,24 @@ class Parcels:
             parcel=parcel.parcel,
             way=way,
             state="handed in" if parcel.about else "unsure",
-            lines=len(places) - len(refused),
+            lines=len(parcel.places),
         )
         return parcel
 
     async def _came_back(self, parcel: Parcel, error: FreeholdError) -> None:
         """It was not taken. What is wrong with one line may be why, or how many there are: then it goes again in parts."""
         self._tell("parcel", parcel=parcel.parcel, way=parcel.way, reason=error.code)
-        if error.status in _REFUSED:
+        said = error.said if isinstance(error, UpstreamError) else error.status
+        if said in _REFUSED:
             self.failures += 0.1
             self._most[parcel.way] = max(1, len(parcel.places) // _SHARE)
             if len(parcel.places) <= _SHARE:
                 self.alone.update(parcel.places)
         else:
-            self.failures += 1
-            await self._nap(2.0**self.failures)
-        self._desk.never_left(parcel)
-        self._over(parcel)
+            self.failures += said not in _BUSY
+            await self._nap(min(max(2.0 ** min(self.failures, 5), error.retry_after_s or 0.0), _LONGEST_NAP_S))
+        await self._over(parcel)
+        self.turns += 1
 
     async def _take_up(self, parcel: Parcel) -> None:
         """Go on with a parcel that another life of this batch began."""
@@ -315,7 +363,7 @@ class Parcels:
         await self._see_through(parcel)
 
     async def _see_through(self, parcel: Parcel) -> None:
-        self._bytes += parcel.bytes
+        self._bytes, self._watching = self._bytes + parcel.bytes, self._watching + 1
         try:
             if not parcel.about and not await self._found(parcel):
                 return
@@ -323,9 +371,10 @@ class Parcels:
             if progress is not None:
                 await self._open(parcel, progress)
             if not self._is_ending():
-                self._over(parcel)
+                await self._over(parcel)
         finally:
-            self._bytes -= parcel.bytes
+            self._bytes, self._watching = self._bytes - parcel.bytes, self._watching - 1
+            self.turns += 1
 
     async def _found(self, parcel: Parcel) -> bool:
         """Learn where a parcel is. One that never came there costs nothing; one of which that cannot be told stays charged at the most that it can cost."""
@@ -347,7 +396,9 @@ class Parcels:
         if is_sure:
             for sent in parcel.sent:
                 self._post.void(parcel.parcel, sent)
-        self._over(parcel)
+        else:
+            self.alone.update(parcel.places)  # it may be there, and must not be paid for a third time
+        await self._over(parcel)
         return False
 
     async def _sought(self, parcel: Parcel) -> str | None:
@@ -362,14 +413,14 @@ class Parcels:
             except FreeholdError as error:
                 self._tell("parcel", parcel=parcel.parcel, reason=error.code)
                 pause, left_s = _SEEK_PAUSE_S, left_s - _SEEK_PAUSE_S
-                if error.code == "upstream.gone" or self._desk.why_stop() or left_s < 0:
+                if not _may_pass(error) or self._desk.why_stop() or left_s < 0:
                     raise
             await self._nap(pause)
         return None
 
     async def _watched(self, parcel: Parcel) -> Progress | None:
         """Look until it has ended; None if this ends first, or nobody knows what becomes of it: then it stays charged at the most that it can cost."""
-        pause, last_s, missed = _FIRST_LOOK_S, -math.inf, 0
+        pause, last_s, missing_s = _FIRST_LOOK_S, -math.inf, 0.0
         while not self._is_ending():
             left_s = self._desk.left_s()
             if not parcel.is_cancelled and (self._desk.why_stop() or left_s <= 0):
@@ -380,11 +431,11 @@ class Parcels:
                 progress = await self._post.look(parcel.way, parcel.about or "")
                 if progress.is_ended:
                     return progress
-                missed = 0
+                missing_s = 0.0
             except FreeholdError as error:
                 self._tell("parcel", parcel=parcel.parcel, reason=error.code)
-                missed = missed + 1 if error.code == "upstream.not_found" else 0
-                if missed == _MISSED or error.code == "upstream.gone":
+                missing_s = missing_s + pause if error.code == "upstream.not_found" else 0.0
+                if missing_s > self._patience_s(_GONE_S) or error.code == "upstream.gone":
                     break
             if left_s < last_s:
                 break
@@ -392,6 +443,11 @@ class Parcels:
             pause = min(pause * 1.5, _LONGEST_LOOK_S)
         self.failures += not self._is_ending()
         return None
+
+    def _patience_s(self, usual_s: float) -> float:
+        """How long something may go wrong before it is given up."""
+        is_late = self._desk.why_stop() or self._desk.left_s() <= 0
+        return min(usual_s, _LEAVING_S) if is_late else usual_s
 
     async def _is_cancelled(self, parcel: Parcel) -> bool:
         """Ask for it to be cancelled; whether that need not be asked again."""
@@ -408,8 +464,8 @@ class Parcels:
             self.failures += 1
             self._tell("parcel", parcel=parcel.parcel, way=parcel.way, reason=progress.failure)
         seen: set[int] = set()
-        is_whole, tries, pause = False, 0.0, 1.0
-        while tries < _READS:
+        is_whole, waited_s, pause, reads = False, 0.0, 1.0, 0
+        while True:
             try:
                 is_whole = await self._read(parcel, progress, seen)
                 break
@@ -417,11 +473,15 @@ class Parcels:
                 raise  # nothing can be written down: the batch ends, and is taken up again
             except FreeholdError as error:
                 self._tell("parcel", parcel=parcel.parcel, reason=error.code)
-                tries += _PASSING if error.is_retryable and error.code != "upstream.invalid_answer" else 1
+                reads, waited_s = reads + (error.code == "upstream.invalid_answer"), waited_s + pause
+                most_s = self._patience_s(_GONE_S if error.code == "upstream.not_found" else _PASSING_S)
+                if reads == _READS or waited_s > most_s or error.code == "upstream.gone":
+                    break
             await self._nap(pause)
             pause = min(pause * 2, _LONGEST_LOOK_S)
             if self._is_ending():
                 return
+        self.failures = 0.0 if is_whole and not progress.failure else self.failures
         for place in set(range(len(parcel.places))) - seen:
             if is_whole:
                 self._post.void(parcel.parcel, parcel.sent[place])
@@ -445,10 +505,13 @@ class Parcels:
                     self.out.discard(parcel.places[place])
         return is_whole
 
-    def _over(self, parcel: Parcel) -> None:
+    async def _over(self, parcel: Parcel) -> None:
+        """What it came to is on the disk before anybody may forget it. Raises OperatorError, OSError."""
+        await self._post.settled()
         self._desk.note(_encode(Note(parcel.parcel, is_over=True)))
-        self._desk.is_done(parcel)
+        await self._desk.is_done(parcel)
         self._post.forget(parcel.parcel)
+        self._names.discard(parcel.parcel)
         self.out.difference_update(parcel.places)
 
     async def _nap(self, seconds: float) -> None:
@@ -459,14 +522,15 @@ class Parcels:
             seconds -= _SLICE_S
 
 
-def read(records: Iterable[bytes], lying: dict[str, str]) -> list[Parcel]:
-    """The parcels that are not over, from what a journal says of them, and where they lie: the provider's id by name."""
-    found: dict[str, Parcel] = {}
-    for raw in records:
-        note = _decode(raw)
-        if note.is_over:
-            found.pop(note.parcel, None)
-        else:
-            about = lying.get(note.parcel)
-            found[note.parcel] = Parcel(note.parcel, note.way, note.places, note.names, note.sent, about)
-    return list(found.values())
+def fold(found: dict[str, Parcel], record: bytes, lying: Mapping[str, str]) -> None:
+    """Learn from a journal which parcels are not over. lying: where they lie, the provider's id by name."""
+    note = _decode(record)
+    if note.is_over:
+        found.pop(note.parcel, None)
+    else:
+        about = lying.get(note.parcel)
+        found[note.parcel] = Parcel(note.parcel, note.way, note.places, note.names, note.sent, about)
+
+
+def _may_pass(error: FreeholdError) -> bool:
+    return error.is_retryable and error.code != "upstream.gone"

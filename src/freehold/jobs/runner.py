@@ -33,7 +33,8 @@ from freehold.kernel.units import Tokens
 from freehold.wire import strict
 
 AT_ONCE, MOST_BYTES = 32, 64 * 1024 * 1024  # of one batch, under way
-BATCHES_AT_ONCE, OF_ONE_OWNER = 64, 2
+BATCHES_AT_ONCE, OF_ONE_OWNER = 64, 2  # that have something to ask
+_RESTING_TOO = 512  # with those that only wait
 TRIES = 5  # of a line that a provider fails at
 _MOMENT_S, _LOOK_S, _NOTE_S, _AGAIN_S = 0.002, 0.25, 0.5, 1.0
 _HEAD = struct.Struct(
@@ -59,6 +60,8 @@ class _Work:
     asking: int = 0  # lines that are being asked right now, and do not wait
     failure: BaseException | None = None  # an answer could not be written down
     noted_s: float = 0.0
+    counted: tuple[int, int, int] = (-1, -1, -1)  # as others know it
+    lacks_money: bool = False  # some lines were not asked, because what is out may give some back
     parcels: Parcels | None = None
 
 
@@ -78,11 +81,17 @@ class _Desk:
         records, now_s = self._runner.records, int(self._runner.clock.now_s())
         records.lay(Lying(parcel.parcel, self._work.batch.id, parcel.way, parcel.about or "", now_s))
 
-    def is_done(self, parcel: Parcel) -> None:
+    async def is_done(self, parcel: Parcel) -> None:
+        if self._work.journal is not None:
+            await asyncio.to_thread(self._work.journal.sync)
         self._runner.records.done(parcel.parcel)
 
-    def never_left(self, parcel: Parcel) -> None:
-        self._runner.records.lift(parcel.parcel)
+    def is_owned(self) -> bool:
+        return self._runner.is_owned(self._work)
+
+    def may_leave(self) -> bool:
+        """Lines are handed in together in the first half of the window."""
+        return self._runner.clock.now_s() < self._runner.until_s(self._work.batch, 0.5)
 
     def why_stop(self) -> str:
         return self._runner.why_stop(self._work)
@@ -116,6 +125,7 @@ class Runner:
         self._clearing: Clearing | None = None
         self._longest_line, self._note = longest_line, note
         self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}  # batch → its owner, and the work
+        self._resting: set[str] = set()  # batches that wait for their parcels alone
         self.is_stopping = False
 
     def post_with(self, post: Post) -> None:
@@ -145,9 +155,10 @@ class Runner:
                 await self._clearing.close()
 
     def _take_up_more(self) -> None:
-        owners = Counter(owner for owner, _ in self._running.values())
+        owners = Counter(owner for about, (owner, _) in self._running.items() if about not in self._resting)
         for about in self.records.open_batches():
-            if about in self._running or len(self._running) >= BATCHES_AT_ONCE:
+            busy = len(self._running) - len(self._resting)
+            if about in self._running or busy >= BATCHES_AT_ONCE or len(self._running) >= _RESTING_TOO:
                 continue
             batch = self.records.batch(about)
             if batch is not None and owners[batch.owner] < OF_ONE_OWNER:
@@ -247,20 +258,28 @@ class Runner:
         """Ask for every line, and again for those that came back from a parcel without an answer, until there is a reason to stop."""
         while True:
             began_s = time.monotonic()
+            work.lacks_money = False
             await self._feed(work)
-            if work.parcels is None:
+            parcels = work.parcels
+            if parcels is None:
                 return
             if self.is_stopping or self.why_stop(work):
-                work.parcels.let_go()
-            await work.parcels.hand_in_rest()
-            again_s = time.monotonic() + _AGAIN_S + _REST * (time.monotonic() - began_s)
-            while work.parcels.are_out and not self.is_stopping:
-                await work.parcels.wait(_NOTE_S)
-                self._keep_count(work)
-                self._check_owner(work)
-                if time.monotonic() > again_s and _are_missing(work) and not self.why_stop(work):
-                    break
-            if self.is_stopping or (not work.parcels.are_out and (self.why_stop(work) or all(work.done[1:]))):
+                parcels.let_go()
+            parcels.hand_in_rest()
+            turns, again_s = parcels.turns, time.monotonic() + _AGAIN_S + _REST * (time.monotonic() - began_s)
+            self._resting.add(work.batch.id)
+            try:
+                while parcels.are_out and not self.is_stopping:
+                    await parcels.wait(_NOTE_S)
+                    self._keep_count(work)
+                    self._check_owner(work)
+                    if self.why_stop(work):
+                        parcels.let_go()
+                    elif time.monotonic() > again_s and _are_missing(work) and parcels.turns > turns:
+                        break
+            finally:
+                self._resting.discard(work.batch.id)
+            if self.is_stopping or (not parcels.are_out and (self.why_stop(work) or all(work.done[1:]))):
                 return
 
     async def _work(self, batch: Batch) -> _Work:
@@ -268,19 +287,18 @@ class Runner:
         batch.completed = batch.failed = 0
         batch.tokens = (0, 0, 0, 0)
         work, pause = _Work(batch, self._content.generation(batch.owner), bytearray(batch.total + 1)), _Pause()
-        said = []
+        lying = {one.name: one.about for one in self.records.lying(batch.id) if not one.is_done}
+        known: dict[str, Parcel] = {}
         for number, is_answer, tokens, written in self._written(batch):
             if number:
                 _count(work, number, is_answer, tokens)
             else:
-                said.append(written)
+                posted.fold(known, written, lying)
             await pause.if_due()
         if self._post is not None:
-            lying = {one.name: one.about for one in self.records.lying(batch.id) if not one.is_done}
-            known = posted.read(said, lying)
-            for name in lying.keys() - {parcel.parcel for parcel in known}:
+            for name in lying.keys() - known.keys():
                 self.records.done(name)  # it is over; what its journal says of it may have been lost with the power
-            work.parcels = Parcels(self._post, _Desk(self, work), known, tell=self._note)
+            work.parcels = Parcels(self._post, _Desk(self, work), known.values(), tell=self._note)
         return work
 
     def write_down(self, work: _Work, record: bytes) -> None:
@@ -311,12 +329,16 @@ class Runner:
         batch, place = work.batch, 0
         async for _, raw in self._input(batch):
             place += 1
-            if place >= len(work.done) or work.done[place] or (work.parcels is not None and place in work.parcels.out):
+            if (
+                place >= len(work.done)
+                or work.done[place]
+                or (work.parcels is not None and _waits(work.parcels, place))
+            ):
                 continue
             while work.in_flight and (len(work.in_flight) >= int(work.width) or work.bytes + len(raw) > MOST_BYTES):
                 await self._wait(work)
             self._check_owner(work)
-            if self.is_stopping or self.why_stop(work):
+            if self.is_stopping or self.why_stop(work) or work.lacks_money:
                 break
             task = asyncio.ensure_future(self._line(work, place, raw))
             work.in_flight.add(task)
@@ -324,8 +346,12 @@ class Runner:
         while work.in_flight:
             await self._wait(work)
 
+    def is_owned(self, work: _Work) -> bool:
+        """Whether the key that the batch is for was not erased since."""
+        return self._content.generation(work.batch.owner) == work.generation
+
     def _check_owner(self, work: _Work) -> None:
-        if self._content.generation(work.batch.owner) != work.generation:
+        if not self.is_owned(work):
             raise CallerError("The key of this batch was erased.", code="content.gone", status=404)
 
     async def _wait(self, work: _Work) -> None:
@@ -334,12 +360,17 @@ class Runner:
             raise work.failure
         if time.monotonic() - work.noted_s > _NOTE_S:
             self._keep_count(work)
+            self._check_owner(work)
 
     def _keep_count(self, work: _Work) -> None:
         """Let others see how far it is."""
-        work.noted_s = time.monotonic()
-        work.batch.handed_in = len(work.parcels.out) if work.parcels is not None else 0
-        self.records.put(work.batch)
+        work.noted_s, batch = time.monotonic(), work.batch
+        batch.handed_in = len(work.parcels.out) if work.parcels is not None else 0
+        counts = (batch.completed, batch.failed, batch.handed_in)
+        known = self.records.batch(batch.id)
+        if counts != work.counted or (known is not None and known.status != batch.status):
+            self.records.put(batch)
+            work.counted = counts
 
     def why_stop(self, work: _Work) -> str:
         if work.batch.status == "cancelling":
@@ -369,7 +400,15 @@ class Runner:
             finally:
                 work.asking -= 1
             if answer.aside is not None and work.parcels is not None:
-                await work.parcels.add(place, line.custom_id, len(body), answer)
+                work.parcels.add(place, line.custom_id, len(body), answer)
+                return
+            if (
+                answer.code == "budget.exhausted"
+                and not work.asking
+                and work.parcels is not None
+                and work.parcels.are_out
+            ):
+                work.lacks_money = True  # it is asked again when a parcel is over
                 return
             wait_s = self._wait_for(work, answer, tries)
             if wait_s is None or self.clock.now_s() + wait_s >= work.batch.expires_s:
@@ -398,11 +437,11 @@ class Runner:
         return batch.created_s + (batch.expires_s - batch.created_s) * share
 
     def _may_post(self, work: _Work, place: int) -> bool:
-        """Lines are handed in together in the first half of the window, unless nothing came of it a few times."""
+        """Lines are handed in together while there is time, unless nothing came of it a few times."""
         parcels = work.parcels
         if parcels is None or parcels.failures >= _POSTS or place in parcels.alone:
             return False
-        return self.clock.now_s() < self.until_s(work.batch, 0.5)
+        return _Desk(self, work).may_leave()
 
     def _wait_for(self, work: _Work, answer: Answer, tries: int) -> float | None:
         """How long to wait before a line is asked again; None if its answer is final."""
@@ -489,6 +528,11 @@ _UNASKED = {
     "cancelled": "This request was not executed because the batch was cancelled.",
     "expired": "This request could not be executed before the completion window expired.",
 }
+
+
+def _waits(parcels: Parcels, place: int) -> bool:
+    """Whether a line is out, or would have to wait for room with others."""
+    return place in parcels.out or (parcels.is_full and place not in parcels.alone)
 
 
 def _are_missing(work: _Work) -> bool:

@@ -48,10 +48,11 @@ class PolicyRefusal(FreeholdError):
 
 
 class UpstreamError(FreeholdError):
-    """A provider failed; another attempt may succeed."""
+    """A provider failed; another attempt may succeed. said: the status that it answered with, 0 if it gave none."""
 
     status = 502
     is_retryable = True
+    said = 0
 
 
 class OperatorError(FreeholdError):

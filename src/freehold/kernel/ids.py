@@ -12,6 +12,11 @@ def make_id(prefix: str, now_ms: int) -> str:
     return f"{prefix}_{now_ms:011x}{os.urandom(10).hex()}"
 
 
+def made_ms(about: str) -> int:
+    """When an id was made."""
+    return int(about.rpartition("_")[2][:11], 16)
+
+
 def make_key() -> str:
     """Make a caller's key: `fh-` and 32 random characters (160 bits)."""
     number = int.from_bytes(os.urandom(20), "big")

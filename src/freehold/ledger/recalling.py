@@ -14,18 +14,19 @@ from freehold.ledger import log as logs
 
 
 class Charged(msgspec.Struct, frozen=True):
-    """What receipts say of a call so far. cost: None for an unknown price."""
+    """What receipts say of a call so far. cost: None for an unknown price; at_ms: when it was first charged, in milliseconds since 1970."""
 
     cost: Decimal | None
     tokens: Tokens = Tokens()
     outcome: str = "ok"
+    at_ms: int = 0
 
     def and_(self, receipt: dict[str, Any]) -> Charged:
         """With a receipt that corrects it."""
         more, tokens = receipt["cost_usd"], receipt["tokens"]
         cost = Decimal(more) + (self.cost or 0) if more is not None else self.cost
         each = {name: getattr(self.tokens, name) + tokens.get(name, 0) for name in Tokens.__struct_fields__}
-        return Charged(cost, Tokens(**each), self.outcome)
+        return Charged(cost, Tokens(**each), self.outcome, self.at_ms)
 
 
 class Recalled(msgspec.Struct, frozen=True):
@@ -61,5 +62,6 @@ class _Named(msgspec.Struct):
 
 def _with(before: Charged | None, receipt: dict[str, Any]) -> Charged:
     if before is None:
-        before = Charged(None if receipt["cost_usd"] is None else Decimal(0), outcome=receipt["outcome"])
+        nothing = None if receipt["cost_usd"] is None else Decimal(0)
+        before = Charged(nothing, outcome=receipt["outcome"], at_ms=receipt["at_ms"])
     return before.and_(receipt)

@@ -54,7 +54,10 @@ async def send(transport: Transport, grant: Grant, request: Request) -> Response
     if request.body is None and response.status in (404, 409):  # a stored answer that is gone, or not to be had now
         clean = scrub(body, grant.provider.key)
         raise Rejected(response.status, clean, failures.read(response.status, clean))
-    raise _failure(grant, response.status, response.headers, body)
+    error = _failure(grant, response.status, response.headers, body)
+    if isinstance(error, UpstreamError):
+        error.said = response.status
+    raise error
 
 
 def _failure(grant: Grant, status: int, headers: Mapping[str, str], body: bytes) -> FreeholdError:

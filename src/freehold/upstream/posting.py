@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from freehold.kernel.errors import FreeholdError, UpstreamError
+from freehold.kernel.ids import made_ms
 from freehold.kernel.progress import Progress
 from freehold.kernel.routes import Route
 from freehold.kernel.snapshot import Provider
@@ -26,8 +27,9 @@ from freehold.upstream import door
 from freehold.upstream.transport import Request, Response, Transport
 
 LONGEST_RESULTS, _LONGEST_LINE = 1 << 30, 64 << 20
-_is_id = re.compile(r"[A-Za-z0-9_.:-]{1,200}(/[A-Za-z0-9_.:-]{1,200})?").fullmatch
+_is_id = re.compile(r"[A-Za-z0-9_.:=-]{1,200}(/[A-Za-z0-9_.:=-]{1,200})?").fullmatch
 _PAGES = 50  # of a list, until it is taken for endless
+_EARLIER_S = 3_600  # rows so much older than what is looked for end the looking
 
 
 class Part(NamedTuple):
@@ -177,7 +179,9 @@ def _not_found(name: str) -> UpstreamError:
 
 
 def not_understood(name: str) -> UpstreamError:
-    return UpstreamError(f"{name!r} said something of a batch that is not understood.", code="upstream.invalid_answer")
+    error = UpstreamError(f"{name!r} said something of a batch that is not understood.", code="upstream.invalid_answer")
+    error.is_retryable = False
+    return error
 
 
 def id_of(said: Mapping[str, Any], name: str, field: str = "id") -> str:
@@ -188,8 +192,9 @@ def id_of(said: Mapping[str, Any], name: str, field: str = "id") -> str:
     return found
 
 
-def _ids(said: Mapping[Any, Any], *fields: str | int) -> tuple[str, ...]:
-    return tuple(one for field in fields if isinstance(one := said.get(field), str) and _is_id(one) and ".." not in one)
+def _ids(said: Mapping[str, Any], name: str, *fields: str) -> tuple[str, ...]:
+    """Those of some fields that are there. Raises UpstreamError for one that is no id."""
+    return tuple(id_of(said, name, field) for field in fields if said.get(field))
 
 
 def _object_in(said: Mapping[str, Any], field: str) -> dict[str, Any]:
@@ -203,6 +208,12 @@ def _rows(said: Mapping[str, Any], *fields: str) -> list[dict[str, Any]]:
     for field in fields:
         found = found.get(field) if isinstance(found, dict) else None
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _are_earlier(rows: Iterable[dict[str, Any]], name: str) -> bool:
+    """Whether a page is of a time long before something was named: lists begin with the latest."""
+    times = [row.get("created_at") for row in rows]
+    return all(isinstance(one, int) and one < made_ms(name) / 1000 - _EARLIER_S for one in times)
 
 
 class _Answer(msgspec.Struct):
@@ -278,6 +289,7 @@ class _Files:
     output_fields: tuple[str, ...] = ("output_file_id", "error_file_id")
     ended = frozenset({"completed", "failed", "expired", "cancelled"})
     failed = frozenset({"failed"})
+    done = frozenset({"completed"})
     is_of_one_model = True
     paths = frozenset({"chat/completions", "completions", "embeddings", "responses", "moderations"})
 
@@ -306,22 +318,22 @@ class _Files:
             raise
 
     async def find(self, courier: Courier, name: str) -> str | None:
-        async for row in self.listed(courier, self.batches):
+        async for row in self.listed(courier, self.batches, name):
             if _object_in(row, "metadata").get("freehold") == name:
                 return id_of(row, courier.provider.name)
         return None
 
     async def clear(self, courier: Courier, name: str) -> None:
-        mine = [row async for row in self.listed(courier, "files") if row.get("filename") == f"{name}.jsonl"]
-        for row in mine:
+        listed = self.listed(courier, "files", name, "purpose=batch&")
+        for row in [row async for row in listed if row.get("filename") == f"{name}.jsonl"]:
             await courier.delete(f"files/{id_of(row, courier.provider.name)}")
 
-    async def listed(self, courier: Courier, what: str) -> AsyncIterator[dict[str, Any]]:
-        """Every row of a list, once. Raises UpstreamError when it does not end."""
+    async def listed(self, courier: Courier, what: str, name: str, kind: str = "") -> AsyncIterator[dict[str, Any]]:
+        """Every row of a list, once, as far back as what is looked for may be. Raises UpstreamError when it does not end."""
         seen: set[str] = set()
         last = ""
         for number in range(_PAGES):
-            said = await courier.get(f"{what}?{self.page(number, last)}")
+            said = await courier.get(f"{what}?{kind}{self.page(number, last)}")
             rows = {id_of(row, courier.provider.name): row for row in _rows(said, "data")}
             if not rows.keys() - seen:  # some know no pages, and say the same again
                 return
@@ -330,7 +342,7 @@ class _Files:
                     yield row
             seen |= rows.keys()
             last = next(reversed(rows))
-            if said.get("has_more") is False:
+            if said.get("has_more") is False or _are_earlier(rows.values(), name):
                 return
         raise not_understood(courier.provider.name)
 
@@ -344,10 +356,13 @@ class _Files:
             reasons = [*_rows(said, "errors", "data"), *_rows(said, "errors")]
             code = str(next((one.get("code") for one in reasons if one.get("code")), "failed"))
             failure = code if _is_id(code) else "failed"
-        files, mine = _ids(said, *self.output_fields), _ids(said, *self.input_fields)
-        return Progress(status in self.ended, failure, files, mine)
+        own = courier.provider.name
+        files, mine = _ids(said, own, *self.output_fields), _ids(said, own, *self.input_fields)
+        return Progress(status in self.ended, failure, files, mine, is_done=status in self.done)
 
     async def results(self, courier: Courier, about: str, progress: Progress) -> AsyncIterator[Outcome]:
+        if progress.is_done and not progress.files:
+            raise not_understood(courier.provider.name)
         for file in progress.files:
             async for raw in courier.lines(f"files/{file}/content"):
                 line = _read(raw, _Line)
@@ -374,6 +389,7 @@ class _MistralJobs(_Files):
     output_fields = ("output_file", "error_file")
     ended = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED"})
     failed = frozenset({"FAILED"})
+    done = frozenset({"SUCCESS"})
     paths = frozenset({"chat/completions", "embeddings", "moderations"})
 
     def line(self, part: Part) -> bytes:
@@ -390,7 +406,8 @@ class _MistralJobs(_Files):
     async def look(self, courier: Courier, about: str) -> Progress:
         said = await courier.get(f"{self.batches}/{about}")
         listed = said.get("input_files")
-        mine = _ids(dict(enumerate(listed)), *range(len(listed))) if isinstance(listed, list) else ()
+        files = {str(at): one for at, one in enumerate(listed)} if isinstance(listed, list) else {}
+        mine = _ids(files, courier.provider.name, *files)
         progress = await super().look(courier, about)
         return msgspec.structs.replace(progress, mine=mine)
 
@@ -506,8 +523,11 @@ STYLES: dict[str, Style] = {
     "gemini": _GeminiBatches(),
 }
 _UNSURE = frozenset({"upstream.timeout", "upstream.cut", "upstream.invalid_answer"})
+_TURNED_AWAY = frozenset({429, 503, 529})  # nothing was begun
 
 
 def is_unsure(error: FreeholdError) -> bool:
     """Whether a parcel may have been taken although this is what came of handing it in."""
+    if isinstance(error, UpstreamError) and error.said in _TURNED_AWAY:
+        return False
     return error.code in _UNSURE or (error.code == "upstream.failed" and error.is_retryable)
