@@ -76,6 +76,9 @@ def test_draws_spread_as_they_are_asked_to() -> None:
     inside = sum(1 / 1.2 <= one.calls <= 1.2 for one in found) / len(found)
     assert inside == pytest.approx(0.8, abs=0.02)
     assert {one.output for one in found} == {1.0}
+    more = list(draws(Uncertain(calls=0.2, output=0.0), ["another", "p"], count=4_000, seed=1))
+    assert [one.speed["p"] for one in more] == [one.speed["p"] for one in found], "one plan more changes nothing"
+    assert [one.calls for one in draws(Uncertain(), [], count=9, seed=2)] != [one.calls for one in draws(Uncertain(), [], count=9, seed=1)]  # fmt: skip
     calls = next(one for one in ends(Uncertain(calls=0.2), []) if one[0] == "calls")
     assert (calls[2].calls, calls[3].calls) == pytest.approx((1 / 1.2, 1.2))
 
