@@ -71,23 +71,42 @@ def test_forecast_compares_plans(tmp_path: Path) -> None:
         "× 100",
         "marketing alone",
         "where it goes",
+        "Which costs least, and how sure that is",
+        "Where plans cost the same",
+        "What if",
         "Not in closed: contracts is restricted, and closed runs outside.",
-        "For marketing: closed costs less than rented up to",
+        "Undecided at",
+        "To decide it, ask for quotes for h100",
+        "What moves the cost of rented most",
     ):
         assert words in told.stdout
     assert "genai-prices" in told.stderr
+    assert "clouds (" in told.stderr, "where the price of a GPU is from"
     data = json.loads(run(tmp_path, "forecast", "--scenario", "scenario.toml", "--json").stdout)
     assert data["volumes"] == [1, 3, 10, 100]
-    assert set(data["plans"]) == {"closed", "hosted", "rented", "owned", "hybrid"}
-    assert data["plans"]["closed"][0]["barred"].keys() == {"support", "contracts"}
+    assert set(data["costs"]) == {"closed", "hosted", "rented", "owned", "hybrid", "cheapest host of llama-3.3-70b"}
+    assert data["costs"]["closed"][0]["barred"].keys() == {"support", "contracts"}
+    assert all(one["usd"]["low"] <= one["usd"]["value"] <= one["usd"]["high"] for each in data["costs"].values() for one in each)  # fmt: skip
     text = (tmp_path / "scenario.toml").read_text()
     (tmp_path / "scenario.toml").write_text(text.replace('gpu    = "h100"', 'gpu    = "rtx-4090"'))
     some = run(tmp_path, "forecast", "--scenario", "scenario.toml")
     assert some.returncode == 0
-    assert "rented cannot be: llama-3.3-70b in fp8" in some.stderr
-    assert run(tmp_path, "forecast").returncode == 2, "says how it is used"
+    assert "rented cannot be: llama-3.3-70b in fp8" in some.stdout
+    nothing = run(tmp_path, "forecast")
+    assert (nothing.returncode, "'freehold forecast init' writes one" in nothing.stderr) == (2, True)
     missing = run(tmp_path, "forecast", "--scenario", "nowhere.toml", "--json")
     assert (missing.returncode, json.loads(missing.stdout)["error"]["code"]) == (2, "forecast.scenario")
+
+
+def test_forecast_writes_a_report(tmp_path: Path) -> None:
+    """A page and its plots in a folder; what cannot be written is an error with a way out."""
+    run(tmp_path, "forecast", "init")
+    told = run(tmp_path, "forecast", "--scenario", "scenario.toml", "--report", "out/report", "--json")
+    assert (told.returncode, json.loads(told.stdout)["title"]) == (0, "Example: three departments")
+    assert {path.name for path in (tmp_path / "out/report").iterdir()} == {"index.html", "cost.svg", "composition.svg", "break-even.svg", "tornado.svg", "growth.svg"}  # fmt: skip
+    (tmp_path / "file").write_text("")
+    barred = run(tmp_path, "forecast", "--scenario", "scenario.toml", "--report", "file/below")
+    assert (barred.returncode, "code: forecast.report" in barred.stderr) == (2, True)
 
 
 def test_demand_from_the_ledger(make_freehold: Callable[..., Freehold], inside: Standin) -> None:
@@ -108,16 +127,21 @@ def test_demand_from_the_ledger(make_freehold: Callable[..., Freehold], inside: 
     freehold.run("forecast", "init", "--from-ledger")
     found = tomllib.loads((freehold.folder / "scenario.toml").read_text())
     (receipt, *_) = freehold.settled()
+    tokens = receipt["tokens"]
     assert found["demand"] == {
         "w": {
             "department": "service",
             "calls_per_day": 6.0,
-            "input": receipt["tokens"]["input"],
-            "output": receipt["tokens"]["output"],
+            "input": tokens["input"],
+            "output": tokens["output"],
             "data_class": "confidential",
+            "lengths": [[float(tokens["input"]), float(tokens["output"]), 6]],
             "shape": "business",
         }
     }
     told = freehold.run("forecast", "--scenario", "scenario.toml")
-    assert "closed cannot be: w is confidential, and closed runs outside." in told.stderr
+    assert "closed cannot be: w is confidential, and closed runs outside." in told.stdout
     assert "hosted" in told.stdout
+    straight = json.loads(freehold.run("forecast", "--json").stdout)
+    assert straight["title"].startswith("From the ledger: 1 day, ")
+    assert straight["calls"] == pytest.approx(6 * 730.5 / 24)

@@ -155,3 +155,25 @@ def test_an_empty_log_is_no_usage(make: Make, tmp_path: Path) -> None:
     store = make()
     assert catch_up(store, tmp_path / "nothing") == 0
     assert store.usage(("model",)) == []
+
+
+def test_lengths_are_of_calls_whose_tokens_are_known(make: Callable[[], Store], tmp_path: Path) -> None:
+    """Together by their size, exactly summed; what was refused, guessed, given again or only corrected is left out."""
+    small = {"input": 3, "cache_read": 2, "cache_write": 0, "output": 4, "reasoning": 1, "audio_in": 0, "audio_out": 0}
+    large = {**small, "input": 900, "output": 300}
+    write_log(
+        tmp_path / "log",
+        receipt("1"),
+        receipt("2", tokens={**small, "input": 5}),
+        receipt("3", tokens=large),
+        receipt("4", workload="v", tokens=large),
+        receipt("5", outcome="refused"),
+        receipt("6", is_estimate=True),
+        receipt("7", corrects="1"),
+        receipt("8", cached="1"),
+        receipt("9", tokens={**small, "output": 0, "reasoning": 0}),
+    )
+    store = make()
+    catch_up(store, tmp_path / "log")
+    found = [(one.workload, one.calls, one.input, one.output, one.cached) for one in store.lengths()]
+    assert found == [("v", 1, 902, 301, 2), ("w", 2, 5 + 7, 5 + 5, 4), ("w", 1, 902, 301, 2)]

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import mul
 from typing import NamedTuple
 
 import msgspec
@@ -28,7 +29,9 @@ from freehold.wire.tiers import BATCH
 Rates = Callable[[str], Tariff | None]  # target → its rates
 Volumes = Mapping[str, float]  # workload → times today's calls
 DRAWS, SEED = 200, 20_261_127
-_SPREAD = 400  # points at which two plans are compared
+_VOLUMES = tuple(
+    0.01 * 10 ** (at * 6 / 400) for at in range(401)
+)  # at which two plans are compared: to 10,000 times today's
 _STEP = 1.1  # by which lengths are varied to see what a replica does then
 
 
@@ -132,7 +135,12 @@ class Comparer:
         self.machines = tuple(name for name, plan in self.plans.items() if isinstance(plan, Gpus | Own))
         self._cans: dict[tuple[str, str], Can] = {}
         self._each: dict[tuple[str, str], _Each] = {}
+        self._amounts: dict[tuple[str, tuple[tuple[str, float], ...]], list[float]] = {}
+        self._curves: dict[tuple[str, tuple[str, ...]], list[float]] = {}
         self._weights = {name: one.weights() for name, one in scenario.demand.items()}
+        self._shapes = list(dict.fromkeys(self._weights.values()))
+        self._shape_of = {name: self._shapes.index(weights) for name, weights in self._weights.items()}
+        self._hours: dict[tuple[int, ...], list[tuple[float, ...]]] = {}
         self.draws = tuple(draws(scenario.uncertain, self.machines, count=DRAWS, seed=SEED))
 
     def cost(self, name: str, volume: float = 1.0, *, only: Collection[str] | None = None) -> Cost:
@@ -184,7 +192,11 @@ class Comparer:
 
     def amounts(self, name: str, volumes: Volumes) -> list[float]:
         """Dollars of a month in each draw."""
-        return [self.month(name, volumes, draw).usd for draw in self.draws]
+        key = name, tuple(volumes.items())
+        found = self._amounts.get(key)
+        if found is None:
+            found = self._amounts[key] = [self.month(name, volumes, draw).usd for draw in self.draws]
+        return found
 
     def departments(self, name: str, volume: float = 1.0) -> dict[str, Share]:
         """What each department pays for a plan. The fair shares are all of it; the marginal ones are not, because what stands idle is nobody's."""
@@ -202,7 +214,7 @@ class Comparer:
         """The workloads that two plans may both serve."""
         return tuple(w for w in self.scenario.demand if not self.why_barred(one, w) and not self.why_barred(other, w))
 
-    def crossings(self, one: str, other: str, *, low: float = 0.01, high: float = 10_000.0) -> list[Crossing]:
+    def crossings(self, one: str, other: str) -> list[Crossing]:
         """Everywhere that one plan begins or ceases to cost less than another, for what both may serve."""
         both = self.common(one, other)
 
@@ -210,14 +222,18 @@ class Comparer:
             volumes = dict.fromkeys(both, volume)
             return self.month(one, volumes).usd - self.month(other, volumes).usd
 
-        grid = [low * (high / low) ** (at / _SPREAD) for at in range(_SPREAD + 1)]
-        found, before = [], gap(grid[0])
-        for start, end in itertools.pairwise(grid):
-            after = gap(end)
-            if (before < 0) is not (after < 0):
-                found.append(_halved(gap, start, end))
-            before = after
+        gaps = [first - second for first, second in zip(self._curve(one, both), self._curve(other, both), strict=True)]
+        steps = zip(itertools.pairwise(_VOLUMES), itertools.pairwise(gaps), strict=True)
+        found = [_halved(gap, *edges) for edges, (before, after) in steps if (before < 0) is not (after < 0)]
         return [self._crossing(one, other, dict.fromkeys(both, volume), volume) for volume in found]
+
+    def _curve(self, name: str, workloads: tuple[str, ...]) -> list[float]:
+        """Dollars of a month at each of the volumes at which plans are compared."""
+        found = self._curves.get((name, workloads))
+        if found is None:
+            found = [self.month(name, dict.fromkeys(workloads, volume)).usd for volume in _VOLUMES]
+            self._curves[name, workloads] = found
+        return found
 
     def _crossing(self, one: str, other: str, volumes: Volumes, volume: float) -> Crossing:
         first, second = self.month(one, volumes), self.month(other, volumes)
@@ -311,13 +327,17 @@ class Comparer:
 
     def _served(self, name: str, plan: Gpus | Own, volumes: Volumes, draw: Draw) -> Month:
         """Machines that serve all workloads together, each call taking the part of a replica that its workload needs."""
-        peaks, later, busy = [0.0] * HOURS, 0.0, {}
+        now: dict[
+            tuple[float, ...], float
+        ] = {}  # by shape of the week: replicas that would be busy with what cannot wait
+        later, busy = 0.0, {}
         for workload, volume in volumes.items():
             demand, can = self.scenario.demand[workload], self._can(name, plan, workload)
             own = busy[workload] = demand.calls_per_day / 86_400 * volume * draw.calls / can.at(draw, name)
-            now = own * (1 - demand.batchable) * demand.burst
-            peaks = [before + now * weight for before, weight in zip(peaks, self._weights[workload], strict=True)]
+            shape = self._shape_of[workload]
+            now[shape] = now.get(shape, 0.0) + own * (1 - demand.batchable) * demand.burst
             later += own * demand.batchable * HOURS
+        peaks = [sum(map(mul, now.values(), hour)) for hour in self._hours_of(tuple(now))]
         every = sum(busy.values())
         replicas = machines.replicas_of(plan, peaks, later)
         parts = machines.parts_of(plan, replicas, every, draw, name)
@@ -331,6 +351,13 @@ class Comparer:
             every,
             sum(replicas) / HOURS,
         )
+
+    def _hours_of(self, shapes: tuple[int, ...]) -> list[tuple[float, ...]]:
+        """Some shapes of the week, hour by hour."""
+        found = self._hours.get(shapes)
+        if found is None:
+            found = self._hours[shapes] = list(zip(*(self._shapes[one] for one in shapes), strict=True))
+        return found
 
     def _can(self, name: str, plan: Gpus | Own, workload: str) -> Can:
         """What one replica does of a workload within what its callers wait for."""
