@@ -327,9 +327,7 @@ class Comparer:
 
     def _served(self, name: str, plan: Gpus | Own, volumes: Volumes, draw: Draw) -> Month:
         """Machines that serve all workloads together, each call taking the part of a replica that its workload needs."""
-        now: dict[
-            tuple[float, ...], float
-        ] = {}  # by shape of the week: replicas that would be busy with what cannot wait
+        now: dict[int, float] = {}  # by shape of the week: replicas that would be busy with what cannot wait
         later, busy = 0.0, {}
         for workload, volume in volumes.items():
             demand, can = self.scenario.demand[workload], self._can(name, plan, workload)

@@ -270,7 +270,7 @@ def read(text: str) -> Scenario:
     except tomllib.TOMLDecodeError as error:
         raise _wrong(f"is no TOML: {error}") from None
     except msgspec.ValidationError as error:
-        raise _wrong(re.sub(r"\$\.?", "", str(error))) from None
+        raise _wrong("is wrong: " + re.sub(r"\$\.?", "", str(error))) from None
     _check(found.demand, found.plans)
     return found
 
