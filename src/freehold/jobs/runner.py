@@ -257,16 +257,16 @@ class Runner:
     async def _ask_all(self, work: _Work) -> None:
         """Ask for every line, and again for those that came back from a parcel without an answer, until there is a reason to stop."""
         while True:
-            began_s = time.monotonic()
+            began_s, parcels = time.monotonic(), work.parcels
+            turns = parcels.turns if parcels is not None else 0
             work.lacks_money = False
             await self._feed(work)
-            parcels = work.parcels
             if parcels is None:
                 return
             if self.is_stopping or self.why_stop(work):
                 parcels.let_go()
             parcels.hand_in_rest()
-            turns, again_s = parcels.turns, time.monotonic() + _AGAIN_S + _REST * (time.monotonic() - began_s)
+            again_s = time.monotonic() + _AGAIN_S + _REST * (time.monotonic() - began_s)
             self._resting.add(work.batch.id)
             try:
                 while parcels.are_out and not self.is_stopping:
