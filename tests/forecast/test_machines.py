@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from freehold.forecast import facts
+from freehold.forecast.capacity import Predictor, Setup, Work
 from freehold.forecast.draws import AS_STATED, Draw
 from freehold.forecast.machines import parts_of, replicas_of
-from freehold.forecast.scenario import HOURS, MONTH_H, Gpus, Own, Priced
+from freehold.forecast.scenario import HOURS, MONTH_H, Demand, Gpus, Own, Priced
 
 
 def gpus(**more: Any) -> Gpus:
@@ -81,3 +84,22 @@ def test_an_annuity() -> None:
     assert own.annuity_usd == pytest.approx(8_884.88, abs=0.01)
     free = Own(model="m", gpu="g", purchase_usd=48_000, life_years=4.0, residual=0.25, capital=0.0)
     assert free.annuity_usd == pytest.approx(750.0)
+
+
+def test_long_prompts_have_to_be_in_time_too() -> None:
+    """The target of the first token is for the prompt that nineteen of twenty do not exceed, so more spread leaves less room."""
+    known = facts.load()
+    setup = Setup(known.model("llama-3.3-70b"), known.gpu("h100"), 2, "vllm", "fp8")
+    predictor, target = Predictor(), 1.5
+    demand = Demand(calls_per_day=1.0, input=2_000, output=200)
+    spread = msgspec.structs.replace(demand, input_spread=0.8)
+    assert demand.long_input() == 2_000
+    assert spread.long_input() == pytest.approx(2_000 * math.exp(1.6449 * math.sqrt(math.log(1.64)) - math.log(1.64) / 2), rel=1e-3)  # fmt: skip
+    rows = ((100.0, 9.0, 95.0), (4_000.0, 9.0, 4.0), (9_000.0, 9.0, 1.0))
+    assert msgspec.structs.replace(demand, lengths=rows).long_input() == 100.0
+    even, long = (
+        predictor.most(setup, Work(2_000, 200, long_input=one.long_input()), ttft_s=target) for one in (demand, spread)
+    )
+    assert long.requests_s < even.requests_s
+    assert even.ttft_s.value == pytest.approx(target, rel=1e-3)
+    assert long.ttft_s.value == pytest.approx(target, rel=1e-3)

@@ -176,13 +176,15 @@ def sum_of(parts: tuple[float, ...], factors: tuple[float, ...]) -> float:
 @dataclass(frozen=True, slots=True)
 class Work:
     """What is asked: tokens of a prompt and an answer, on average; variation: how much they vary (coefficient of variation of the service time);
-    prefix: the share of a prompt that is in the engine's cache already, because it repeats.
+    prefix: the share of a prompt that is in the engine's cache already, because it repeats; long_input: tokens of a long prompt, for which a target of the
+    first token has to hold (0: of the mean one).
     """
 
     input_tokens: float
     output_tokens: float
     variation: float = 1.0
     prefix: float = 0.0
+    long_input: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.input_tokens >= 1 and self.output_tokens >= 1 and math.isfinite(self.input_tokens + self.output_tokens)):  # fmt: skip
@@ -239,13 +241,13 @@ class Predictor:
         )
 
     def most(self, setup: Setup, work: Work, *, ttft_s: float = math.inf, tpot_s: float = math.inf) -> Serving:
-        """What is served at the most requests a second that are within two targets (of the mean).
+        """What is served at the most requests a second that are within two targets: a long prompt's first token, and each token after it.
 
         Raises CallerError `forecast.latency` if not even one request is.
         """
         _check(setup)
         slots = slots_of(setup, work.input_tokens, work.output_tokens)
-        first, step = self._times(setup, work, 1.0)
+        first, step = self._longest(setup, work, 1.0)
         if first > ttft_s or step > tpot_s:
             raise CallerError(
                 f"{setup.model.name} on {setup.gpus} {setup.gpu.name} takes {first * 1000:.0f} ms to the first token and {step * 1000:.1f} ms for each after it, alone.",
@@ -255,9 +257,20 @@ class Predictor:
         low, high = 1.0, slots
         for _ in range(_ROUNDS):  # times grow with the batch, so the largest that meets the targets is found by halving
             batch = (low + high) / 2
-            first, step = self._times(setup, work, batch)
+            first, step = self._longest(setup, work, batch)
             low, high = (batch, high) if first <= ttft_s and step <= tpot_s else (low, batch)
-        return self.at_concurrency(setup, work, low)
+        served = self.at_concurrency(setup, work, low)
+        longer = self._longest(setup, work, low)[0] / self._times(setup, work, low)[0]
+        ttft = Span(*(end * longer for end in (served.ttft_s.value, served.ttft_s.low, served.ttft_s.high)))
+        return msgspec.structs.replace(served, ttft_s=ttft)
+
+    def _longest(self, setup: Setup, work: Work, batch: float) -> tuple[float, float]:
+        """Seconds to the first token of a long prompt among the usual ones, and for each after it."""
+        fit, _ = self._fit(setup)
+        first, step = self._times(setup, work, batch)
+        if work.long_input > work.input_tokens:
+            first = sum_of(first_of(setup, batch, work.long_input, step, 1 - work.prefix), fit.first)
+        return first, step
 
     def _most(self, setup: Setup, work: Work, slots: float) -> float:
         """Requests a second with every slot taken."""

@@ -38,7 +38,7 @@ _STEP = 1.1  # by which lengths are varied to see what a replica does then
 class Cost(msgspec.Struct, frozen=True):
     """What a plan costs a month. per_million: for a million calls; utilisation: of what the machines could do, None where there are none; replicas: at the
     busiest hour, by plan; parts: where the money goes; shares: of each workload, machines by what they are busy with; latency: seconds to the first token
-    and for each after it, of each workload on machines; barred: workloads that the plan may not serve, and why; flags: what is not as it should be; note:
+    (of nineteen in twenty) and for each after it, of each workload on machines; barred: workloads that the plan may not serve, and why; flags: what is not as it should be; note:
     what it rests on.
     """
 
@@ -369,7 +369,7 @@ class Comparer:
         sizes = demand.sizes()
         mean = sum(output * share for _, output, share in sizes)
         spread = math.sqrt(sum((output - mean) ** 2 * share for _, output, share in sizes)) / mean
-        work = Work(demand.input, demand.output, spread, demand.prefix)
+        work = Work(demand.input, demand.output, spread, demand.prefix, demand.long_input())
 
         def most(work: Work) -> Serving:
             ttft_s, tpot_s = ((ms / 1000 if ms else math.inf) for ms in (demand.ttft_ms, demand.tpot_ms))
@@ -384,7 +384,8 @@ class Comparer:
         found = most(work)
         wide = found.tokens_s.low / found.tokens_s.value, found.tokens_s.high / found.tokens_s.value
         rate = Span(found.requests_s, found.requests_s * wide[0], found.requests_s * wide[1])
-        by_input = falls(replace(work, input_tokens=work.input_tokens * _STEP), _STEP)
+        longer = replace(work, input_tokens=work.input_tokens * _STEP, long_input=work.long_input * _STEP)
+        by_input = falls(longer, _STEP)
         by_output = falls(replace(work, output_tokens=work.output_tokens * _STEP), _STEP)
         return Can(rate, found.note, found.ttft_s.value, found.tpot_s.value, by_input, by_output)
 

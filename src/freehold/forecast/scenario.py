@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import statistics
@@ -21,6 +22,7 @@ DataClass = Literal["public", "internal", "confidential", "restricted"]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 HOURS = 168
 MONTH_H = 730.5  # hours of a month, on average
+_Z95 = 1.6448536269514722  # standard deviations that nineteen of twenty do not exceed
 _POINTS = 5  # lengths that stand for a distribution
 _AGREE = 0.02  # how far stated means may be from those of stated lengths
 _BUSINESS = tuple(
@@ -51,7 +53,8 @@ class Demand(Strict, frozen=True):
     """One workload. input, output: tokens of a call, on average; input_spread, output_spread: how they vary (standard deviation over mean); lengths: both
     together instead, as (input, output, how many calls); prefix: the share of prompt tokens that repeats; batchable: the share of calls that may wait for
     a day; shape: how calls spread over the 168 hours of a week from Monday (`flat`, `business`, or 168 weights); burst: the busiest minutes of an hour
-    over its mean; growth: a year (0.5 is half as much again); ttft_ms, tpot_ms: what a caller waits for, on average; good: the plans whose models are good
+    over its mean; growth: a year (0.5 is half as much again); ttft_ms, tpot_ms: what nineteen of twenty callers wait for
+    at the most, by the lengths of their prompts; good: the plans whose models are good
     enough (all, if not said).
     """
 
@@ -86,6 +89,16 @@ class Demand(Strict, frozen=True):
         prompts, outputs = _spread(self.input, self.input_spread), _spread(self.output, self.output_spread)
         share = 1 / (len(prompts) * len(outputs))
         return tuple((prompt, output, share) for prompt in prompts for output in outputs)
+
+    def long_input(self) -> float:
+        """Tokens of a prompt that nineteen of twenty do not exceed."""
+        if not self.lengths:
+            sigma = math.sqrt(math.log1p(self.input_spread**2))
+            return self.input * math.exp(_Z95 * sigma - sigma**2 / 2)
+        each = sorted(self.lengths)
+        most = 0.95 * sum(calls for _, _, calls in each)
+        seen = itertools.accumulate(calls for _, _, calls in each)
+        return next(prompt for (prompt, _, _), so_far in zip(each, seen, strict=True) if so_far >= most)
 
 
 def _spread(mean: float, spread: float) -> tuple[float, ...]:
@@ -324,7 +337,7 @@ prefix        = 0.4                 # of the prompt's tokens, how many repeat fr
 data_class    = "confidential"
 shape         = "business"          # or "flat", or 168 weights from Monday, 00:00
 burst         = 1.3                 # the busiest minutes of an hour over its mean
-ttft_ms       = 2_500               # what a caller waits for: to the first token, and for each after it
+ttft_ms       = 2_500               # what 19 of 20 callers wait for: to the first token, and for each after it
 tpot_ms       = 60
 
 [demand.contracts]

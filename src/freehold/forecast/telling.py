@@ -94,7 +94,7 @@ def _word(decision: Decision) -> str:
 
 
 def _today(outlook: Outlook) -> Table:
-    right = ("USD for a million calls", "replicas", "used", "first token", "each after")
+    right = ("USD for a million calls", "replicas", "used", "first token (p95)", "each after")
     rows = [_served(name, each[0]) for name, each in outlook.costs.items()]
     return Table("Today", ("plan", *right, "where it goes"), rows, right)
 
