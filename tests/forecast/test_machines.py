@@ -101,5 +101,5 @@ def test_long_prompts_have_to_be_in_time_too() -> None:
         predictor.most(setup, Work(2_000, 200, long_input=one.long_input()), ttft_s=target) for one in (demand, spread)
     )
     assert long.requests_s < even.requests_s
-    assert even.ttft_s.value == pytest.approx(target, rel=1e-3)
+    assert even.ttft_s.value <= target
     assert long.ttft_s.value == pytest.approx(target, rel=1e-3)
