@@ -186,6 +186,25 @@ async def test_no_more_is_out_than_may_be() -> None:
     assert len(script.lying) == parcels.AT_ONCE, "and is taken up by whoever comes next"
 
 
+async def test_whoever_is_cut_off_ends_what_never_began() -> None:
+    script = Script()
+    made = begun(script)
+    made.add(1, "r1", 100, aside(1))
+
+    async def cut() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            made.hand_in_rest()
+            await made.leave()
+
+    task = asyncio.ensure_future(cut())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert dict(script.ends) == {1: 1}
+
+
 async def test_what_waits_for_room_goes_when_there_is_some() -> None:
     script = Script()
     script.looks = Progress(is_ended=False)

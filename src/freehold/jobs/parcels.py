@@ -169,7 +169,7 @@ class Parcels:
         self._ready: deque[tuple[str, _Waiting]] = deque()  # full, and waiting for room
         self._names: set[str] = set()  # of parcels that were taken up or handed in
         self._tasks: set[asyncio.Task[None]] = set()
-        self._leaving: set[asyncio.Task[None]] = set()  # those that hand something in right now
+        self._leaving: dict[asyncio.Task[None], _Waiting] = {}  # those that hand something in right now
         self._bytes = 0  # kept in memory of what is out
         self._most: dict[str, int] = {}  # by way: how many lines a parcel may have after one was refused
         self._is_left = False
@@ -248,6 +248,8 @@ class Parcels:
             if is_cut or task not in self._leaving:
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for waiting in self._leaving.values():  # of those that were cancelled before they could begin
+            self._post.let_go(waiting.runs)
         for name in self._names:
             self._post.forget(name)
 
@@ -267,12 +269,13 @@ class Parcels:
                 return
             way, waiting = self._ready.popleft()
             self._bytes += waiting.bytes
-            self._begin(self._sent_off(way, waiting))
+            self._leaving[self._begin(self._sent_off(way, waiting))] = waiting
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """What went wrong is raised where the batch is worked on: it ends, and is taken up again."""
@@ -285,11 +288,10 @@ class Parcels:
     async def _sent_off(self, way: str, waiting: _Waiting) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._leaving.add(task)
         try:
             parcel = await self._left(way, waiting)
         finally:
-            self._leaving.discard(task)
+            del self._leaving[task]
             self._bytes -= waiting.bytes
             self._post.let_go(waiting.runs)
             waiting.runs.clear()
