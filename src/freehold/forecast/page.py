@@ -57,9 +57,9 @@ def _cost(outlook: Outlook, comparer: Comparer) -> str:
 
 
 def _growth(outlook: Outlook) -> str:
-    xs = [month + 1.0 for month in outlook.months]
     series = [Line(name, each) for name, each in outlook.growth.items()]
-    return charts.lines(xs, series, title="What a month costs as it grows", labels=("month", "USD a month"))
+    title, labels = "What a month costs as it grows", ("month", "USD a month")
+    return charts.lines(outlook.months, series, title=title, labels=labels, is_linear=True)
 
 
 def _tornado(outlook: Outlook) -> str:

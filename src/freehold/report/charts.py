@@ -41,13 +41,15 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def lines(xs: Sequence[float], series: Sequence[Line], *, title: str, labels: tuple[str, str]) -> str:
-    """Lines over x, both axes logarithmic. labels: of the axes. Values that are not above zero are left out."""
+def lines(
+    xs: Sequence[float], series: Sequence[Line], *, title: str, labels: tuple[str, str], is_linear: bool = False
+) -> str:
+    """Lines over x, both axes logarithmic (is_linear: not x). labels: of the axes. Values that are not above zero are left out."""
     seen = [y for line in series for y in (*line.ys, *(end for band in line.band for end in band)) if y > 0]
     if not seen or len(xs) < 2:
         return _svg(title, '<text x="20" y="40">nothing to show</text>')
-    across, up = _log(xs[0], xs[-1], _LEFT, WIDTH - _RIGHT), _log(min(seen), max(seen), HEIGHT - _BOTTOM, _TOP)
-    parts = [_grid(across, _ticks(xs[0], xs[-1]), up, _ticks(min(seen), max(seen))), _named(labels)]
+    across, up = (_linear if is_linear else _log)(xs[0], xs[-1], _LEFT, WIDTH - _RIGHT), _log(min(seen), max(seen), HEIGHT - _BOTTOM, _TOP)  # fmt: skip
+    parts = [_grid(across, xs if is_linear else _ticks(xs[0], xs[-1]), up, _ticks(min(seen), max(seen))), _named(labels)]  # fmt: skip
     for at, line in enumerate(series):
         colour = COLOURS[at % len(COLOURS)]
         if line.band:
@@ -87,7 +89,7 @@ def swings(rows: Sequence[Swing], *, title: str, label: str) -> str:
         return _svg(title, '<text x="20" y="40">nothing to show</text>')
     low, high = (pick(end(row.low, row.high) for row in rows) for pick, end in ((min, min), (max, max)))
     left, drawn, height = _margin([row.name for row in rows]), [], 26
-    scale = (WIDTH - left - 90) / ((high - low) or 1.0)
+    scale = (WIDTH - left - 130) / ((high - low) or 1.0)
     for at, row in enumerate(rows):
         first, last = sorted((row.low, row.high))
         y, x = 20 + at * height, left + (first - low) * scale
@@ -146,6 +148,10 @@ def _margin(names: Sequence[str] | Mapping[str, object]) -> int:
 def _log(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
     span = math.log(high / low) or 1.0
     return lambda value: start + math.log(value / low) / span * (end - start)
+
+
+def _linear(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    return lambda value: start + (value - low) / ((high - low) or 1.0) * (end - start)
 
 
 def _ticks(low: float, high: float) -> list[float]:
