@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
+import statistics
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from freehold.forecast import facts, offers
 from freehold.forecast.deciding import decide, tornado
-from freehold.forecast.draws import draws, ends
+from freehold.forecast.draws import between, draws, ends
 from freehold.forecast.hosts import cheapest_host, hosts_of
 from freehold.forecast.outlook import Known, Outlook, comparer_of, look
 from freehold.forecast.page import files
@@ -26,6 +27,7 @@ from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import Surroundings
 from freehold.kernel.config import read as read_config
 from freehold.kernel.errors import CallerError
+from freehold.kernel.snapshot import Price
 from freehold.pricing.book import Book, Row, load, tariff
 from freehold.pricing.book import Rates as Row_
 from freehold.upstream.rows import ROWS
@@ -72,14 +74,16 @@ def test_the_same_seed_says_the_same(example: tuple[Outlook, Comparer]) -> None:
 
 
 def test_draws_spread_as_they_are_asked_to() -> None:
-    found = list(draws(Uncertain(calls=0.2, output=0.0), ["p"], count=4_000, seed=1))
+    found = list(draws(Uncertain(calls=0.2, output=0.0), ["p"], ["q"], count=4_000, seed=1))
+    price = sorted(between(1.0, 2.0, 5.0, one.price["q"]) for one in found)
+    assert [price[len(price) * tenths // 10] for tenths in (1, 5, 9)] == pytest.approx([1.0, 2.0, 5.0], rel=0.05)
     inside = sum(1 / 1.2 <= one.calls <= 1.2 for one in found) / len(found)
     assert inside == pytest.approx(0.8, abs=0.02)
     assert {one.output for one in found} == {1.0}
-    more = list(draws(Uncertain(calls=0.2, output=0.0), ["another", "p"], count=4_000, seed=1))
+    more = list(draws(Uncertain(calls=0.2, output=0.0), ["another", "p"], [], count=4_000, seed=1))
     assert [one.speed["p"] for one in more] == [one.speed["p"] for one in found], "one plan more changes nothing"
-    assert [one.calls for one in draws(Uncertain(), [], count=9, seed=2)] != [one.calls for one in draws(Uncertain(), [], count=9, seed=1)]  # fmt: skip
-    calls = next(one for one in ends(Uncertain(calls=0.2), []) if one[0] == "calls")
+    assert [one.calls for one in draws(Uncertain(), [], [], count=9, seed=2)] != [one.calls for one in draws(Uncertain(), [], [], count=9, seed=1)]  # fmt: skip
+    calls = next(one for one in ends(Uncertain(calls=0.2), [], []) if one[0] == "calls")
     assert (calls[2].calls, calls[3].calls) == pytest.approx((1 / 1.2, 1.2))
 
 
@@ -121,11 +125,36 @@ def test_what_is_close_is_undecided_and_says_what_to_measure() -> None:
     assert decision.saves.low < 0 < decision.saves.high
     assert any("Undecided at 1 times today" in one and "quotes for h100" in one for one in sentences(outlook))
     first = tornado(comparer, "rented", volumes, beside="closed")[0]
-    assert (first.what, first.plan) == ("price", "rented")
+    assert (first.what, first.kind) == ("price", "h100")
     for factor, best in ((0.1, "rented"), (10.0, "closed")):
         _, comparer = look_at(plain(str(same * factor)))
         decision = decide(comparer, ["rented", "closed"], 1.0, ["w"])
         assert (decision.best, decision.is_decided, decision.measure) == (best, True, "")
+
+
+def test_the_best_is_what_wins_most_draws_of_all() -> None:
+    """Not the one that beats the second as stated: a third may be the cheapest more often than either."""
+    more = "".join(
+        f'[plans.{name}]\nkind = "gpus"\nmodel = "llama-3.3-70b"\ngpu = "{gpu}"\ncount = 2\nusd_per_gpu_hour = {price}\n'
+        for name, gpu, price in (("b", "h100", "4.02"), ("c", "h200", "{ low = 1.0, typical = 4.05, high = 4.5 }"))
+    )
+    _, comparer = look_at(plain("4.0", more))
+    decision = decide(comparer, ["rented", "b", "c"], 1.0, ["w"])
+    drawn = {name: comparer.amounts(name, {"w": 1.0}) for name in ("rented", "b", "c")}
+    won = sum(min(drawn, key=lambda name: drawn[name][at]) == "c" for at in range(len(comparer.draws)))
+    assert decision.chance == pytest.approx(max(won, len(comparer.draws) - won) / len(comparer.draws))
+    assert {decision.best, decision.rival} == {"c", "rented"}
+    assert decision.saves.low <= decision.saves.value <= decision.saves.high
+
+
+def test_plans_on_the_same_machines_see_the_same() -> None:
+    """What is not known of an H100 is not known twice: a plan that uses it worse costs more in every draw."""
+    worse = '[plans.worse]\nkind = "gpus"\nmodel = "llama-3.3-70b"\ngpu = "h100"\ncount = 2\nheadroom = 0.6\n'
+    text = plain(more=worse).replace("usd_per_gpu_hour = 2.0\n", "").replace("10_000", "2_000_000")
+    _, comparer = look_at(text)
+    pairs = zip(comparer.amounts("rented", {"w": 1.0}), comparer.amounts("worse", {"w": 1.0}), strict=True)
+    assert all(one <= other for one, other in pairs)
+    assert decide(comparer, ["rented", "worse"], 1.0, ["w"]).chance == 1.0
 
 
 def test_what_shared_does_not_blur_a_difference() -> None:
@@ -169,10 +198,78 @@ def test_what_may_come() -> None:
     assert found["openai doubles its prices"].usd["closed"] == pytest.approx(2 * closed)
     assert found["openai doubles its prices"].usd["rented"] == pytest.approx(outlook.costs["rented"][0].usd.value)
     assert found["a merger"].usd["closed"] == pytest.approx(3 * closed)
-    assert found["GPU prices fall by 30 % a year, in two years"].usd["rented"] == pytest.approx(0.49 * outlook.costs["rented"][0].usd.value)  # fmt: skip
+    assert found["GPUs by the hour cost 30 % less each year, in two years"].usd["rented"] == pytest.approx(0.49 * outlook.costs["rented"][0].usd.value)  # fmt: skip
     assert closed < found["answers are twice as long"].usd["closed"] < 2 * closed
     limited = next(one.what for one in outlook.what_ifs if "halves its rate limits" in one.what)
     assert "may have 20,000 tokens a minute" in limited
+
+
+def test_a_what_if_that_nobody_can_serve_is_no_crash() -> None:
+    """Twice as long answers fit nowhere: none can, and no plan that may not serve it is named instead."""
+    text = plain().replace('data_class = "public"', 'data_class = "restricted"').replace("count = 2", "count = 1\nprecision = 'fp8'")  # fmt: skip
+    text = text.replace("input = 1000", "input = 13_000").replace("output = 300", "output = 4_000")
+    text = text.replace("llama-3.3-70b", "mistral-small-24b").replace('gpu = "h100"', 'gpu = "rtx-4090"').replace("'fp8'", "'int4'")  # fmt: skip
+    outlook, _ = look_at(text.replace("4_000", "40_000"))
+    long = next(one for one in outlook.what_ifs if one.what == "answers are twice as long")
+    assert long.best in ("", "rented")
+    two = plain(more='[demand.p]\ncalls_per_day = 10\ninput = 10\noutput = 10\ndata_class = "public"\n')
+    two = two.replace('data_class = "public"\n[plans', 'data_class = "restricted"\n[plans', 1)
+    outlook, _ = look_at(two)
+    assert {one.best for one in outlook.what_ifs} <= {"rented", ""}
+    assert {one.was for one in outlook.what_ifs} == {"rented"}
+
+
+def test_an_own_machine_is_not_for_nothing() -> None:
+    """A target that is paid by the hour has no price for tokens, and none is not zero."""
+
+    def rates(_target: str) -> Any:
+        return tariff(Book("d", "x", {}), "local", "m", Price(hourly=Decimal(4)), is_inside=True)
+
+    outlook, _ = look(read(plain()), dataclasses.replace(known(), rates=rates), lambda _what: None)
+    assert "closed" not in outlook.costs
+    assert "paid by the hour" in outlook.impossible["closed"]
+
+
+def test_today_is_today_whatever_volumes_are_asked_for() -> None:
+    outlook, comparer = look_at(plain().replace("volumes = [1.0]", "volumes = [100.0, 10.0, 10.0]"))
+    assert outlook.volumes == (10.0, 100.0)
+    assert outlook.today["closed"].usd.value == pytest.approx(comparer.month("closed", {"w": 1.0}).usd)
+    assert outlook.costs["closed"][0].usd.value == pytest.approx(10 * outlook.today["closed"].usd.value)
+
+
+def test_long_prompts_have_the_price_of_long_prompts() -> None:
+    """Against the integral of the log-normal distribution: a tier above 272,000 tokens, at a mean of 60,000 and a spread of 1.5."""
+    text = plain().replace("input = 1000", "input = 60_000\ninput_spread = 1.5").replace('data_class = "public"', 'data_class = "public"\ngood = ["closed"]')  # fmt: skip
+    _, comparer = look_at(text)
+    row = BOOK.find("openai", "gpt-5.4")
+    assert row is not None
+    usual, long = row.rates[0], next(one for one in row.rates if one.above)
+    sigma = math.sqrt(math.log1p(1.5**2))
+    mu = math.log(60_000) - sigma**2 / 2
+    cut = (math.log(long.above) - mu) / sigma
+    normal = statistics.NormalDist()
+    tokens_above, calls_above = normal.cdf(sigma - cut), normal.cdf(-cut)
+    each = 60_000 * (float(usual.input or 0) * (1 - tokens_above) + float(long.input or 0) * tokens_above)
+    each += 300 * (float(usual.output or 0) * (1 - calls_above) + float(long.output or 0) * calls_above)
+    month = each / 1e6 * 10_000 * 730.5 / 24
+    assert comparer.month("closed", {"w": 1.0}).usd == pytest.approx(month, rel=0.03)
+
+
+def test_fractions_of_tokens_are_paid_as_such() -> None:
+    _, comparer = look_at(plain().replace("output = 300", "output = 1.5").replace("input = 1000", "input = 0.3"))
+    usd = 10_000 * 730.5 / 24 * (0.3 * 2.5 + 1.5 * 15.0) / 1e6
+    assert comparer.month("closed", {"w": 1.0}).usd == pytest.approx(usd)
+
+
+def test_a_batch_without_a_price_for_what_repeats_reads_it_anew() -> None:
+    text = plain().replace("openai/gpt-5.4", "openai/gpt-4.1").replace("output = 300", "output = 300\nprefix = 0.5\nbatchable = 1.0")  # fmt: skip
+    _, comparer = look_at(text)
+    assert comparer.month("closed", {"w": 1.0}).usd == pytest.approx(10_000 * 730.5 / 24 * (1000 * 1.0 + 300 * 4.0) / 1e6)  # fmt: skip
+
+
+def test_what_a_model_cannot_read_is_told() -> None:
+    outlook, _ = look_at(plain().replace("input = 1000", "input = 180_000").replace("count = 2", "count = 8"))
+    assert any("llama-3.3-70b takes 131,072" in flag for flag in outlook.flags)
 
 
 def test_limits_bind_where_they_do() -> None:

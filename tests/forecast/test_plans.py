@@ -204,6 +204,13 @@ def test_crossings_are_where_costs_meet() -> None:
         ('shape         = "business"', "shape = [1, 2, 3]", f"{HOURS} weights"),
         ("[demand.support]", "[demand.support", "is no TOML"),
         ("escalation = 0.05", "escalation = 1.5", "escalation"),
+        ("[demand.support]", '[demand."a\\u0001b"]', "cannot be shown"),
+        ('closed     = "closed"', 'closed     = "rented"', "the same plan"),
+        ("purchase_usd = 75_000", "purchase_usd = 75_000\nlife_years = 100_000", "life_years"),
+        ("calls_per_day = 40_000", "calls_per_day = 1e-320", "calls_per_day"),
+        ('target = "openai/gpt-5.4"', 'target = "openai/gpt-5.4"\ndiscount = -inf', "discount"),
+        ('title = "Example', 'volumes = []\ntitle = "Example', "volumes"),
+        ('title = "Example', 'what_if.a.vendor = "opnai"\ntitle = "Example', "no plan buys of"),
     ],
 )
 def test_a_wrong_scenario_says_where(before: str, after: str, words: str) -> None:

@@ -121,11 +121,12 @@ def show_table(
     """Print a table that reads well without colour."""
     from rich import box  # rich costs 60 ms, which --json does without
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console(soft_wrap=False, width=None if os.isatty(1) else 200).print(table)

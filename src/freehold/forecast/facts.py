@@ -122,13 +122,13 @@ def read(raw: bytes) -> Facts:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CallerError(f"These are no facts: {error}.", code="forecast.facts", hint=_EXAMPLES["model"]) from None
     for model in file.models:
-        _check(model)
+        check(model)
     for gpu in file.gpus:
-        _check(gpu)
+        check(gpu)
     return Facts(tuple(file.models), tuple(file.gpus))
 
 
-def _check(row: Model | Gpu) -> None:
+def check(row: Model | Gpu) -> None:
     """Raise CallerError for a row that nothing can be computed with."""
     fields = msgspec.structs.asdict(row)
     wrong = {name for name, value in fields.items() if isinstance(value, int | float) and not 0 <= value < 1e9}
@@ -159,14 +159,14 @@ _NEEDED = (
 
 def _is(row: Model | Gpu, name: str) -> bool:
     wanted = name.casefold()
-    return wanted in (row.name, *map(str.casefold, row.also))
+    return wanted in map(str.casefold, (row.name, *row.also))
 
 
 def _unknown(name: str, what: str, code: str, names: Iterable[str]) -> CallerError:
     return CallerError(
         f"{name[:80]!r} is no {what} of the table ({', '.join(names)}).",
         code=code,
-        hint=f"Add a row to a file of --facts: {_EXAMPLES[what]}",
+        hint=f"Add a row to a file of --facts, or to the scenario as [[{what.lower()}s]] in TOML: {_EXAMPLES[what]}",
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import math
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -36,14 +38,11 @@ class Length(msgspec.Struct, frozen=True):
 
 
 class Learned(msgspec.Struct, frozen=True):
-    """Demand of each workload, and over how many days (of the calendar) it was seen."""
+    """Demand of each workload, over how many days it was seen, and whether that is long enough for the shape of a week."""
 
     demand: dict[str, Demand]
     days: int
-
-    @property
-    def has_shape(self) -> bool:
-        return self.days >= WEEKS * 7
+    has_shape: bool = False
 
 
 def learn(hours: Iterable[Hour], lengths: Iterable[Length] = ()) -> Learned:
@@ -57,15 +56,22 @@ def learn(hours: Iterable[Hour], lengths: Iterable[Length] = ()) -> Learned:
     if not seen:
         return Learned({}, 0)
     first, last = min(hour.at for hour in seen), max(hour.at for hour in seen)
-    days = (last.date() - first.date()).days + 1
+    span = int((last - first).total_seconds() // 3600) + 1
+    days = max(1.0, span / 24)
+    times = [0] * HOURS  # how often each hour of the week was seen
+    for number in range(span):
+        times[(first.weekday() * 24 + first.hour + number) % HOURS] += 1
     demand = {}
     for name in sorted({hour.workload for hour in seen}):
         own = [hour for hour in seen if hour.workload == name]
         calls, whole = sum(hour.calls for hour in own), [0.0] * HOURS
+        departments = Counter[str]()
         for hour in own:
-            whole[hour.at.weekday() * 24 + hour.at.hour] += hour.calls
-        prompt, output = (sum(getattr(hour, what) for hour in own) / calls for what in ("input", "output"))
+            at = hour.at.weekday() * 24 + hour.at.hour
+            whole[at] += hour.calls / times[at]
+            departments[hour.department] += hour.calls
         rows, prefix = _sizes(sized.get(name, []))
+        prompt, output = (sum(getattr(hour, what) for hour in own) / calls for what in ("input", "output"))
         if rows:
             prompt, output = (sum(row[at] * row[2] for row in rows) / sum(row[2] for row in rows) for at in (0, 1))
         demand[name] = Demand(
@@ -74,17 +80,21 @@ def learn(hours: Iterable[Hour], lengths: Iterable[Length] = ()) -> Learned:
             output=max(1.0, output),
             lengths=rows,
             prefix=prefix,
-            department=own[-1].department,
+            department=departments.most_common(1)[0][0],
             data_class=_LABELS[max(hour.class_ for hour in own)],
-            shape=tuple(whole) if days >= WEEKS * 7 else "business",
+            shape=tuple(float(f"{one:.4g}") for one in whole) if span >= WEEKS * HOURS else "business",
         )
-    return Learned(demand, days)
+    return Learned(demand, math.ceil(days), has_shape=span >= WEEKS * HOURS)
 
 
 def _sizes(found: list[Length]) -> tuple[tuple[tuple[float, float, float], ...], float]:
     """The joint distribution of lengths, and the share of prompts that was read from a cache."""
-    rows = tuple((one.input / one.calls, one.output / one.calls, float(one.calls)) for one in found)
+    rows = tuple((_short(one.input / one.calls), _short(one.output / one.calls), float(one.calls)) for one in found)
     return rows, sum(one.cached for one in found) / max(1, sum(one.input for one in found))
+
+
+def _short(tokens: float) -> float:
+    return float(f"{tokens:.4g}")
 
 
 _LABELS: dict[Class, DataClass] = {
@@ -104,16 +114,12 @@ def written(learned: Learned) -> str:
             f"[demand.{key}]",
             f"department    = {_quoted(one.department)}",
             f"calls_per_day = {one.calls_per_day:.6g}",
-            f"input         = {one.input:.1f}",
-            f"output        = {one.output:.1f}",
+            f"input         = {one.input:.6g}",
+            f"output        = {one.output:.6g}",
             f"data_class    = {_quoted(one.data_class)}",
             *([f"prefix        = {one.prefix:.3f}"] if one.prefix else []),
-            *(
-                [f"lengths       = {[[round(a, 1), round(b, 1), round(n)] for a, b, n in one.lengths]}"]
-                if one.lengths
-                else []
-            ),
-            f"shape         = {_quoted(one.shape) if isinstance(one.shape, str) else [round(weight) for weight in one.shape]}",
+            *([f"lengths       = {[[a, b, round(n)] for a, b, n in one.lengths]}"] if one.lengths else []),
+            f"shape         = {_quoted(one.shape) if isinstance(one.shape, str) else list(one.shape)}",
             "",
         ]
     return "\n".join(lines)

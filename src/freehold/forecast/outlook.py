@@ -46,7 +46,7 @@ class Meeting(msgspec.Struct, frozen=True):
 
 
 class Instead(msgspec.Struct, frozen=True):
-    """What if. usd: a month at today's volume, by plan; best: the cheapest of those that serve everything that the cheapest today serves."""
+    """What if. usd: a month at today's volume, by plan; best: the cheapest of those that serve what the cheapest today serves, "" if none can any more."""
 
     what: str
     usd: dict[str, float]
@@ -55,7 +55,7 @@ class Instead(msgspec.Struct, frozen=True):
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """A forecast. costs: by plan, at each volume; impossible: plans that cannot be, and why; growth: dollars a month by plan, at each month; departments: by
+    """A forecast. calls: of a month, today; today: by plan; costs: by plan, at each volume; impossible: plans that cannot be, and why; growth: dollars a month by plan, at each month; departments: by
     plan and department; matters: what moves the cost of the first decision's best plan; flags: what should not be overlooked; sources: what each plan
     rests on.
     """
@@ -63,6 +63,7 @@ class Outlook(msgspec.Struct, frozen=True):
     title: str
     volumes: tuple[float, ...]
     calls: float
+    today: dict[str, Cost]
     costs: dict[str, list[Cost]]
     impossible: dict[str, str]
     decisions: tuple[Decision, ...]
@@ -100,6 +101,7 @@ def look(scenario: Scenario, known: Known, tell: Tell) -> tuple[Outlook, Compare
         title=scenario.title or "Forecast",
         volumes=scenario.volumes,
         calls=comparer.calls(dict.fromkeys(scenario.demand, 1.0)),
+        today={name: comparer.cost(name) for name in names},
         costs=costs,
         impossible=impossible,
         decisions=decisions,
@@ -153,7 +155,8 @@ def _meetings(comparer: Comparer, names: Sequence[str]) -> list[Meeting]:
         first, second = comparer.plans[one], comparer.plans[other]
         has = [isinstance(plan, Gpus | Own) for plan in (first, second)]
         both = comparer.common(one, other)
-        if not any(has) or not both or comparer.is_part(one, other):
+        crossings = tuple(comparer.crossings(one, other)) if any(has) and both else ()
+        if not any(has) or not both or (comparer.is_part(one, other) and not crossings):
             continue
         least = dict.fromkeys(both, 0.01)
         below, above = sorted((one, other), key=lambda name: comparer.month(name, least).usd)
@@ -161,7 +164,7 @@ def _meetings(comparer: Comparer, names: Sequence[str]) -> list[Meeting]:
         back = {}
         if isinstance(comparer.plans[own], Own):
             back = {volume: comparer.payback(own, beside, volume) for volume in comparer.scenario.volumes}
-        found.append(Meeting(below, above, both, tuple(comparer.crossings(one, other)), back))
+        found.append(Meeting(below, above, both, crossings, back))
     return found
 
 
@@ -179,37 +182,32 @@ def _what_ifs(comparer: Comparer, known: Known, names: Sequence[str], months: Se
     asked = {f"{vendor} doubles its prices": WhatIf(vendor=vendor, token_prices=2.0) for vendor in vendors}
     asked |= {f"{vendor} halves its rate limits": WhatIf(vendor=vendor, limits=0.5) for vendor in vendors if _limited(scenario, vendor)}  # fmt: skip
     asked |= {
-        "GPU prices fall by 30 % a year, in a year": WhatIf(gpu_prices=0.7),
-        "GPU prices fall by 30 % a year, in two years": WhatIf(gpu_prices=0.49),
+        "GPUs by the hour cost 30 % less each year, in a year": WhatIf(gpu_prices=0.7),
+        "GPUs by the hour cost 30 % less each year, in two years": WhatIf(gpu_prices=0.49),
         "answers are twice as long": WhatIf(output=2.0),
     }
+    (workloads, able), *_ = groups(comparer, names, least=1)
+    volumes = dict.fromkeys(workloads, 1.0)
+    now = min(able, key=lambda name: comparer.month(name, volumes).usd)
     found = []
-    now = _best(comparer, names)
     for what, one in {**asked, **scenario.what_if}.items():
         then = comparer_of(scenario.under(one), known)
-        usd, flags = {}, list[str]()
+        usd, left, flags = {}, {}, list[str]()
         for name in names:
             try:
                 month = then.month(name, then.served(name, 1.0)[0])
+                if name in able:
+                    left[name] = then.month(name, volumes).usd
             except CallerError:  # longer answers may fit no machine any more
                 continue
             usd[name] = month.usd
             flags += month.flags
-        best = _best(then, list(usd))
-        found.append(Instead("; ".join((what, *flags)), usd, best, now))
+        found.append(Instead("; ".join((what, *flags)), usd, min(left, key=left.__getitem__, default=""), now))
     return found
 
 
 def _limited(scenario: Scenario, vendor: str) -> bool:
     return any(isinstance(plan, Api) and plan.tokens_per_minute is not None and plan.target.startswith(f"{vendor}/") for plan in scenario.plans.values())  # fmt: skip
-
-
-def _best(comparer: Comparer, names: Sequence[str]) -> str:
-    """The cheapest of the plans that serve most."""
-    found = groups(comparer, names)
-    able = found[0][1] if found else names
-    workloads = found[0][0] if found else tuple(comparer.served(names[0], 1.0)[0])
-    return min(able, key=lambda name: comparer.month(name, dict.fromkeys(workloads, 1.0)).usd)
 
 
 def _flags(comparer: Comparer, known: Known, costs: Mapping[str, list[Cost]]) -> list[str]:
@@ -221,6 +219,7 @@ def _flags(comparer: Comparer, known: Known, costs: Mapping[str, list[Cost]]) ->
         price = plan.usd_per_gpu_hour if isinstance(plan, Gpus) else None
         if isinstance(price, Priced) and price.date:
             found += _old(f"the price of {plan.gpu} by the hour in {name}", price.date, known.today, scenario.stale_days) if isinstance(plan, Gpus) else []  # fmt: skip
+        found += _too_long(comparer, known, name)
         row = known.book.find(*plan.target.split("/", 1)) if isinstance(plan, Api) else None
         if row is not None and isinstance(plan, Api):
             found += _old(f"the price of {plan.target}", row.date, known.today, scenario.stale_days)
@@ -229,6 +228,27 @@ def _flags(comparer: Comparer, known: Known, costs: Mapping[str, list[Cost]]) ->
         for cost, volume in zip(costs[name], scenario.volumes, strict=True):
             found += [f"at {volume:g} times today, {flag}" for flag in cost.flags]
     return found
+
+
+def _too_long(comparer: Comparer, known: Known, name: str) -> list[str]:
+    """Prompts that a plan's model cannot read."""
+    plan = comparer.plans[name]
+    if isinstance(plan, Gpus | Own):
+        model, most = (
+            plan.model,
+            known.facts.with_rows(comparer.scenario.models, comparer.scenario.gpus).model(plan.model).context,
+        )
+    elif isinstance(plan, Api):
+        row = known.book.find(*plan.target.split("/", 1))
+        model, most = plan.target, (row.context if row is not None else None) or 0
+    else:
+        return []
+    long = {w: demand.long_input() + demand.output for w, demand in comparer.scenario.demand.items()}
+    return [
+        f"one in twenty calls of {workload} is {tokens:,.0f} tokens or longer, and {model} takes {most:,}"
+        for workload, tokens in long.items()
+        if most and tokens > most and not comparer.why_barred(name, workload)
+    ]
 
 
 def _old(what: str, date: str, today: datetime.date, most_days: int) -> list[str]:

@@ -22,7 +22,7 @@ def files(outlook: Outlook, comparer: Comparer, known: Known) -> dict[str, str]:
     """The page (with the plots in it) and the plots, by file name."""
     drawn = {
         "cost": _cost(outlook, comparer),
-        "composition": charts.stacked({name: each[0].parts for name, each in outlook.costs.items()}, title="Where a month's money goes today, USD"),
+        "composition": charts.stacked({name: cost.parts for name, cost in outlook.today.items()}, title="Where a month's money goes today, USD"),
         "break-even": _map(outlook, comparer, known),
         "tornado": _tornado(outlook),
     }  # fmt: skip
@@ -91,7 +91,9 @@ def _map(outlook: Outlook, comparer: Comparer, known: Known) -> str:
         under = comparer_of(comparer.scenario.under(WhatIf(gpu_prices=factor)), known)
         rows.append([_least(under, able, dict.fromkeys(workloads, x)) for x in xs])
     title = f"The cheapest plan for {', '.join(workloads)}"
-    return charts.cells(xs, _FACTORS, rows, title=title, labels=("times today's calls", "times today's GPU prices"))
+    return charts.cells(
+        xs, _FACTORS, rows, title=title, labels=("times today's calls", "times what GPUs cost by the hour")
+    )
 
 
 def _least(comparer: Comparer, names: tuple[str, ...], volumes: Mapping[str, float]) -> str:

@@ -10,15 +10,16 @@ import itertools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import mul
+from functools import cache
 from typing import NamedTuple
 
 import msgspec
 
 from freehold.forecast import machines
 from freehold.forecast.capacity import Predictor, Serving, Setup, Span, Work
-from freehold.forecast.draws import AS_STATED, Z10, Draw, draws
+from freehold.forecast.draws import AS_STATED, Draw, between, draws
 from freehold.forecast.facts import Facts
+from freehold.forecast.machines import DAY, Load
 from freehold.forecast.scenario import HOURS, MONTH_H, Api, Demand, Gpus, Hybrid, Own, Priced, Scenario
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.errors import CallerError
@@ -28,6 +29,7 @@ from freehold.wire.tiers import BATCH
 
 Rates = Callable[[str], Tariff | None]  # target → its rates
 Volumes = Mapping[str, float]  # workload → times today's calls
+Pattern = tuple[tuple[str, float], ...]
 DRAWS, SEED = 200, 20_261_127
 _VOLUMES = tuple(
     0.01 * 10 ** (at * 6 / 400) for at in range(401)
@@ -80,13 +82,6 @@ class Can(NamedTuple):
     by_input: float = 0.0
     by_output: float = 0.0
 
-    def at(self, draw: Draw, name: str) -> float:
-        z, rate = draw.speed.get(name, 0.0), self.rate
-        edge = rate.high if z > 0 else rate.low
-        longer: float = draw.input**self.by_input * draw.output**self.by_output
-        fast: float = (edge / rate.value) ** (abs(z) / Z10)
-        return rate.value * fast / longer
-
 
 class _Each(NamedTuple):
     """Dollars for one call: for its prompt, for its answer, and for being a call."""
@@ -94,6 +89,27 @@ class _Each(NamedTuple):
     prompt: float
     answer: float
     call: float
+
+
+class _Bill(NamedTuple):
+    """Dollars of a month for tokens, at a volume of 1. a_minute: tokens, by hour."""
+
+    whole: _Each
+    shares: dict[str, float]
+    a_minute: list[float]
+
+
+class _Work(NamedTuple):
+    """What machines have to do, at a volume of 1. shares: of each workload; widths: how much slower and faster one in ten replicas is; by_input, by_output:
+    how it grows with longer calls.
+    """
+
+    load: Load
+    shares: dict[str, float]
+    widths: tuple[float, float]
+    by_input: float
+    by_output: float
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +144,22 @@ class Comparer:
     """Prices the plans of a scenario, in which every GPU has its price (`offers.filled`). rates: of a target; zones: which a class may enter."""
 
     def __init__(self, scenario: Scenario, facts: Facts, rates: Rates, zones: Mapping[Class, frozenset[Zone]]) -> None:
-        self.scenario, self._rates, self._zones = scenario, rates, zones
+        self.scenario, self._rates, self._zones = scenario, cache(rates), zones
         self._facts = facts.with_rows(scenario.models, scenario.gpus)
         self._predictor = Predictor()
         self.plans = scenario.plans
         self.machines = tuple(name for name, plan in self.plans.items() if isinstance(plan, Gpus | Own))
+        self.speeds = {name: _speed_kind(plan) for name, plan in self.plans.items() if isinstance(plan, Gpus | Own)}
+        self.prices = {name: _price_kind(plan) for name, plan in self.plans.items() if isinstance(plan, Gpus)}
         self._cans: dict[tuple[str, str], Can] = {}
+        self._works: dict[tuple[str, Pattern], _Work] = {}
+        self._bills: dict[tuple[str, Pattern], _Bill] = {}
         self._each: dict[tuple[str, str], _Each] = {}
         self._amounts: dict[tuple[str, tuple[tuple[str, float], ...]], list[float]] = {}
         self._curves: dict[tuple[str, tuple[str, ...]], list[float]] = {}
         self._weights = {name: one.weights() for name, one in scenario.demand.items()}
-        self._shapes = list(dict.fromkeys(self._weights.values()))
-        self._shape_of = {name: self._shapes.index(weights) for name, weights in self._weights.items()}
-        self._hours: dict[tuple[int, ...], list[tuple[float, ...]]] = {}
-        self.draws = tuple(draws(scenario.uncertain, self.machines, count=DRAWS, seed=SEED))
+        kinds = sorted(set(self.speeds.values())), sorted(set(self.prices.values()))
+        self.draws = tuple(draws(scenario.uncertain, *kinds, count=DRAWS, seed=SEED))
 
     def cost(self, name: str, volume: float = 1.0, *, only: Collection[str] | None = None) -> Cost:
         """A plan at so many times today's calls. only: of these workloads alone.
@@ -152,7 +170,12 @@ class Comparer:
         month, each = self.month(name, volumes), sorted(self.amounts(name, volumes))
         calls, usd = self.calls(volumes), month.usd
         low, high = min(usd, each[len(each) // 10]), max(usd, each[-1 - len(each) // 10])
-        cans = {w: can for w in volumes for part in self.parts_of(name) if (can := self._cans.get((part, w)))}
+        cans = {
+            w: can
+            for w in volumes
+            for part in self.parts_of(name)
+            if (can := self._cans.get((self.speeds.get(part, ""), w)))
+        }
         return Cost(
             Span(usd, low, high),
             Span(*(end / calls * 1e6 for end in (usd, low, high))),
@@ -299,19 +322,37 @@ class Comparer:
 
     def _bought(self, name: str, plan: Api, volumes: Volumes, draw: Draw) -> Month:
         rates = self._rates(plan.target)
-        if rates is None:
-            raise CallerError(f"The price book has no price for {plan.target!r}.", code="forecast.unpriced", hint="'freehold prices show' lists what it has.")  # fmt: skip
-        shares, a_minute = {}, [0.0] * HOURS
+        if rates is None or rates.hourly is not None:
+            hint = (
+                "'freehold prices show' lists what it has."
+                if rates is None
+                else "It is paid by the hour: compare it as a plan of kind gpus or own."
+            )
+            raise CallerError(f"The price book has no price for tokens of {plan.target!r}.", code="forecast.unpriced", hint=hint)  # fmt: skip
+        pattern, scale = _pattern(volumes)
+        bill = self._bills.get((name, pattern))
+        if bill is None:
+            bill = self._bills[name, pattern] = self._bill(name, plan, rates, dict(pattern))
+        times, each = scale * draw.calls * (1 - plan.discount), bill.whole
+        usd = times * (each.prompt * draw.input + each.answer * draw.output + each.call)
+        if draw is not AS_STATED:
+            return Month({"tokens": usd}, {}, {})
+        shares = {workload: times * share for workload, share in bill.shares.items()}
+        flags = _over(name, plan.tokens_per_minute, [one * scale for one in bill.a_minute])
+        return Month({"tokens": usd}, shares, {}, (f"{plan.target}: {rates.source}",), flags)
+
+    def _bill(self, name: str, plan: Api, rates: Tariff, volumes: Volumes) -> _Bill:
+        shares, a_minute, sums = {}, [0.0] * HOURS, [0.0, 0.0, 0.0]
         for workload, volume in volumes.items():
             demand, each = self.scenario.demand[workload], self._priced(name, plan, rates, workload)
-            calls = demand.calls_per_day * MONTH_H / 24 * volume * draw.calls
-            usd = each.prompt * draw.input + each.answer * draw.output + each.call
-            shares[workload] = calls * usd * (1 - plan.discount)
-            if plan.tokens_per_minute is not None:
-                tokens = demand.calls_per_day / 1440 * volume * demand.burst * (demand.input + demand.output)
-                a_minute = [sum(pair) for pair in zip(a_minute, (tokens * w for w in self._weights[workload]), strict=True)]  # fmt: skip
-        flags = _over(name, plan.tokens_per_minute, a_minute)
-        return Month({"tokens": sum(shares.values())}, shares, {}, (f"{plan.target}: {rates.source}",), flags)
+            calls = demand.calls_per_day * MONTH_H / 24 * volume
+            sums = [before + calls * usd for before, usd in zip(sums, each, strict=True)]
+            shares[workload] = calls * sum(each)
+            tokens = demand.calls_per_day / 1440 * volume * demand.burst * (demand.input + demand.output)
+            a_minute = [
+                before + tokens * weight for before, weight in zip(a_minute, self._weights[workload], strict=True)
+            ]
+        return _Bill(_Each(*sums), shares, a_minute)
 
     def _priced(self, name: str, plan: Api, rates: Tariff, workload: str) -> _Each:
         """Dollars for one call, over its lengths and the hours of a week."""
@@ -327,48 +368,68 @@ class Comparer:
 
     def _served(self, name: str, plan: Gpus | Own, volumes: Volumes, draw: Draw) -> Month:
         """Machines that serve all workloads together, each call taking the part of a replica that its workload needs."""
-        now: dict[int, float] = {}  # by shape of the week: replicas that would be busy with what cannot wait
-        later, busy = 0.0, {}
+        pattern, scale = _pattern(volumes)
+        work = self._works.get((name, pattern))
+        if work is None:
+            work = self._works[name, pattern] = self._work(name, plan, dict(pattern))
+        z, load = draw.speed.get(self.speeds[name], 0.0), work.load
+        times = scale * draw.calls * draw.input**work.by_input * draw.output**work.by_output
+        times /= between(work.widths[0], 1.0, work.widths[1], z)
+        load = Load(
+            [one * times for one in load.peaks],
+            [one * times for one in load.later],
+            [one * scale * draw.calls for one in load.calls],
+            load.busy * times,
+        )
+        replicas = machines.replicas_of(plan, load)
+        parts = machines.parts_of(plan, replicas, load.busy, draw, self.prices.get(name, ""))
+        if draw is not AS_STATED:
+            return Month(parts, {}, {})
+        whole, count = sum(parts.values()), {name: math.ceil(max(replicas))}
+        shares = {workload: whole * share for workload, share in work.shares.items()}
+        return Month(parts, shares, count, work.notes, (), load.busy, sum(replicas) / HOURS)
+
+    def _work(self, name: str, plan: Gpus | Own, volumes: Volumes) -> _Work:
+        peaks, later, calls, busy = [0.0] * HOURS, [0.0] * (HOURS // DAY), [0.0] * HOURS, {}
+        by_input = by_output = 0.0
         for workload, volume in volumes.items():
-            demand, can = self.scenario.demand[workload], self._can(name, plan, workload)
-            own = busy[workload] = demand.calls_per_day / 86_400 * volume * draw.calls / can.at(draw, name)
-            shape = self._shape_of[workload]
-            now[shape] = now.get(shape, 0.0) + own * (1 - demand.batchable) * demand.burst
-            later += own * demand.batchable * HOURS
-        peaks = [sum(map(mul, now.values(), hour)) for hour in self._hours_of(tuple(now))]
-        every = sum(busy.values())
-        replicas = machines.replicas_of(plan, peaks, later)
-        parts = machines.parts_of(plan, replicas, every, draw, name)
-        whole = sum(parts.values())
-        return Month(
-            parts,
-            {workload: whole * part / every for workload, part in busy.items()},
-            {name: max(replicas)},
-            tuple(self._can(name, plan, workload).note for workload in volumes) + _source(plan),
-            (),
-            every,
-            sum(replicas) / HOURS,
+            demand, can, weights = (
+                self.scenario.demand[workload],
+                self._can(name, plan, workload),
+                self._weights[workload],
+            )
+            own = busy[workload] = demand.calls_per_day / 86_400 * volume / can.rate.value
+            now, waits = own * (1 - demand.batchable) * demand.burst, own * demand.batchable
+            peaks = [before + now * weight for before, weight in zip(peaks, weights, strict=True)]
+            later = [before + waits * sum(weights[day * DAY : day * DAY + DAY]) for day, before in enumerate(later)]
+            hourly = demand.calls_per_day / 24 * volume
+            calls = [before + hourly * weight for before, weight in zip(calls, weights, strict=True)]
+            by_input, by_output = by_input + own * can.by_input, by_output + own * can.by_output
+        every, rate = sum(busy.values()), self._can(name, plan, next(iter(volumes))).rate
+        return _Work(
+            Load(peaks, later, calls, every),
+            {workload: part / every for workload, part in busy.items()},
+            (rate.low / rate.value, rate.high / rate.value),
+            by_input / every,
+            by_output / every,
+            tuple(dict.fromkeys(self._can(name, plan, workload).note for workload in volumes)) + _source(plan),
         )
 
-    def _hours_of(self, shapes: tuple[int, ...]) -> list[tuple[float, ...]]:
-        """Some shapes of the week, hour by hour."""
-        found = self._hours.get(shapes)
-        if found is None:
-            found = self._hours[shapes] = list(zip(*(self._shapes[one] for one in shapes), strict=True))
-        return found
-
     def _can(self, name: str, plan: Gpus | Own, workload: str) -> Can:
-        """What one replica does of a workload within what its callers wait for."""
-        found = self._cans.get((name, workload))
+        """What one replica does of a workload within what its callers wait for: the same for all plans with such machines."""
+        key = self.speeds[name], workload
+        found = self._cans.get(key)
         if found is None:
-            found = self._cans[name, workload] = self._measured(plan, self.scenario.demand[workload])
+            found = self._cans[key] = self._measured(plan, self.scenario.demand[workload])
         return found
 
     def _measured(self, plan: Gpus | Own, demand: Demand) -> Can:
         setup = Setup(self._facts.model(plan.model), self._facts.gpu(plan.gpu), plan.count, plan.engine, plan.precision)
-        sizes = demand.sizes()
-        mean = sum(output * share for _, output, share in sizes)
-        spread = math.sqrt(sum((output - mean) ** 2 * share for _, output, share in sizes)) / mean
+        mean = sum(output * calls for _, output, calls in demand.lengths) / sum(calls for *_, calls in demand.lengths) if demand.lengths else demand.output  # fmt: skip
+        spread = demand.output_spread
+        if demand.lengths:
+            whole = sum(calls for *_, calls in demand.lengths)
+            spread = math.sqrt(sum((output - mean) ** 2 * calls for _, output, calls in demand.lengths) / whole) / mean
         work = Work(demand.input, demand.output, spread, demand.prefix, demand.long_input())
 
         def most(work: Work) -> Serving:
@@ -394,8 +455,7 @@ def _sized(
     plan: Api, rates: Tariff, demand: Demand, weights: Sequence[float], size: tuple[float, float]
 ) -> tuple[float, float]:
     """Dollars for the prompt and the answer of a call of one length: at the usual price, as a part of a batch, in quiet hours (as if the week were UTC's)."""
-    repeats = round(size[0] * demand.prefix)
-    tokens = Tokens(input=round(size[0]) - repeats, cache_read=repeats, output=round(size[1]))
+    repeats = size[0] * demand.prefix
     later = demand.batchable if plan.batch and rates.saves(BATCH) else 0.0
     quiet = [hour for hour in range(HOURS) if rates.off_peak is not None and rates.off_peak.holds(_hour_ms(hour))]
     is_quiet = sum(weights[hour] for hour in quiet) / HOURS
@@ -404,12 +464,27 @@ def _sized(
         ways.append(((1 - later) * is_quiet, Terms(at_ms=_hour_ms(quiet[0]))))
     sums = [0.0, 0.0]
     for share, terms in ways:
-        parts = rates.parts(tokens, terms) if share else {}
-        if parts is None:
-            raise CallerError(f"{plan.target!r} has no price for a call of {size[0]:.0f} and {size[1]:.0f} tokens.", code="forecast.unpriced", hint="Set batch = false on the plan.")  # fmt: skip
-        for kind, (_, usd) in parts.items():
-            sums[kind in ("output", "reasoning")] += share * float(usd)
+        if not share:
+            continue
+        fresh, read, said = _a_token(plan, rates, size, terms, is_repeated=repeats > 0)
+        sums[0] += share * (fresh * (size[0] - repeats) + read * repeats)
+        sums[1] += share * said * size[1]
     return sums[0], sums[1]
+
+
+def _a_token(
+    plan: Api, rates: Tariff, size: tuple[float, float], terms: Terms, *, is_repeated: bool
+) -> tuple[float, float, float]:
+    """Dollars for one token of a prompt, of a prompt that repeats, and of an answer, in a call of one length. Where a tier has no price for what repeats, it is new."""
+    prompt, output = max(2, round(size[0])), max(1, round(size[1]))
+    parts = None
+    if is_repeated:
+        parts = rates.parts(Tokens(input=prompt - prompt // 2, cache_read=prompt // 2, output=output), terms)
+    parts = parts or rates.parts(Tokens(input=prompt, output=output), terms)
+    if parts is None:
+        raise CallerError(f"{plan.target!r} has no price for a call of {size[0]:.0f} and {size[1]:.0f} tokens.", code="forecast.unpriced", hint="Set batch = false on the plan.")  # fmt: skip
+    each = {kind: float(usd) / count for kind, (count, usd) in parts.items()}
+    return each["input"], each.get("cache_read", each["input"]), each["output"]
 
 
 def _hour_ms(hour: int) -> int:
@@ -423,6 +498,21 @@ def _over(name: str, most: float | None, a_minute: Sequence[float]) -> tuple[str
         return ()
     kept = sum(max(0.0, one - most) for one in a_minute) / sum(a_minute)
     return (f"{name} may have {most:,.0f} tokens a minute and the busiest hour needs {max(a_minute):,.0f}: {kept:.0%} of the calls would be turned away",)  # fmt: skip
+
+
+def _pattern(volumes: Volumes) -> tuple[Pattern, float]:
+    """Volumes beside the largest, and that: what is worked out once serves for every volume."""
+    scale = max(volumes.values())
+    return tuple((workload, volume / scale) for workload, volume in volumes.items()), scale
+
+
+def _speed_kind(plan: Gpus | Own) -> str:
+    return f"{plan.model} on {plan.count} × {plan.gpu} ({plan.engine}, {plan.precision})"
+
+
+def _price_kind(plan: Gpus) -> str:
+    market = "" if plan.market == "on_demand" else f" ({plan.market.replace('_', ' ')})"
+    return f"{plan.gpu}{f' at {plan.cloud}' if plan.cloud else ''}{market}"
 
 
 def _source(plan: Gpus | Own) -> tuple[str, ...]:

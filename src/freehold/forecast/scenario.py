@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from freehold.forecast.capacity import Engine
-from freehold.forecast.facts import Gpu, Model
+from freehold.forecast.facts import Gpu, Model, check
 from freehold.kernel.errors import CallerError
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -23,7 +23,8 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 HOURS = 168
 MONTH_H = 730.5  # hours of a month, on average
 _Z95 = 1.6448536269514722  # standard deviations that nineteen of twenty do not exceed
-_POINTS = 5  # lengths that stand for a distribution
+_POINTS = 40  # lengths that stand for a distribution
+_LONGEST_NAME = 80
 _AGREE = 0.02  # how far stated means may be from those of stated lengths
 _BUSINESS = tuple(
     (1.0 if 8 <= hour < 18 else 0.25 if 6 <= hour < 22 else 0.05) * (1.0 if day < 5 else 0.1)
@@ -37,7 +38,7 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Priced(Strict, frozen=True):
-    """A price as it varies, and where it is from. All in USD."""
+    """A price as it varies (one in ten is below low, half below typical, one in ten above high), and where it is from. All in USD."""
 
     low: Amount
     typical: Amount
@@ -58,14 +59,14 @@ class Demand(Strict, frozen=True):
     enough (all, if not said).
     """
 
-    calls_per_day: Positive
+    calls_per_day: Annotated[float, msgspec.Meta(ge=1e-6, le=1e12)]
     input: Positive
     output: Positive
     department: str = ""
     data_class: DataClass = "internal"
     shape: Literal["flat", "business"] | tuple[Amount, ...] = "business"
     burst: Annotated[float, msgspec.Meta(ge=1, le=100)] = 1.0
-    growth: Annotated[float, msgspec.Meta(gt=-1, le=100)] = 0.0
+    growth: Annotated[float, msgspec.Meta(gt=-1, le=10)] = 0.0
     input_spread: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.0
     output_spread: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.0
     lengths: Lengths = ()
@@ -86,9 +87,10 @@ class Demand(Strict, frozen=True):
         if self.lengths:
             whole = sum(calls for _, _, calls in self.lengths)
             return tuple((prompt, output, calls / whole) for prompt, output, calls in self.lengths)
-        prompts, outputs = _spread(self.input, self.input_spread), _spread(self.output, self.output_spread)
-        share = 1 / (len(prompts) * len(outputs))
-        return tuple((prompt, output, share) for prompt in prompts for output in outputs)
+        prompts = _spread(
+            self.input, self.input_spread
+        )  # a price goes by the prompt's length, and is so much a token of the answer
+        return tuple((prompt, self.output, 1 / len(prompts)) for prompt in prompts)
 
     def long_input(self) -> float:
         """Tokens of a prompt that nineteen of twenty do not exceed."""
@@ -119,7 +121,7 @@ class Api(Strict, frozen=True, tag="api", tag_field="kind"):
 
     target: str
     zone: Literal["inside", "attested", "outside"] = "outside"
-    discount: Annotated[float, msgspec.Meta(le=1)] = 0.0
+    discount: Annotated[float, msgspec.Meta(ge=-10, le=1)] = 0.0
     batch: bool = True
     tokens_per_minute: Positive | None = None
 
@@ -129,7 +131,7 @@ Market = Literal["on_demand", "spot", "reserved_1y", "reserved_3y"]
 
 class Gpus(Strict, frozen=True, tag="gpus", tag_field="kind"):
     """GPUs by the hour. usd_per_gpu_hour: if not said, as the table of prices has it (`cloud`: of that one; `market`); count: of one replica; headroom: of
-    what a replica can do, how much may be used; minimum: replicas that are always there (0: scale to nothing); spare: more than needed; autoscale: whether
+    what a replica can do, how much may be used; minimum: replicas that are always there (0: none in an hour without a call); spare: more than needed; autoscale: whether
     the number follows the hours of the week; cold_start_s: paid before a new replica serves; committed: replicas paid for all the time, at a discount.
     """
 
@@ -164,7 +166,7 @@ class Own(Strict, frozen=True, tag="own", tag_field="kind"):
     engine: Engine = "vllm"
     precision: Literal["bf16", "fp8", "fp4", "int4"] = "fp8"
     headroom: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.7
-    life_years: Positive = 4.0
+    life_years: Annotated[float, msgspec.Meta(ge=0.25, le=50)] = 4.0
     residual: Share = 0.1
     capital: Share = 0.08
     idle_w: Amount = 1_500.0
@@ -180,7 +182,7 @@ class Own(Strict, frozen=True, tag="own", tag_field="kind"):
     def annuity_usd(self) -> float:
         """What one costs a month over its life: its price less the present value of what is left of it, at the cost of capital."""
         months, rate = self.life_years * 12, self.capital / 12
-        if rate == 0:
+        if rate < 1e-9:
             return self.purchase_usd * (1 - self.residual) / months
         shrink: float = (1 + rate) ** -months
         return self.purchase_usd * (1 - self.residual * shrink) * rate / (1 - shrink)
@@ -233,7 +235,9 @@ class Scenario(Strict, frozen=True):
     demand: dict[str, Demand]
     plans: dict[str, Plan]
     title: str = ""
-    volumes: tuple[Positive, ...] = (1.0, 3.0, 10.0, 100.0)
+    volumes: Annotated[
+        tuple[Annotated[float, msgspec.Meta(ge=1e-3, le=1e6)], ...], msgspec.Meta(min_length=1, max_length=12)
+    ] = (1.0, 3.0, 10.0, 100.0)
     months: Annotated[int, msgspec.Meta(ge=1, le=120)] = 36
     stale_days: Annotated[int, msgspec.Meta(ge=1)] = 180
     uncertain: Uncertain = Uncertain()
@@ -284,37 +288,57 @@ def read(text: str) -> Scenario:
         raise _wrong(f"is no TOML: {error}") from None
     except msgspec.ValidationError as error:
         raise _wrong("is wrong: " + re.sub(r"\$\.?", "", str(error))) from None
-    _check(found.demand, found.plans)
-    return found
+    _check(found)
+    return msgspec.structs.replace(found, volumes=tuple(sorted(set(found.volumes))))
 
 
-def _check(demand: Mapping[str, Demand], plans: Mapping[str, Plan]) -> None:
+def _check(found: Scenario) -> None:
+    demand, plans = found.demand, found.plans
     if not demand or not plans:
         raise _wrong("needs at least one [demand.NAME] and one [plans.NAME]")
+    for name in (*demand, *plans, *found.what_if, *(one.department for one in demand.values())):
+        if not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise _wrong(f"has a name that cannot be shown: {name[:40]!r}")
     for name, one in demand.items():
-        weights: Any = one.shape
-        if isinstance(weights, tuple) and (len(weights) != HOURS or not sum(weights) > 0):
-            raise _wrong(f"demand.{name}.shape: {HOURS} weights are needed, and not all of them 0")
-        if one.lengths:
-            means = [sum(row[at] * row[2] for row in one.lengths) / sum(row[2] for row in one.lengths) for at in (0, 1)]
-            if any(
-                abs(mean / stated - 1) > _AGREE for mean, stated in zip(means, (one.input, one.output), strict=True)
-            ):
-                raise _wrong(
-                    f"demand.{name}.lengths: their means are {means[0]:.0f} and {means[1]:.0f} tokens, not as stated"
-                )
-        for known in one.good or ():
-            if known not in plans:
-                raise _wrong(f"demand.{name}.good: {known!r} is no plan of this scenario")
+        _check_demand(name, one, plans)
     for name, plan in plans.items():
-        if isinstance(plan, Hybrid):
-            for part in (plan.open, plan.closed):
-                if isinstance(plans.get(part), Hybrid) or part not in plans:
-                    raise _wrong(f"plans.{name}: {part!r} is no plan of its own kind in this scenario")
-        if isinstance(plan, Api) and "/" not in plan.target:
-            raise _wrong(f"plans.{name}.target: write provider/model")
-        if isinstance(plan, Gpus) and isinstance(price := plan.usd_per_gpu_hour, Priced) and not price.low <= price.typical <= price.high:  # fmt: skip
-            raise _wrong(f"plans.{name}.usd_per_gpu_hour: low, typical and high must not cross")
+        _check_plan(name, plan, plans)
+    vendors = {plan.target.partition("/")[0] for plan in plans.values() if isinstance(plan, Api)}
+    for name, what in found.what_if.items():
+        if what.vendor and what.vendor not in vendors:
+            raise _wrong(f"what_if.{name}.vendor: no plan buys of {what.vendor!r}")
+    for model in found.models:
+        check(model)
+    for gpu in found.gpus:
+        check(gpu)
+
+
+def _check_demand(name: str, one: Demand, plans: Mapping[str, Plan]) -> None:
+    weights: Any = one.shape
+    if isinstance(weights, tuple) and (len(weights) != HOURS or not sum(weights) > 0):
+        raise _wrong(f"demand.{name}.shape: {HOURS} weights are needed, and not all of them 0")
+    if one.lengths:
+        means = [sum(row[at] * row[2] for row in one.lengths) / sum(row[2] for row in one.lengths) for at in (0, 1)]
+        if any(abs(mean / stated - 1) > _AGREE for mean, stated in zip(means, (one.input, one.output), strict=True)):
+            raise _wrong(
+                f"demand.{name}.lengths: their means are {means[0]:.6g} and {means[1]:.6g} tokens, not as stated"
+            )
+    for known in one.good or ():
+        if known not in plans:
+            raise _wrong(f"demand.{name}.good: {known!r} is no plan of this scenario")
+
+
+def _check_plan(name: str, plan: Plan, plans: Mapping[str, Plan]) -> None:
+    if isinstance(plan, Hybrid):
+        for part in (plan.open, plan.closed):
+            if isinstance(plans.get(part), Hybrid) or part not in plans:
+                raise _wrong(f"plans.{name}: {part!r} is no plan of its own kind in this scenario")
+        if plan.open == plan.closed:
+            raise _wrong(f"plans.{name}: open and closed are the same plan")
+    if isinstance(plan, Api) and "/" not in plan.target:
+        raise _wrong(f"plans.{name}.target: write provider/model")
+    if isinstance(plan, Gpus) and isinstance(price := plan.usd_per_gpu_hour, Priced) and not 0 < price.low <= price.typical <= price.high:  # fmt: skip
+        raise _wrong(f"plans.{name}.usd_per_gpu_hour: low, typical and high must not cross, and be above 0")
 
 
 def _wrong(why: str) -> CallerError:

@@ -17,8 +17,8 @@ _WHAT = {
     "escalation": "how often it escalates",
     "power": "electricity",
     "people": "people",
-    "speed": "what a replica of {} serves",
-    "price": "what GPUs of {} cost",
+    "speed": "what {} serves",
+    "price": "what {} costs by the hour",
 }
 
 
@@ -48,7 +48,9 @@ def sentences(outlook: Outlook) -> Iterator[str]:
         yield f"Undecided at {' and '.join(volumes)} times today{whom}: {first} or {second}. To decide it, {measure}."
     for meeting in outlook.meetings:
         if not meeting.crossings:
-            yield f"{meeting.below} costs less than {meeting.above} at every volume from a hundredth of today's to ten thousand times{_whom(outlook, meeting.workloads)}, as far as it is expected."
+            paid = _paid(meeting)
+            back = f" Bought machines have paid for themselves in {paid}." if paid not in ("never", "–") else ""
+            yield f"{meeting.below} costs less than {meeting.above} at every volume from a hundredth of today's to ten thousand times{_whom(outlook, meeting.workloads)}, as stated.{back}"
     for name, each in outlook.costs.items():
         for why in each[0].barred.values():
             yield f"Not in {name}: {why}."
@@ -65,7 +67,7 @@ def sources(outlook: Outlook) -> Iterator[str]:
 
 def matter(one: Matter) -> str:
     """What is not known, in words."""
-    return _WHAT[one.what].format(one.plan)
+    return _WHAT[one.what].format(one.kind)
 
 
 def _volumes(outlook: Outlook) -> tuple[str, ...]:
@@ -95,7 +97,7 @@ def _word(decision: Decision) -> str:
 
 def _today(outlook: Outlook) -> Table:
     right = ("USD for a million calls", "replicas", "used", "first token (p95)", "each after")
-    rows = [_served(name, each[0]) for name, each in outlook.costs.items()]
+    rows = [_served(name, cost) for name, cost in outlook.today.items()]
     return Table("Today", ("plan", *right, "where it goes"), rows, right)
 
 
@@ -120,11 +122,15 @@ def _meeting(meeting: Meeting, outlook: Outlook) -> Iterator[tuple[str, ...]]:
     low, high = meeting.below, meeting.above
     for at, crossing in enumerate(meeting.crossings):
         used = f"{crossing.utilisation:.0%}" if crossing.utilisation is not None else "–"
-        back = [f"{months:.0f} months at × {volume:g}" for volume, months in meeting.payback_months.items() if months]
-        paid = (", ".join(back) or "never") if meeting.payback_months else "–"
         counts = (f"{crossing.volume:,.3g}", f"{crossing.calls:,.0f}", number(crossing.usd), used)
-        yield low, high, _named(outlook, meeting.workloads), *counts, "" if at else paid
+        yield low, high, _named(outlook, meeting.workloads), *counts, "" if at else _paid(meeting)
         low, high = high, low
+
+
+def _paid(meeting: Meeting) -> str:
+    """When bought machines have paid for themselves, at each volume at which they do."""
+    back = [f"{months:.0f} months at × {volume:g}" for volume, months in meeting.payback_months.items() if months]
+    return (", ".join(back) or "never") if meeting.payback_months else "–"
 
 
 def _departments(outlook: Outlook) -> Table:
@@ -151,7 +157,7 @@ def _what_ifs(outlook: Outlook) -> Table:
         (
             one.what,
             *(number(one.usd[name]) if name in one.usd else "–" for name in names),
-            one.best if one.best != one.was else f"still {one.best}",
+            f"still {one.best}" if one.best == one.was else one.best or "none can",
         )
         for one in outlook.what_ifs
     ]
