@@ -109,6 +109,30 @@ def test_forecast_writes_a_report(tmp_path: Path) -> None:
     assert (barred.returncode, "code: forecast.report" in barred.stderr) == (2, True)
 
 
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    """Brackets in a name are no mark-up of the terminal, nor of the page."""
+    text = """title = "[bold]t[/red]"
+    [demand."[/x] <b>"]
+    calls_per_day = 10
+    input = 10
+    output = 10
+    data_class = "public"
+    [plans."[/red]x"]
+    kind = "api"
+    target = "openai/gpt-5.4"
+    [plans."y & <z>"]
+    kind = "api"
+    target = "openai/gpt-5.4"
+    discount = 0.1
+    """
+    (tmp_path / "s.toml").write_text(text)
+    told = run(tmp_path, "forecast", "--scenario", "s.toml", "--report", "out")
+    assert told.returncode == 0, told.stderr
+    for name in ("[bold]t[/red]", "[/red]x", "y & <z>"):
+        assert name in told.stdout
+    assert "<z>" not in (tmp_path / "out/index.html").read_text()
+
+
 def test_demand_from_the_ledger(make_freehold: Callable[..., Freehold], inside: Standin) -> None:
     """What was called is what is forecast: every answered call, its tokens, its class; refused ones are no demand."""
     freehold = make_freehold(

@@ -124,9 +124,11 @@ def show_table(
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD, title=escape(title) if title is not None else None, title_justify="left", pad_edge=False
+    )
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(escape(column), justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     Console(soft_wrap=False, width=None if os.isatty(1) else 200).print(table)
