@@ -153,7 +153,7 @@ def test_what_would_not_cost_less_goes_as_ever(
 
 
 def test_money_is_held_until_the_answers_come(make_freehold: Callable[..., Freehold], outside: Standin) -> None:
-    """A hard budget holds for parcels too: what does not fit waits, is refused in the end, and never leaves."""
+    """A hard budget holds for parcels too: what does not fit waits until what is out needs less than it could, and never leaves before."""
     outside.batching.looks = 1
     one = line(0)
     size = len(json.dumps(one["body"]).encode()) + 300
@@ -161,9 +161,9 @@ def test_money_is_held_until_the_answers_come(make_freehold: Callable[..., Freeh
     freehold = make_freehold(config(outside, workload=budget), CLOUD="sk-cloud-secret").start()
     with sdk_of(freehold) as sdk:
         batch = wait(sdk, begin(sdk, jsonl(*map(line, range(100)))))
-        assert batch.request_counts.completed + batch.request_counts.failed == 100  # type: ignore[union-attr]
-    sent = sum(map(len, outside.batching.handed_in))
-    assert 15 <= sent < 100
+        assert batch.request_counts.completed == 100  # type: ignore[union-attr]
+    assert len(outside.batching.handed_in) > 3
+    assert len(outside.batching.handed_in[0]) < 60
     limit = Decimal(budget.split('"')[1].split()[0])
     running = Decimal(0)
     for receipt in freehold.settled():
