@@ -191,6 +191,27 @@ def test_crossings_are_where_costs_meet() -> None:
     assert len(crossings) == 3, "cheaper, dearer where the second replica comes, and cheaper for good"
 
 
+def test_every_crossing_of_a_fine_staircase_is_found() -> None:
+    """Against 15,000 volumes one by one: steps far finer than the volumes at which plans are first compared; and none is made up."""
+    demand = Demand(calls_per_day=86_400, input=1_000_000, output=1, shape="flat", data_class="public")
+    found = fixed(1.0, demand, usd="0.000617", node=machine(2.16), api=read(_API).plans["p"])
+
+    def is_below(volume: float) -> bool:
+        return found.month("node", {"w": volume}).usd < found.month("api", {"w": volume}).usd
+
+    volumes = [0.5 * 10 ** (at / 7_000) for at in range(15_001)]
+    below = list(map(is_below, volumes))
+    changes = [v for v, one, other in zip(volumes, below, below[1:], strict=False) if one is not other]
+    crossings = [one.volume for one in found.crossings("node", "api")]
+    assert len(changes) > 50
+    wide = [v for v in changes if all(abs(other / v - 1) > 1.2e-3 for other in changes if other != v)]
+    assert len(wide) > 50, "what is narrower than a tenth of a per cent may be missed"
+    for change in wide:
+        assert min(abs(volume / change - 1) for volume in crossings) < 1e-3
+    for volume in crossings:
+        assert is_below(volume * (1 - 1e-9)) is not is_below(volume * (1 + 1e-9))
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [

@@ -34,6 +34,10 @@ DRAWS, SEED = 200, 20_261_127
 _VOLUMES = tuple(
     0.01 * 10 ** (at * 6 / 400) for at in range(401)
 )  # at which two plans are compared: to 10,000 times today's
+_HALVINGS, _MOST_SPANS = (
+    5,
+    1_000,
+)  # how finely is looked where they may cost the same (to 0.1 %), and in how many places
 _STEP = 1.1  # by which lengths are varied to see what a replica does then
 
 
@@ -245,9 +249,25 @@ class Comparer:
             volumes = dict.fromkeys(both, volume)
             return self.month(one, volumes).usd - self.month(other, volumes).usd
 
-        gaps = [first - second for first, second in zip(self._curve(one, both), self._curve(other, both), strict=True)]
-        steps = zip(itertools.pairwise(_VOLUMES), itertools.pairwise(gaps), strict=True)
-        found = [_halved(gap, *edges) for edges, (before, after) in steps if (before < 0) is not (after < 0)]
+        def costs(volume: float) -> tuple[float, float]:
+            volumes = dict.fromkeys(both, volume)
+            return self.month(one, volumes).usd, self.month(other, volumes).usd
+
+        edges = zip(_VOLUMES, self._curve(one, both), self._curve(other, both), strict=True)
+        spans = [(start, end) for start, end in itertools.pairwise(edges) if _may_meet(start, end)]
+        for _ in range(
+            _HALVINGS
+        ):  # a staircase may cross and cross back between two volumes: cost never falls with volume, so where it cannot is known
+            if len(spans) > _MOST_SPANS:
+                break
+            middles = [(start, (math.sqrt(start[0] * end[0])), end) for start, end in spans]
+            halves = [(start, (middle, *costs(middle)), end) for start, middle, end in middles]
+            spans = [
+                span for start, middle, end in halves for span in ((start, middle), (middle, end)) if _may_meet(*span)
+            ]
+        found = [
+            _halved(gap, start[0], end[0]) for start, end in spans if (start[1] < start[2]) is not (end[1] < end[2])
+        ]
         return [self._crossing(one, other, dict.fromkeys(both, volume), volume) for volume in found]
 
     def _curve(self, name: str, workloads: tuple[str, ...]) -> list[float]:
@@ -522,6 +542,14 @@ def _source(plan: Gpus | Own) -> tuple[str, ...]:
 
 def _added(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in {**one, **other}}
+
+
+Point = tuple[float, float, float]  # volume, and what two plans cost there
+
+
+def _may_meet(start: Point, end: Point) -> bool:
+    """Whether two plans may cost the same between two volumes, if neither ever costs less for more."""
+    return end[1] >= start[2] and end[2] >= start[1]
 
 
 def _halved(gap: Callable[[float], float], start: float, end: float) -> float:
