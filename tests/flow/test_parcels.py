@@ -427,3 +427,20 @@ def test_many_parcels_are_all_paid_once(make_freehold: Callable[..., Freehold], 
     alone = money([one for one in calls if not one["tier"]])
     paid = sum(map(len, outside.batching.handed_in)) * each
     assert money(calls) + money(corrections) == paid + alone
+
+
+def test_a_workload_without_money_does_not_hold_up_another(
+    make_freehold: Callable[..., Freehold], outside: Standin, inside: Standin
+) -> None:
+    """Lines whose budget is spent stand between others: those go in one parcel all the same, and soon."""
+    text = config(outside) + (
+        f'[providers.rack]\nbase_url = "{inside.base_url}"\nprices = {PRICES}\n'
+        '[workloads.v]\nclass = "public"\ntargets = ["rack/m"]\nbatch = true\nbudget = "0.000001 USD/month"\n'
+    )
+    outside.batching.looks = 1
+    freehold = make_freehold(text, CLOUD="sk-cloud-secret").start()
+    lines = [line(at, model="v" if at % 20 == 5 else "w") for at in range(200)]
+    with sdk_of(freehold) as sdk:
+        batch = wait(sdk, begin(sdk, jsonl(*lines)))
+        assert (batch.request_counts.completed, batch.request_counts.failed) == (190, 10)  # type: ignore[union-attr]
+    assert [len(one) for one in outside.batching.handed_in] == [190]

@@ -340,19 +340,23 @@ async def test_one_that_is_not_found_is_waited_for_too(no_naps: list[float]) -> 
     made = begun(script, [Parcel("p9", "cloud", (1,), ("r1",), (b"1",), about="b")])
     await over(made)
     assert 240 <= sum(no_naps) <= 400
-    assert (script.answers, made.failures) == ({}, 1)
+    assert (script.answers, made.failures, made.alone) == ({}, 1, {1}), "and is not handed in again"
 
 
 async def test_a_busy_provider_is_waited_for_and_costs_no_discount(no_naps: list[float]) -> None:
     script = Script()
     script.refusals = [trouble("upstream.rate_limited", said=429) for _ in range(20)]
+    script.taken.clear()
     made = begun(script)
     for at in range(20):
         made.add(at, f"r{at}", 1_000, aside(at))
         made.hand_in_rest()
+    await asyncio.sleep(0.05)
+    script.taken.set()
     await over(made)
     assert made.failures == 0
-    assert max(no_naps) <= 30
+    assert no_naps[:16] == [2.0] * 16, "those that come back together are one time that it was busy"
+    no_naps.clear()
     script.refusals = [trouble("upstream.unreachable") for _ in range(20)]
     for at in range(20):
         made.add(at, f"r{at}", 1_000, aside(100 + at))
@@ -364,6 +368,78 @@ async def test_a_busy_provider_is_waited_for_and_costs_no_discount(no_naps: list
     made.hand_in_rest()
     await over(made)
     assert made.failures == 0, "one that came through is a new beginning"
+
+
+async def test_a_busy_provider_is_asked_ever_more_rarely(no_naps: list[float]) -> None:
+    script = Script()
+    made = begun(script)
+    for _ in range(12):
+        script.refusals = [trouble("upstream.rate_limited", said=503)]
+        made.add(1, "r1", 1_000, aside(1))
+        made.hand_in_rest()
+        await over(made)
+    assert no_naps[:4] == [2.0, 4.0, 8.0, 16.0]
+    assert no_naps[-1] == 900.0
+
+
+async def test_a_line_that_was_left_out_is_in_one_parcel_alone() -> None:
+    """Whoever goes on after a restart finds it in the parcel that it went with in the end, so that the other frees nobody's line."""
+    script = Script()
+    script.looks, script.poor = Progress(is_ended=False), {2}
+    made = begun(script)
+    made.add(1, "r1", 100, aside(1))
+    made.add(2, "r2", 100, aside(2))
+    made.hand_in_rest()
+    await asyncio.sleep(0.05)
+    script.poor = set()
+    made.add(2, "r2", 100, aside(3))
+    made.hand_in_rest()
+    await asyncio.sleep(0.05)
+    known: dict[str, Parcel] = {}
+    for record in script.journal:
+        fold(known, record, script.lying)
+    assert {name: parcel.places for name, parcel in known.items()} == {"p1": (1,), "p2": (2,)}
+    await made.leave()
+
+
+async def test_a_second_parcel_waits_for_the_money_of_a_first_that_is_on_its_way() -> None:
+    script = Script()
+    script.taken.clear()
+    script.poor = {5, 6, 7, 8}
+    made = begun(script)
+    for at in range(1, 9):
+        made.add(at, f"r{at}", 100, aside(at))
+    await asyncio.sleep(0.05)
+    assert (made.out, made.alone) == ({1, 2, 3, 4}, set())
+    turns = made.turns
+    script.taken.set()
+    await over(made)
+    assert made.turns > turns
+    assert made.alone == set()
+
+
+async def test_two_that_both_lack_money_do_not_wait_for_each_other() -> None:
+    script = Script()
+    script.poor = set(range(1, 9))
+    made = begun(script)
+    for at in range(1, 9):
+        made.add(at, f"r{at}", 100, aside(at))
+    await over(made)
+    assert (made.out, made.alone) == (set(), set(range(1, 9)))
+
+
+async def test_one_wrong_line_makes_no_parcels_of_one() -> None:
+    script = Script()
+    script.refusals = [trouble("upstream.rejected", said=400)]
+    made = begun(script)
+    made.add(0, "r0", 100, aside(0))
+    made.hand_in_rest()
+    await over(made)
+    assert made.alone == {0}
+    for at in range(1, 9):
+        made.add(at, f"r{at}", 100, aside(at))
+    await over(made)
+    assert script.parcel == 3
 
 
 async def test_what_lacks_money_waits_for_what_is_out() -> None:

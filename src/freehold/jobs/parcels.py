@@ -32,7 +32,7 @@ _GONE_S, _PASSING_S, _LEAVING_S = (
     3_600.0,
     10.0,
 )  # how long what is not found, and other trouble, may pass; and when this has to end
-_LONGEST_NAP_S = 30.0  # after a parcel that was not taken
+_LONGEST_NAP_S, _BUSY_NAP_S = 30.0, 900.0  # after a parcel that was not taken
 _SHARE = 8  # what is refused as it is goes again in so many parts
 _REFUSED, _BUSY = frozenset({400, 413, 422}), frozenset({429, 503, 529})
 
@@ -176,7 +176,11 @@ class Parcels:
         self.out: set[int] = set()  # lines that wait or are handed in
         self.failures = 0.0  # parcels of which nothing came, since the last of which something did
         self.turns = 0  # how often lines became free to be asked again
-        self._watching = 0  # parcels that are out, and may give money back
+        self._packing = (
+            asyncio.Lock()
+        )  # one after the other, so that each knows whether another has the money that it lacks
+        self._holding: set[str] = set()  # parcels that hold money, and may give some back
+        self._busy: dict[str, int] = {}  # by way: how often in a row its provider was busy
         self.failure: BaseException | None = None
         self.alone: set[int] = set()  # lines that have to be asked one by one
         for parcel in known:
@@ -187,6 +191,10 @@ class Parcels:
     @property
     def are_out(self) -> bool:
         return bool(self._tasks or self._waiting or self._ready)
+
+    @property
+    def hold_money(self) -> bool:
+        return bool(self._holding)
 
     @property
     def is_full(self) -> bool:
@@ -314,27 +322,35 @@ class Parcels:
         described = await self._post.describe(way, runs)
         parcel = Parcel(described.parcel, way, places, names, tuple(described.sent))
         self._names.add(parcel.parcel)
-        self._desk.note(_encode(Note(parcel.parcel, way, parcel.places, parcel.names, parcel.sent)))
+        self._note(parcel)
+        busy = self._busy.get(way, 0)
         try:
-            packed = await self._post.pack(runs)
-            refused = {at for at, part in enumerate(packed.parts) if part is None}
-            # A refusal is told to whoever asks alone; but what lacks money waits for what is out, or will be.
-            is_money_out = self._watching or len(refused) < len(places)
-            told = refused - packed.short if is_money_out else refused
+            async with self._packing:
+                packed = await self._post.pack(runs)
+                refused = {at for at, part in enumerate(packed.parts) if part is None}
+                if len(refused) < len(places):
+                    self._holding.add(parcel.parcel)
+            # A refusal is told to whoever asks alone; but what lacks money waits for those that hold some.
+            told = refused - packed.short if self._holding else refused
             self.turns += bool(told)
             self.alone.update(places[at] for at in told)
             self.out.difference_update(places[at] for at in refused)
             if len(refused) == len(places) or not self._desk.is_owned():
                 await self._over(parcel)
                 return None
-            parcel.leave_out(refused)
+            if refused:
+                parcel.leave_out(refused)
+                self._note(parcel)
             parcel.about = ""
             self._desk.leaves(parcel)
             parcel.about = await self._post.hand_in(described, packed, runs)
         except FreeholdError as error:
-            await self._came_back(parcel, error)
+            await self._came_back(parcel, error, busy)
             return None
         self._desk.leaves(parcel)
+        self._busy.pop(way, None)
+        if way in self._most:
+            self._most[way] *= 2
         self._tell(
             "parcel",
             parcel=parcel.parcel,
@@ -344,39 +360,50 @@ class Parcels:
         )
         return parcel
 
-    async def _came_back(self, parcel: Parcel, error: FreeholdError) -> None:
-        """It was not taken. What is wrong with one line may be why, or how many there are: then it goes again in parts."""
+    def _note(self, parcel: Parcel) -> None:
+        """Write down what is in a parcel; what was written of it before is void."""
+        self._desk.note(_encode(Note(parcel.parcel, parcel.way, parcel.places, parcel.names, parcel.sent)))
+
+    async def _came_back(self, parcel: Parcel, error: FreeholdError, busy: int) -> None:
+        """It was not taken. What is wrong with one line may be why, or how many there are: then it goes again in parts. busy: how often in a row its provider
+        had been busy when it left.
+        """
         self._tell("parcel", parcel=parcel.parcel, way=parcel.way, reason=error.code)
-        said = error.said if isinstance(error, UpstreamError) else error.status
+        way, said = parcel.way, error.said if isinstance(error, UpstreamError) else error.status
         if said in _REFUSED:
             self.failures += 0.1
-            self._most[parcel.way] = max(1, len(parcel.places) // _SHARE)
             if len(parcel.places) <= _SHARE:
                 self.alone.update(parcel.places)
+            else:
+                self._most[way] = max(1, len(parcel.places) // _SHARE)
+        elif said in _BUSY:
+            self._busy[way] = max(self._busy.get(way, 0), busy + 1)  # those that came back together count once
+            await self._nap(min(max(2.0 ** min(self._busy[way], 10), error.retry_after_s or 0.0), _BUSY_NAP_S))
         else:
-            self.failures += said not in _BUSY
-            await self._nap(min(max(2.0 ** min(self.failures, 5), error.retry_after_s or 0.0), _LONGEST_NAP_S))
+            self.failures += 1
+            await self._nap(min(2.0 ** min(self.failures, 5), _LONGEST_NAP_S))
         await self._over(parcel)
-        self.turns += 1
 
     async def _take_up(self, parcel: Parcel) -> None:
         """Go on with a parcel that another life of this batch began."""
+        self._holding.add(parcel.parcel)
         await self._post.recall(parcel.parcel, parcel.sent)
         await self._see_through(parcel)
 
     async def _see_through(self, parcel: Parcel) -> None:
-        self._bytes, self._watching = self._bytes + parcel.bytes, self._watching + 1
+        self._bytes += parcel.bytes
         try:
             if not parcel.about and not await self._found(parcel):
                 return
             progress = await self._watched(parcel)
             if progress is not None:
                 await self._open(parcel, progress)
+            elif not self._is_ending():
+                self.alone.update(parcel.places)  # it may have been answered, and must not be paid for a third time
             if not self._is_ending():
                 await self._over(parcel)
         finally:
-            self._bytes, self._watching = self._bytes - parcel.bytes, self._watching - 1
-            self.turns += 1
+            self._bytes -= parcel.bytes
 
     async def _found(self, parcel: Parcel) -> bool:
         """Learn where a parcel is. One that never came there costs nothing; one of which that cannot be told stays charged at the most that it can cost."""
@@ -515,6 +542,8 @@ class Parcels:
         self._post.forget(parcel.parcel)
         self._names.discard(parcel.parcel)
         self.out.difference_update(parcel.places)
+        self.turns += parcel.parcel in self._holding
+        self._holding.discard(parcel.parcel)
 
     async def _nap(self, seconds: float) -> None:
         """Wait, but no longer than until there is something else to do."""

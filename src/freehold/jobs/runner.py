@@ -41,6 +41,7 @@ _HEAD = struct.Struct(
     ">Q?QQQQ"
 )  # line (0: what is said of a parcel), whether it is an answer, tokens: input, cached, output, reasoning
 _POSTS = 2.9  # parcels of one batch of which nothing may come, until its lines are asked one by one
+_LONGEST_REST_S = 60.0
 _REST = 20  # times as long as it takes to go through the lines, until that is done again for some that came back
 _NOT_NOW = ("limits.", "ledger.", "server.", "upstream.busy", "upstream.resting")
 
@@ -61,7 +62,10 @@ class _Work:
     failure: BaseException | None = None  # an answer could not be written down
     noted_s: float = 0.0
     counted: tuple[int, int, int] = (-1, -1, -1)  # as others know it
-    lacks_money: bool = False  # some lines were not asked, because what is out may give some back
+    poor: set[str] = field(
+        default_factory=set
+    )  # models whose lines are not asked now, because what is out may give money back
+    waited_s: float = 0.0  # for lines to end, while lines were gone through
     parcels: Parcels | None = None
 
 
@@ -259,14 +263,16 @@ class Runner:
         while True:
             began_s, parcels = time.monotonic(), work.parcels
             turns = parcels.turns if parcels is not None else 0
-            work.lacks_money = False
+            work.waited_s = 0.0
+            work.poor.clear()
             await self._feed(work)
             if parcels is None:
                 return
             if self.is_stopping or self.why_stop(work):
                 parcels.let_go()
             parcels.hand_in_rest()
-            again_s = time.monotonic() + _AGAIN_S + _REST * (time.monotonic() - began_s)
+            took_s = time.monotonic() - began_s - work.waited_s
+            again_s = time.monotonic() + min(_AGAIN_S + _REST * took_s, _LONGEST_REST_S)
             self._resting.add(work.batch.id)
             try:
                 while parcels.are_out and not self.is_stopping:
@@ -275,6 +281,9 @@ class Runner:
                     self._check_owner(work)
                     if self.why_stop(work):
                         parcels.let_go()
+                    elif parcels.is_full and not _Desk(self, work).may_leave():
+                        parcels.let_go()  # there is no room for them any more while there is time
+                        break
                     elif time.monotonic() > again_s and _are_missing(work) and parcels.turns > turns:
                         break
             finally:
@@ -338,7 +347,7 @@ class Runner:
             while work.in_flight and (len(work.in_flight) >= int(work.width) or work.bytes + len(raw) > MOST_BYTES):
                 await self._wait(work)
             self._check_owner(work)
-            if self.is_stopping or self.why_stop(work) or work.lacks_money:
+            if self.is_stopping or self.why_stop(work):
                 break
             task = asyncio.ensure_future(self._line(work, place, raw))
             work.in_flight.add(task)
@@ -355,7 +364,9 @@ class Runner:
             raise CallerError("The key of this batch was erased.", code="content.gone", status=404)
 
     async def _wait(self, work: _Work) -> None:
+        began_s = time.monotonic()
         await asyncio.wait(work.in_flight, timeout=_NOTE_S, return_when=asyncio.FIRST_COMPLETED)
+        work.waited_s += time.monotonic() - began_s
         if work.failure is not None:
             raise work.failure
         if time.monotonic() - work.noted_s > _NOTE_S:
@@ -389,7 +400,9 @@ class Runner:
             work.ended.set()
 
     async def _answer(self, work: _Work, place: int, line: lines.Line) -> None:
-        body = strict.encode(line.body)
+        body, model = strict.encode(line.body), str(line.body.get("model"))
+        if model in work.poor:
+            return
         question = Question(
             work.batch.owner, work.batch.endpoint, body, work.batch.declared, self._may_post(work, place)
         )
@@ -406,9 +419,9 @@ class Runner:
                 answer.code == "budget.exhausted"
                 and not work.asking
                 and work.parcels is not None
-                and work.parcels.are_out
+                and work.parcels.hold_money
             ):
-                work.lacks_money = True  # it is asked again when a parcel is over
+                work.poor.add(model)  # they are asked again when a parcel is over
                 return
             wait_s = self._wait_for(work, answer, tries)
             if wait_s is None or self.clock.now_s() + wait_s >= work.batch.expires_s:
