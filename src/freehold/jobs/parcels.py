@@ -202,11 +202,12 @@ class Parcels:
         return bool(self._ready)
 
     def add(self, place: int, name: str, size: int, answer: Answer) -> None:
-        """Set a line aside; hand in what waits with it, if it is enough. One whose provider takes no parcels any more is asked again."""
+        """Set a line aside; hand in what waits with it, if it is enough. One whose provider takes no parcels any more is asked alone."""
         way, run = answer.way, answer.aside
         most, most_bytes = self._most_of(way)
         if not most:
             self._post.let_go([run])
+            self.alone.add(place)
             return
         waiting = self._waiting.get(way)
         if waiting is not None and waiting.bytes + size > most_bytes:
