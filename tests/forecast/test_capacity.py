@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from freehold.forecast import capacity, facts
-from freehold.forecast.capacity import BYTES, ENGINES, Predictor, Setup, Work, parts_of, slots_of
+from freehold.forecast.capacity import BYTES, ENGINES, MOST_AT_ONCE, Predictor, Setup, Work, parts_of, slots_of
 from freehold.forecast.points import Point, read
 from freehold.kernel.errors import CallerError
 
@@ -215,3 +215,13 @@ def test_against_what_was_measured() -> None:
     assert statistics.mean(inside) >= 0.8
     dense = [abs(one.tpot_s.value / (point.tpot_s or 1) - 1) for point, one in found if not point.setup.model.experts]
     assert statistics.mean(dense) < 0.1
+
+
+def test_no_plan_counts_on_more_at_once_than_engines_take() -> None:
+    """Requests of a few tokens would fit by ten thousands into the cache; nobody measured that, and no engine is set up so."""
+    known = facts.load()
+    setup = Setup(known.model("llama-3.1-8b"), known.gpu("h100"), 1, "vllm", "fp8")
+    small = Predictor().most(setup, Work(7, 5))
+    assert small.slots > 10 * MOST_AT_ONCE
+    assert small.batch == pytest.approx(MOST_AT_ONCE, rel=1e-6)
+    assert small.tpot_s.value < 0.2

@@ -26,6 +26,7 @@ BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5625, "int4": 0.5625}  # of a weight,
 USABLE = 0.9  # of the memory, for weights and cache; the rest is the engine's
 _CACHE_BYTES = {"vllm": 2.0, "trtllm": 1.0, "sglang": 2.0}  # of an element of the cache, as the engines come
 _ROUNDS = 60
+MOST_AT_ONCE = 1_024  # requests that an engine serves at once, as it is usually set up; few points were measured beyond
 PARTS = ("dense", "experts", "cache", "arithmetic", "layer", "hop", "link", "request", "prefill", "prefill_link")
 FIRST = ("constant", "step", "prompt", "prompt_link", "crowd")
 
@@ -254,7 +255,7 @@ class Predictor:
                 code="forecast.latency",
                 hint="Take more GPUs or fewer bits for each weight, or allow more time.",
             )
-        low, high = 1.0, slots
+        low, high = 1.0, min(slots, MOST_AT_ONCE * float(setup.copies))
         for _ in range(_ROUNDS):  # times grow with the batch, so the largest that meets the targets is found by halving
             batch = (low + high) / 2
             first, step = self._longest(setup, work, batch)
