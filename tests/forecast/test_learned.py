@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freehold.forecast.learned import Hour, Length, learn, written
+from freehold.forecast.learned import Hour, learn, written
 from freehold.forecast.scenario import EXAMPLE, HOURS, read
 from freehold.kernel.classes import Class
+from freehold.kernel.lengths import Length
 
 MONDAY = datetime.datetime(2026, 11, 2)  # noqa: DTZ001 - the organisation's own time
 

@@ -17,7 +17,7 @@ from freehold.cli.setting import Setting, config_option, json_option, show_json,
 from freehold.cli.usage import span_of
 from freehold.forecast import facts, offers
 from freehold.forecast import scenario as scenarios
-from freehold.forecast.learned import Hour, Length, learn, written
+from freehold.forecast.learned import Hour, learn, written
 from freehold.forecast.outlook import Known, Outlook, Tell, look
 from freehold.forecast.page import files
 from freehold.forecast.telling import matter, number, sentences, sources, tables
@@ -121,7 +121,7 @@ def _learned(setting: Setting, since: datetime.datetime | None) -> str:
     finally:
         store.close()
     answered = [row for row in rows if row.group["outcome"] not in ("refused", "cached")]
-    lengths = (Length(one.workload or _NO_NAME, one.calls, one.input, one.output, one.cached) for one in sizes)
+    lengths = (msgspec.structs.replace(one, workload=one.workload or _NO_NAME) for one in sizes)
     found = learn(map(_hour, answered), lengths)
     if not found.demand:
         raise CallerError("The ledger has no call that was answered in this time.", code="forecast.nothing", hint="Choose an earlier --since.")  # fmt: skip

@@ -11,6 +11,7 @@ import msgspec
 
 from freehold.forecast.scenario import HOURS, DataClass, Demand
 from freehold.kernel.classes import Class
+from freehold.kernel.lengths import Length
 
 WEEKS = 2  # that must have been seen before a shape is believed
 
@@ -25,16 +26,6 @@ class Hour(msgspec.Struct, frozen=True):
     calls: int
     input: int
     output: int
-
-
-class Length(msgspec.Struct, frozen=True):
-    """Calls of a workload that were about as long. input, output, cached: their tokens together."""
-
-    workload: str
-    calls: int
-    input: int
-    output: int
-    cached: int
 
 
 class Learned(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from freehold.kernel.errors import CallerError
+from freehold.kernel.lengths import Length
 from freehold.ledger import log as logs
 from freehold.ledger.alone import alone
 
@@ -37,16 +38,6 @@ class UsageRow:
     output_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
     unpriced: int = 0
-
-
-class Length(msgspec.Struct, frozen=True):
-    """Calls of a workload that were about as long. input, output, cached: their tokens together; cached: those of the input that were read from a cache."""
-
-    workload: str
-    calls: int
-    input: int
-    output: int
-    cached: int
 
 
 class Store(Protocol):
