@@ -125,9 +125,7 @@ class Post:
     def __init__(self, world: World) -> None:
         self._world = world
         self._charged: dict[str, dict[str, Charged]] = {}  # by parcel: what was charged for its calls so far
-        self._asked: dict[
-            str, tuple[set[str], int]
-        ] = {}  # parcels whose charges have to be recalled: calls, and since when
+        self._asked: dict[str, tuple[set[str], int]] = {}  # by parcel: calls to be recalled, and since when
         self._recalling = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "recall")
 
@@ -147,9 +145,7 @@ class Post:
 
     async def describe(self, way: str, runs: Sequence[Run]) -> Described:
         """Name a parcel, and say what must be known of each of its calls to open their answers."""
-        sent = []
-        async for run in _gently(runs):
-            sent.append(_encode(_described(run)))  # noqa: PERF401 - others get their turn
+        sent = [_encode(_described(run)) async for run in _gently(runs)]
         return Described(make_id("parcel", self._world.clock.now_ms()), way, sent)
 
     async def pack(self, runs: Sequence[Run]) -> Packed:

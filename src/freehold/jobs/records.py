@@ -216,10 +216,9 @@ class Records:
 
     def lying(self, batch: str | None = None) -> list[Lying]:
         """What lies at providers for a batch; None: what nobody needs there any more, the oldest first."""
-        where, values = ("batch = ?", (batch,)) if batch is not None else ("is_done = 1", ())
         rows = self._db.execute(
-            f"select name, batch, way, about, handed_s, is_done from parcel where {where} order by handed_s, name",  # noqa: S608 - one of two constants
-            values,
+            "select name, batch, way, about, handed_s, is_done from parcel where batch = ?1 or (?1 is null and is_done = 1) order by handed_s, name",
+            (batch,),
         )
         return [
             Lying(name, batch, way, about, handed_s, bool(is_done))

@@ -62,9 +62,7 @@ class _Work:
     failure: BaseException | None = None  # an answer could not be written down
     noted_s: float = 0.0
     counted: tuple[int, int, int] = (-1, -1, -1)  # as others know it
-    poor: set[str] = field(
-        default_factory=set
-    )  # models whose lines are not asked now, because what is out may give money back
+    poor: set[str] = field(default_factory=set)  # models whose lines wait for money that is out
     waited_s: float = 0.0  # for lines to end, while lines were gone through
     parcels: Parcels | None = None
 
@@ -94,8 +92,7 @@ class _Desk:
         return self._runner.is_owned(self._work)
 
     def may_leave(self) -> bool:
-        """Lines are handed in together in the first half of the window."""
-        return self._runner.clock.now_s() < self._runner.until_s(self._work.batch, 0.5)
+        return self._runner.may_leave(self._work)
 
     def why_stop(self) -> str:
         return self._runner.why_stop(self._work)
@@ -281,7 +278,7 @@ class Runner:
                     self._check_owner(work)
                     if self.why_stop(work):
                         parcels.let_go()
-                    elif parcels.is_full and not _Desk(self, work).may_leave():
+                    elif parcels.is_full and not self.may_leave(work):
                         parcels.let_go()  # there is no room for them any more while there is time
                         break
                     elif time.monotonic() > again_s and _are_missing(work) and parcels.turns > turns:
@@ -449,12 +446,16 @@ class Runner:
         """When a share of a batch's window is over."""
         return batch.created_s + (batch.expires_s - batch.created_s) * share
 
+    def may_leave(self, work: _Work) -> bool:
+        """Lines are handed in together in the first half of the window."""
+        return self.clock.now_s() < self.until_s(work.batch, 0.5)
+
     def _may_post(self, work: _Work, place: int) -> bool:
         """Lines are handed in together while there is time, unless nothing came of it a few times."""
         parcels = work.parcels
         if parcels is None or parcels.failures >= _POSTS or place in parcels.alone:
             return False
-        return _Desk(self, work).may_leave()
+        return self.may_leave(work)
 
     def _wait_for(self, work: _Work, answer: Answer, tries: int) -> float | None:
         """How long to wait before a line is asked again; None if its answer is final."""
