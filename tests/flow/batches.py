@@ -56,6 +56,12 @@ def wait(sdk: OpenAI, batch: Batch, seconds: float = 60) -> Batch:
     return batch
 
 
+def counts_of(batch: Batch) -> tuple[int, int]:
+    """Lines that were answered, and that failed."""
+    assert batch.request_counts is not None
+    return batch.request_counts.completed, batch.request_counts.failed
+
+
 def lines_of(sdk: OpenAI, file: str | None) -> dict[str, Any]:
     if file is None:
         return {}

@@ -17,6 +17,7 @@ from flow.batches import (
     PRICES,
     begin,
     config,
+    counts_of,
     jsonl,
     line,
     lines_of,
@@ -55,7 +56,7 @@ def test_lines_that_cannot_be_read_hold_nobody_up(
     freehold = make_freehold(config(outside, style), CLOUD="sk-cloud-secret").start()
     with sdk_of(freehold) as sdk:
         batch = wait(sdk, begin(sdk, jsonl(*map(line, range(12)))))
-        assert batch.request_counts.completed == 12  # type: ignore[union-attr]
+        assert counts_of(batch) == (12, 0)
     assert len(outside.batching.handed_in) == 1
     calls, corrections = receipts(freehold)
     assert (len(calls), len(corrections)) == (12 + 5, 12 - 5)
@@ -91,7 +92,7 @@ def test_results_that_are_not_to_be_had_at_once(
     freehold = make_freehold(config(outside), CLOUD="sk-cloud-secret").start()
     with sdk_of(freehold) as sdk:
         batch = wait(sdk, begin(sdk, jsonl(*map(line, range(6)))))
-        assert batch.request_counts.completed == 6  # type: ignore[union-attr]
+        assert counts_of(batch) == (6, 0)
     assert len(outside.batching.handed_in) == 1
     assert len(receipts(freehold)[0]) == 6
     assert is_at_the_most(freehold) == 0
@@ -104,7 +105,7 @@ def test_one_that_its_provider_forgets_for_a_moment(make_freehold: Callable[...,
     freehold = make_freehold(config(outside), CLOUD="sk-cloud-secret").start()
     with sdk_of(freehold) as sdk:
         batch = wait(sdk, begin(sdk, jsonl(*map(line, range(4)))))
-        assert batch.request_counts.completed == 4  # type: ignore[union-attr]
+        assert counts_of(batch) == (4, 0)
     assert len(outside.batching.handed_in) == 1
     assert is_at_the_most(freehold) == 0
     assert nothing_is_left(outside)
@@ -120,7 +121,7 @@ def test_files_that_are_not_named_are_not_taken_for_none(
         batch = begin(sdk, jsonl(*map(line, range(4))))
         until(lambda: outside.batching.batches)
         next(iter(outside.batching.batches.values()))["files"] = (None, None)
-        assert wait(sdk, batch).request_counts.completed == 4  # type: ignore[union-attr]
+        assert counts_of(wait(sdk, batch)) == (4, 0)
     assert is_at_the_most(freehold) == 4
 
 
@@ -151,7 +152,7 @@ def test_one_that_is_listed_late_is_not_handed_in_twice(
     freehold = make_freehold(config(outside), CLOUD="sk-cloud-secret").start()
     with sdk_of(freehold) as sdk:
         batch = wait(sdk, begin(sdk, jsonl(*map(line, range(5)))))
-        assert batch.request_counts.completed == 5  # type: ignore[union-attr]
+        assert counts_of(batch) == (5, 0)
     assert len(outside.batching.handed_in) == 1
     assert (len(receipts(freehold)[0]), is_at_the_most(freehold)) == (5, 0)
 
@@ -171,7 +172,7 @@ def test_one_is_found_among_many(make_freehold: Callable[..., Freehold], outside
             outside.batching.batches[others] = {**found, "text": "", "spoiled": {}, "files": (None, None)}
         outside.batching.keeps_quiet = 1
         batch = wait(sdk, begin(sdk, jsonl(*map(line, range(3)))))
-        assert batch.request_counts.completed == 3  # type: ignore[union-attr]
+        assert counts_of(batch) == (3, 0)
     assert len(outside.batching.handed_in) == 2
     assert is_at_the_most(freehold) == 0
 
@@ -183,7 +184,7 @@ def test_what_was_uploaded_and_never_ordered_is_deleted(
     freehold = make_freehold(config(outside), CLOUD="sk-cloud-secret").start()
     with sdk_of(freehold) as sdk:
         batch = wait(sdk, begin(sdk, jsonl(*map(line, range(3)))))
-        assert batch.request_counts.completed == 3  # type: ignore[union-attr]
+        assert counts_of(batch) == (3, 0)
     assert outside.batching.asked.count("upload") == 2
     assert nothing_is_left(outside)
     assert sorted(map(bool, net_of(freehold).values())) == [False] * 3 + [True] * 3
@@ -198,7 +199,7 @@ def test_what_is_wrong_in_one_line_does_not_cost_the_others_their_discount(
     with sdk_of(freehold) as sdk:
         lines = [line(at, "poison" if at == 7 else "x") for at in range(40)]
         batch = wait(sdk, begin(sdk, jsonl(*lines)))
-        assert batch.request_counts.completed == 40  # type: ignore[union-attr]
+        assert counts_of(batch) == (40, 0)
     alone = [one for one in receipts(freehold)[0] if not one["tier"]]
     assert 1 <= len(alone) <= 5
     assert sum(map(len, outside.batching.handed_in)) == 40 - len(alone)
@@ -212,8 +213,25 @@ def test_a_file_is_for_one_model(make_freehold: Callable[..., Freehold], outside
     freehold = make_freehold(text, CLOUD="sk-cloud-secret").start()
     with sdk_of(freehold) as sdk:
         batch = begin(sdk, jsonl(*(line(at, model="vw"[at % 2]) for at in range(10))))
-        assert wait(sdk, batch).request_counts.completed == 10  # type: ignore[union-attr]
+        assert counts_of(wait(sdk, batch)) == (10, 0)
     assert sorted(map(len, outside.batching.handed_in)) == [5, 5]
+
+
+def test_intents_are_written_before_the_first_byte_leaves(
+    make_freehold: Callable[..., Freehold], outside: Standin
+) -> None:
+    """When a provider hears of a parcel, each of its calls stands in the log with what it holds, and none has its end."""
+    outside.batching.slow = {"upload": 2.0}
+    freehold = make_freehold(config(outside), CLOUD="sk-cloud-secret").start()
+    with sdk_of(freehold) as sdk:
+        batch = begin(sdk, jsonl(*map(line, range(10))))
+        until(lambda: any(one.path.endswith("/files") for one in outside.requests))
+        records = freehold.records()
+        intents = [one for one in records if one["kind"] == "intent"]
+        assert len(intents) == 10
+        assert all(Decimal(one["held_usd"]) > 0 for one in intents)
+        assert not [one for one in records if one["kind"] == "settled"]
+        assert counts_of(wait(sdk, batch)) == (10, 0)
 
 
 # --- whoever ends it ----------------------------------------------------------------------------------------------
@@ -250,7 +268,7 @@ def test_stopping_while_a_parcel_leaves(make_freehold: Callable[..., Freehold], 
         assert time.monotonic() - began < 2.5 + 1
         assert len(freehold.settled(10)) == 10
         freehold.start()
-        assert wait(sdk, batch).request_counts.completed == 10  # type: ignore[union-attr]
+        assert counts_of(wait(sdk, batch)) == (10, 0)
     assert len(outside.batching.handed_in) == 1
     assert is_at_the_most(freehold) == 0
     assert nothing_is_left(outside)
@@ -270,7 +288,7 @@ def test_what_is_out_is_fetched_although_no_more_is_handed_in(
         path.write_text(path.read_text().replace('batches = "openai"', 'batches = "none"'))
         outside.batching.looks = 0
         freehold.start()
-        assert wait(sdk, batch).request_counts.completed == 5  # type: ignore[union-attr]
+        assert counts_of(wait(sdk, batch)) == (5, 0)
     assert len(receipts(freehold)[0]) == 5
     assert is_at_the_most(freehold) == 0
     assert nothing_is_left(outside)
@@ -307,7 +325,7 @@ def test_money_that_is_out_is_waited_for(make_freehold: Callable[..., Freehold],
     freehold = make_freehold(config(outside, workload=budget), CLOUD="sk-cloud-secret").start()
     with sdk_of(freehold) as sdk:
         batch = wait(sdk, begin(sdk, jsonl(*lines)))
-        assert batch.request_counts.completed == 20  # type: ignore[union-attr]
+        assert counts_of(batch) == (20, 0)
     assert len(outside.batching.handed_in) > 1
     assert {one["tier"] for one in freehold.settled() if one["outcome"] == "ok"} == {"batch"}
 
@@ -378,8 +396,7 @@ def test_lines_that_fell_out_do_not_wait_for_other_parcels(
 
         def counts() -> tuple[int, int]:
             found = sdk.batches.retrieve(batch.id)
-            assert found.request_counts is not None
-            return found.request_counts.completed, found.to_dict()["handed_in"]  # type: ignore[return-value]
+            return counts_of(found)[0], found.to_dict()["handed_in"]  # type: ignore[return-value]
 
         until(lambda: counts() == (4, 3))
         assert sum(1 for one in outside.requests if one.path.endswith("chat/completions")) == 1
@@ -420,7 +437,7 @@ def test_many_parcels_are_all_paid_once(make_freehold: Callable[..., Freehold], 
             freehold.kill()
             freehold.start()
         batch = wait(sdk, batch, 120)
-        assert batch.request_counts.completed == 400  # type: ignore[union-attr]
+        assert counts_of(batch) == (400, 0)
         usage = lines_of(sdk, batch.output_file_id)["r0"]["response"]["body"]["usage"]
     calls, corrections = receipts(freehold)
     each = (usage["prompt_tokens"] * Decimal(1) + usage["completion_tokens"] * Decimal(2)) / 1_000_000
@@ -442,5 +459,5 @@ def test_a_workload_without_money_does_not_hold_up_another(
     lines = [line(at, model="v" if at % 20 == 5 else "w") for at in range(200)]
     with sdk_of(freehold) as sdk:
         batch = wait(sdk, begin(sdk, jsonl(*lines)))
-        assert (batch.request_counts.completed, batch.request_counts.failed) == (190, 10)  # type: ignore[union-attr]
+        assert counts_of(batch) == (190, 10)
     assert [len(one) for one in outside.batching.handed_in] == [190]
