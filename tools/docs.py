@@ -130,6 +130,7 @@ _AREAS = (
     "cli",
     "config",
     "content",
+    "forecast",
     "init",
     "keys",
     "ledger",
@@ -143,6 +144,7 @@ _AREAS = (
     "server",
     "upstream",
     "usage",
+    "verdict",
 )
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "batch": "Run files of calls, watch them, fetch what came back",
     "usage": "Show calls, tokens and cost by group",
     "forecast": "Say how fast a model can be served, and what that costs",
+    "verdict": "Say whether an open model is good enough for a workload",
     "prices": "Show what a token costs where, and what other prices would have made of it",
 }
 
