@@ -5,7 +5,7 @@ RUN    := .venv/.run-installed
 LITELLM ?= 1.106.2
 DEV    := .venv/.dev-installed
 
-.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-peers prices names capacity hearth docs lock clean
+.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-peers prices names capacity calibrate verdict hearth docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -51,6 +51,12 @@ names: $(DEV)  ## train the names classifier and say how good it is (DATA=folder
 capacity: $(DEV)  ## fit how fast engines serve to measured points (DATA=folder of serving_points.csv.gz, DATE=its day)
 	$(PYTHON) -m venv .venv-fit && .venv-fit/bin/pip install -q numpy scipy msgspec
 	PYTHONPATH=src .venv-fit/bin/python tools/capacity.py $(DATA) --date $(DATE)
+
+calibrate: $(DEV)  ## hold the verdict's promises against simulated truth, and write the table (JUDGING=pandalm_500.jsonl.gz; half an hour)
+	$(BIN)/python tools/calibrate.py --write $(if $(JUDGING),--judging $(JUDGING))
+
+verdict: $(DEV)  ## a verdict without a key: the built-in model against a worse sibling, from nothing to build/verdict/report
+	cd models/hearth && ../../$(BIN)/python demo.py --out ../../build/verdict
 
 hearth:  ## train, evaluate and convert the built-in model (CPU, about 90 minutes; resumable)
 	$(MAKE) -C models/hearth PYTHON=$(PYTHON)

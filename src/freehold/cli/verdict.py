@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
+import numpy as np
 
-from freehold.cli.setting import json_option, show_json, show_table
-from freehold.evals.deciding import Rule, Verdict, decide
+from freehold.cli.setting import json_option, show_json
+from freehold.cli.verdict_run import label, run, show, tell, write
+from freehold.evals import logs, page, tasks
+from freehold.evals.deciding import Rule, decide
 from freehold.evals.outcomes import Outcomes, read
-from freehold.evals.telling import data, quotable, sentences, tables
+from freehold.evals.planning import Aim, Planned, labels_for, plan
+from freehold.evals.telling import code_of, data
 from freehold.kernel.errors import CallerError
-
-_CODES = {"INVALID": 2, "INCONCLUSIVE": 1}
 
 
 @click.group("verdict", invoke_without_command=True)
@@ -36,26 +39,22 @@ def _verdict(ctx: click.Context, /, **asked: Any) -> int:
         raise click.UsageError("nothing to look at: give --outcomes FILE, or one of the commands (see --help)")
     if asked["margin"] is None:
         raise click.UsageError("--margin is needed: how much worse may the open model be and still be good enough?")
-    found = decide(
-        _outcomes(asked["outcomes"], asked["metric"]), Rule(asked["margin"], asked["span"], is_watched=asked["watched"])
-    )
-    return show(found, None, as_json=asked["as_json"])
+    rule = Rule(asked["margin"], asked["span"], is_watched=asked["watched"])
+    found = decide(_outcomes(asked["outcomes"], asked["metric"]), rule)
+    told = data(found, None)
+    if asked["report"] is not None:
+        repeat = (
+            f"freehold verdict --outcomes {asked['outcomes'].name} --margin {asked['margin']:g}"
+            + " --watched" * asked["watched"]
+        )
+        write(asked["report"], page.files(found, told, title=f"Verdict on {asked['outcomes'].name}", repeat=repeat))
+    tell(found, told, as_json=asked["as_json"])
+    return code_of(found)
 
 
 command = _verdict
-
-
-def show(verdict: Verdict, seal: dict[str, Any] | None, *, as_json: bool) -> int:
-    """Say it, and return the exit code."""
-    if as_json:
-        show_json(data(verdict, seal))
-    else:
-        click.echo(f"{verdict.whole.verdict}: {quotable(verdict)}")
-        for table in tables(verdict):
-            show_table(table.columns, table.rows, right=table.right, title=table.title)
-        for sentence in sentences(verdict):
-            click.echo(sentence)
-    return _CODES.get(verdict.whole.verdict, 0)
+for other in (run, show, label):
+    command.add_command(other)
 
 
 def _outcomes(path: Path, metric: str) -> Outcomes:
@@ -64,3 +63,97 @@ def _outcomes(path: Path, metric: str) -> Outcomes:
             return read(file, metric)
     except OSError as error:
         raise CallerError(f"{str(path)!r} cannot be read ({type(error).__name__}).", code="verdict.outcomes") from None
+
+
+@command.command("init")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("verdict.toml"), show_default=True)
+def _init(out: Path) -> int:
+    """Write a commented task to begin with."""
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(tasks.EXAMPLE)
+    except OSError as error:
+        raise CallerError(f"{str(out)!r} cannot be written ({type(error).__name__}).", code="verdict.task", hint="Choose another with --out.") from None  # fmt: skip
+    click.echo(f"Wrote {out}. Next: freehold verdict run {out}", err=True)
+    return 0
+
+
+@command.command("import")
+@click.option("--open", "open_", type=click.Path(path_type=Path, dir_okay=False, exists=True), required=True, help="The log of the open model.")  # fmt: skip
+@click.option("--closed", type=click.Path(path_type=Path, dir_okay=False, exists=True), required=True, help="The log of the closed model.")  # fmt: skip
+@click.option("--metric", default="", help="Which score of the logs, where they hold several.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("outcomes.jsonl"), show_default=True
+)
+def _import(open_: Path, closed: Path, metric: str, out: Path) -> int:
+    """Make outcomes of two logs of the same cases, by Inspect AI (.eval, .json) or OpenAI's evals (.jsonl)."""
+    rows = list(logs.paired(logs.samples_of(open_), logs.samples_of(closed), metric))
+    try:
+        out.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    except OSError as error:
+        raise CallerError(f"{str(out)!r} cannot be written ({type(error).__name__}).", code="verdict.outcomes", hint="Choose another with --out.") from None  # fmt: skip
+    click.echo(f"Wrote {len(rows):,} cases to {out}. Next: freehold verdict --outcomes {out} --margin 0.03", err=True)
+    return 0
+
+
+@command.command("plan")
+@click.option(
+    "--margin", type=float, required=True, help="How much worse the open model may be, in units of the metric."
+)
+@click.option("--power", type=float, default=0.8, show_default=True, help="The chance to prove it, if the difference is as below.")  # fmt: skip
+@click.option("--difference", type=float, default=0.0, show_default=True, help="What the true difference (open - closed) is thought to be.")  # fmt: skip
+@click.option("--discordance", type=float, help="The share of cases that only one side gets right (right or wrong).")
+@click.option("--spread", type=float, help="The standard deviation of differences (numbers).")
+@click.option("--pilot", type=click.Path(path_type=Path, dir_okay=False), help="Outcomes of a first few cases, to take the discordance or spread from.")  # fmt: skip
+@click.option("--cluster-size", type=click.FloatRange(min=1), default=1.0, help="Cases of a conversation, document or customer.")  # fmt: skip
+@click.option("--likeness", type=click.FloatRange(0, 1), default=0.0, help="How alike the cases of a cluster are (their intra-cluster correlation).")  # fmt: skip
+@click.option("--correlation", type=click.FloatRange(0, 1), help="How well a judge's differences correlate with people's, to plan labels.")  # fmt: skip
+@click.option("--cases", type=click.IntRange(min=2), help="How many cases the judge scores, with --correlation (default: ten times those needed).")  # fmt: skip
+@json_option
+def _plan(**asked: Any) -> int:
+    """Say how many cases (and labels by people) a verdict needs."""
+    aim = Aim(
+        asked["margin"],
+        asked["power"],
+        asked["difference"],
+        asked["discordance"],
+        asked["spread"],
+        asked["cluster_size"],
+        asked["likeness"],
+    )
+    if asked["pilot"] is not None:
+        aim = _piloted(aim, _outcomes(asked["pilot"], ""))
+    planned = plan(aim)
+    if asked["correlation"] is not None:
+        judged = asked["cases"] or 10 * planned.cases
+        planned = msgspec.structs.replace(planned, labels=labels_for(aim, judged, asked["correlation"]))
+    if asked["as_json"]:
+        show_json({**msgspec.to_builtins(planned), "aim": msgspec.to_builtins(aim)})
+    else:
+        click.echo(_planned(aim, planned))
+    return 0
+
+
+def _piloted(aim: Aim, pilot: Outcomes) -> Aim:
+    """How the sides differ, as a first few cases show it."""
+    seen = pilot.numbers["open"] - pilot.numbers["closed"]
+    seen = seen[~np.isnan(seen)]
+    if pilot.is_binary:
+        return msgspec.structs.replace(
+            aim, discordance=max(float(np.count_nonzero(seen)) + 1.0, 1.0) / (len(seen) + 1.0)
+        )
+    return msgspec.structs.replace(aim, spread=float(seen.std(ddof=1)))
+
+
+def _planned(aim: Aim, planned: Planned) -> str:
+    varies = (
+        f"{aim.discordance:.1%} of cases differ"
+        if aim.discordance is not None
+        else f"differences spread by {aim.spread:g}"
+    )
+    lines = [f"{planned.cases:,} cases: with a true difference of {aim.difference:+g} and {varies}, they prove it good enough at a margin of {aim.margin:g} with a chance of {planned.power:.0%}."]  # fmt: skip
+    if planned.effect > 1:
+        lines.append(f"Clusters make it {planned.effect:.2f} times as many as cases that stand alone.")
+    if planned.labels is not None:
+        lines.append(f"{planned.labels:,} labels by people, with the judge on all cases.")
+    return "\n".join(lines)

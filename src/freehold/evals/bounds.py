@@ -178,4 +178,4 @@ def _scores(sums: Floats, sizes: Floats) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
             found.append((means - value) / errors)
     # A resample without any spread of its own, away from what was seen, is endlessly far off; one at it is nothing.
-    return np.nan_to_num(np.concatenate(found), nan=0.0, posinf=_ENDLESS, neginf=-_ENDLESS)
+    return np.asarray(np.nan_to_num(np.concatenate(found), nan=0.0, posinf=_ENDLESS, neginf=-_ENDLESS))

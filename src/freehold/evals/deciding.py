@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -217,11 +217,22 @@ def _watched(differences: Floats, groups: Ints | None, span: float) -> Evidence:
 # --- the verdict ----------------------------------------------------------------------------------------------------
 
 
-def decide(outcomes: Outcomes, rule: Rule) -> Verdict:
-    """Give the verdict. Raises CallerError where there is nothing to compare."""
+def together(each: Sequence[tuple[Outcomes, Rule, Soundness]]) -> list[Verdict]:
+    """Verdicts on several workloads that may all be acted on: Holm over those that decide something."""
+    found: dict[int, Verdict] = {}
+    while open_ := [at for at in range(len(each)) if at not in found]:
+        level = LEVEL / len(open_)
+        tried = {at: decide(each[at][0], replace(each[at][1], level=level), each[at][2]) for at in open_}
+        decided = {at: one for at, one in tried.items() if one.whole.verdict != "INCONCLUSIVE"}
+        found |= decided or tried
+    return [found[at] for at in range(len(each))]
+
+
+def decide(outcomes: Outcomes, rule: Rule, seen: Soundness = Soundness()) -> Verdict:  # noqa: B008 - it is frozen
+    """Give the verdict. seen: what the answers themselves showed. Raises CallerError where there is nothing to compare."""
     if not math.isfinite(rule.margin) or rule.margin <= 0.0:
         raise CallerError(f"The margin must be above zero, not {rule.margin!r}.", code="verdict.margin", hint="It is how much worse the open model may be and still replace the closed one, such as 0.03.")  # fmt: skip
-    sound = look(outcomes)
+    sound = look(outcomes, seen)
     cases = _cases(outcomes, rule)
     shares = _shares(outcomes, cases, rule)
     evidence = cases.evidence(shares if rule.shares is not None else None, is_watched=rule.is_watched)
@@ -365,7 +376,7 @@ def _strata(outcomes: Outcomes, cases: _Cases, shares: Floats, rule: Rule, sound
     if not 1 < len(names) <= _MOST_STRATA:
         return []
     found: list[Stratum] = []
-    for code, name in enumerate(names):
+    for name, code in sorted((name, code) for code, name in enumerate(names)):
         part = cases.strata == code
         if part.any():
             own = cases.of(part)

@@ -112,7 +112,8 @@ class Pairs(NamedTuple):
             return Student(self.effect.value, error, freedom)
         if self.groups is None:
             return Student(self.effect.value, error, freedom, stretch(differences, np.ones(len(differences)), freedom))
-        sums, sizes = (np.bincount(self.groups, each) for each in (differences, np.ones(len(differences))))
+        sums = np.bincount(self.groups, differences).astype(np.float64)
+        sizes = np.bincount(self.groups).astype(np.float64)
         held = sizes > 0
         return Student(self.effect.value, error, freedom, stretch(sums[held], sizes[held], freedom))
 

@@ -27,16 +27,23 @@ _SHOWN = 5
 class Soundness(NamedTuple):
     """faults: why nothing may be claimed; cautions: what should be known; broken: strata in which the harness failed."""
 
-    faults: tuple[str, ...]
-    cautions: tuple[str, ...]
-    broken: frozenset[str]
+    faults: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
+    broken: frozenset[str] = frozenset()
 
 
-def look(outcomes: Outcomes) -> Soundness:
-    """Look for everything that would make a verdict lie."""
+def look(outcomes: Outcomes, seen: Soundness) -> Soundness:
+    """Look for everything that would make a verdict lie. seen: what only the answers themselves could show."""
     broken = dict(_collapsed(outcomes))
-    faults = [*_twice(outcomes), *_statuses(outcomes), *_lost(outcomes), *_turned(outcomes), *broken.values()]
-    return Soundness(tuple(faults), tuple(_weak(outcomes)), frozenset(broken))
+    faults = [
+        *seen.faults,
+        *_twice(outcomes),
+        *_statuses(outcomes),
+        *_lost(outcomes),
+        *_turned(outcomes),
+        *broken.values(),
+    ]
+    return Soundness(tuple(faults), (*seen.cautions, *_weak(outcomes)), frozenset(broken) | seen.broken)
 
 
 def _twice(outcomes: Outcomes) -> Iterator[str]:

@@ -19,6 +19,14 @@ WORDS = {
 }
 
 
+_CODES = {"INVALID": 2, "INCONCLUSIVE": 1}
+
+
+def code_of(verdict: Verdict) -> int:
+    """The exit code: 0 for decided, 1 for not, 2 for an evaluation that is itself at fault."""
+    return _CODES.get(verdict.whole.verdict, 0)
+
+
 class Table(NamedTuple):
     """A table. right: the columns of numbers."""
 

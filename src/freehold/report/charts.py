@@ -33,6 +33,24 @@ class Swing(NamedTuple):
     high: float
 
 
+class Reach(NamedTuple):
+    """One row of a plot of intervals: a value and what it lies between; mark: a word behind it."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    mark: str = ""
+
+
+class Spot(NamedTuple):
+    """One point with its interval each way."""
+
+    name: str
+    x: tuple[float, float, float]
+    y: tuple[float, float, float]
+
+
 def short(value: float) -> str:
     """A number for an axis: 1.2k, 30M."""
     for size, mark in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -122,6 +140,43 @@ def cells(
     return _svg(title, "".join((*drawn, *below)) + _named(labels), legend=known)
 
 
+def intervals(rows: Sequence[Reach], *, title: str, label: str, lines_at: Mapping[str, float]) -> str:
+    """A row for each value with its interval, under upright lines (named, at these values)."""
+    if not rows:
+        return _svg(title, '<text x="20" y="40">nothing to show</text>')
+    ends = [end for row in rows for end in (row.low, row.high)] + list(lines_at.values())
+    left, height, right = _margin([row.name for row in rows]), 22, 120
+    across, bottom = _linear(min(ends), max(ends), left, WIDTH - right), 34 + len(rows) * height
+    drawn = []
+    for at, (name, value) in enumerate(lines_at.items()):
+        colour = COLOURS[(at + 1) % len(COLOURS)]
+        drawn.append(f'<path d="M{across(value):.1f} 24V{bottom}" stroke="{colour}" stroke-width="1.5" stroke-dasharray="4 3"/>')  # fmt: skip
+        drawn.append(f'<text x="{across(value):.1f}" y="16" text-anchor="middle">{html.escape(name)}</text>')
+    for at, row in enumerate(rows):
+        y, what = 40 + at * height, f"{html.escape(row.name)}: {row.value:.4g} ({row.low:.4g} to {row.high:.4g})"
+        drawn.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{html.escape(row.name)}</text>')
+        drawn.append(f'<path d="M{across(row.low):.1f} {y}H{across(row.high):.1f}" stroke="{COLOURS[0]}" stroke-width="2"/>')  # fmt: skip
+        drawn.append(f'<circle cx="{across(row.value):.1f}" cy="{y}" r="4" fill="{COLOURS[0]}"><title>{what}</title></circle>')  # fmt: skip
+        drawn.append(f'<text x="{WIDTH - right + 10}" y="{y + 4}">{html.escape(row.mark)}</text>')
+    drawn.append(f'<text x="{left}" y="{bottom + 20}">{html.escape(label)}</text>')
+    return _svg(title, "".join(drawn), height=bottom + 32)
+
+
+def spots(points: Sequence[Spot], *, title: str, labels: tuple[str, str]) -> str:
+    """Points with intervals both ways, both axes even. labels: of the axes."""
+    if not points:
+        return _svg(title, '<text x="20" y="40">nothing to show</text>')
+    xs, ys = ([end for point in points for end in point.x], [end for point in points for end in point.y])
+    across = _linear(min(xs), max(xs), _LEFT + 20, WIDTH - _RIGHT - 60)
+    up = _linear(min(ys), max(ys), HEIGHT - _BOTTOM - 20, _TOP + 20)
+    drawn = [_grid(across, _even(min(xs), max(xs)), up, _even(min(ys), max(ys))), _named(labels)]
+    for at, point in enumerate(points):
+        colour, (x, x_low, x_high), (y, y_low, y_high) = COLOURS[at % len(COLOURS)], point.x, point.y
+        drawn.append(f'<path d="M{across(x_low):.1f} {up(y):.1f}H{across(x_high):.1f}M{across(x):.1f} {up(y_low):.1f}V{up(y_high):.1f}" stroke="{colour}" fill="none"/>')  # fmt: skip
+        drawn.append(f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="5" fill="{colour}"><title>{html.escape(point.name)}</title></circle>')  # fmt: skip
+    return _svg(title, "".join(drawn), legend=[point.name for point in points])
+
+
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
@@ -159,6 +214,15 @@ def _ticks(low: float, high: float) -> list[float]:
     steps = (1,) if high / low > 1e4 else (1, 3) if high / low > 30 else (1, 2, 3, 5)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+
+
+def _even(low: float, high: float) -> list[float]:
+    """About five even values between two ends."""
+    if high <= low:
+        return [low]
+    step = 10.0 ** math.floor(math.log10((high - low) / 2))
+    step = next(step * times for times in (1, 2, 5, 10) if (high - low) / (step * times) <= 6)
+    return [at * step for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _grid(

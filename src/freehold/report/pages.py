@@ -12,6 +12,9 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #8884; text-align: left; white-space: nowrap; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+figure { margin: .6rem 0; } figcaption { opacity: .75; font-size: .85rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid #8884; margin: .2rem 0; padding: .1rem .8rem; }
+.big { font-size: 1.25rem; font-weight: 600; }
 svg { max-width: 100%; height: auto; } .source { opacity: .75; font-size: .85rem; }
 """
 
@@ -30,8 +33,8 @@ def heading(text: str) -> str:
     return f"<h2>{html.escape(text)}</h2>"
 
 
-def words(text: str, *, is_source: bool = False) -> str:
-    mark = ' class="source"' if is_source else ""
+def words(text: str, *, is_source: bool = False, is_big: bool = False) -> str:
+    mark = ' class="source"' if is_source else ' class="big"' if is_big else ""
     return f"<p{mark}>{html.escape(text)}</p>"
 
 
@@ -49,3 +52,8 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequenc
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def quoted(name: str, text: str) -> str:
+    """A block of somebody's words, as they stand."""
+    return f"<figure><figcaption>{html.escape(name)}</figcaption><pre>{html.escape(text)}</pre></figure>"

@@ -1,0 +1,224 @@
+"""What a run found, as outcomes: of each side one number a case, and what is the harness's fault and shows only in the answers themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from freehold.evals.bounds import quantile
+from freehold.evals.datasets import Case
+from freehold.evals.outcomes import Row
+from freehold.evals.running import Scored, Side
+from freehold.evals.tasks import AnyMetric, Exact, Judged, Normalised, Task, name_of
+
+_WORST = ("error", "refused", "truncated", "unparseable")
+_LEAST, _FEW_LABELS, _BETTER = 20, 20, 0.3
+
+
+class Label(msgspec.Struct, frozen=True):
+    """What a person says of a case: of each side right or wrong, or a number; better: or which side is."""
+
+    id: str | int
+    human_open: bool | float | None = None
+    human_closed: bool | float | None = None
+
+
+class Of(NamedTuple):
+    """Which outcomes: of which task and metric, and which open side."""
+
+    task: Task
+    metric: AnyMetric
+    open: str
+
+
+def rows_of(of: Of, scored: Sequence[Scored], labels: Mapping[str, Label]) -> list[Row]:
+    """Outcomes of one open side against the closed one, of cases that were allowed to go to both."""
+    inputs = Counter(one.inputs for one in scored)
+    return [_row(of, one, labels.get(one.id), inputs) for one in scored if not one.is_forbidden]
+
+
+def _row(of: Of, one: Scored, label: Label | None, inputs: Counter[str]) -> Row:
+    first, second = one.sides[of.open], one.sides[of.task.targets.closed]
+    metric, open_, name = of.metric, of.open, name_of(of.metric)
+    judge: tuple[float | None, float | None] = (None, None)
+    if isinstance(metric, Judged):
+        preference, (of_open, of_closed) = one.judged.get(name, {}).get(open_, (None, (None, None)))
+        if metric.mode == "grade":
+            judge = of_open, of_closed
+        elif preference is not None:
+            judge = preference, 1.0 - preference
+    # Two cases that ask the same are one question asked twice, whoever said so or not.
+    cluster = (
+        one.cluster if one.cluster is not None else f"input {one.inputs[:16]}" if len(inputs) < inputs.total() else None
+    )
+    return Row(
+        id=one.id,
+        open=mean_score(first, name),
+        closed=mean_score(second, name),
+        stratum=one.stratum or None,
+        cluster=cluster,
+        open_cost_usd=first.cost_usd,
+        closed_cost_usd=second.cost_usd,
+        open_latency_s=first.seconds,
+        closed_latency_s=second.seconds,
+        open_status=_status(first),
+        closed_status=_status(second),
+        judge_open=judge[0],
+        judge_closed=judge[1],
+        human_open=label.human_open if label is not None else None,
+        human_closed=label.human_closed if label is not None else None,
+    )
+
+
+def mean_score(side: Side, metric: str) -> float | None:
+    """Over samples; one that could not be read counts as nought where another could."""
+    scores = side.scores.get(metric, [])
+    if not scores or all(score is None for score in scores):
+        return None
+    return sum(score or 0.0 for score in scores) / len(scores)
+
+
+def _status(side: Side) -> str:
+    """The worst of the samples."""
+    return next((word for word in _WORST if word in side.statuses), "ok")
+
+
+def half_of(about: str) -> int:
+    """0 to choose on, 1 to prove on."""
+    return hashlib.sha256(f"half {about}".encode()).digest()[0] % 2
+
+
+def choose(task: Task, scored: Sequence[Scored], labels: Mapping[str, Label]) -> tuple[Of, list[Scored], str | None]:
+    """The best open side, the cases that prove it, and what has to be said of the choice: of several, it is chosen on one half and proven on the other."""
+    metric = task.metrics[0]
+    if len(task.opens) == 1:
+        return Of(task, metric, task.opens[0]), list(scored), None
+    first, second = ([one for one in scored if half_of(one.id) == half] for half in (0, 1))
+    means = {}
+    for name in task.opens:
+        known = [value for row in rows_of(Of(task, metric, name), first, labels) if (value := _score(row)) is not None]
+        means[name] = sum(known) / len(known) if known else -math.inf
+    best = max(means, key=lambda name: (means[name], name))
+    shown = ", ".join(f"{name} {mean:.3g}" for name, mean in sorted(means.items(), key=lambda one: -one[1]))
+    return (
+        Of(task, metric, best),
+        second,
+        f"{best} was chosen of {len(means)} on one half of the cases ({shown}); what stands here is of the other half",
+    )
+
+
+def _score(row: Row) -> float | None:
+    value = row.judge_open if row.judge_open is not None else row.open
+    return float(value) if value is not None and not isinstance(value, dict) else None
+
+
+# --- what shows only in the answers -----------------------------------------------------------------------------
+
+
+def faults(task: Task, scored: Sequence[Scored], cases: Mapping[str, Case]) -> Iterator[str]:
+    """Why nothing may be claimed."""
+    expected = [str(cases[one.id].expected) for one in scored]
+    for target in task.sides:
+        digests = {one.sides[target].digest for one in scored if "ok" in one.sides[target].statuses}
+        asked = {one.inputs for one in scored}
+        if len(digests) == 1 and len(asked) >= _LEAST and (len(set(expected)) > 1 or expected[0] == "None"):
+            yield f"identical outputs: {target} gave the same answer to {len(asked):,} different inputs"
+        answered = Counter(name for one in scored for name in one.sides[target].targets if name)
+        if answered and all(name != target for name in answered) and "/" in target:
+            yield f"swapped targets: {target} was asked, and {answered.most_common(1)[0][0]} answered"
+    if isinstance(task.metrics[0], Exact | Normalised) and (swapped := _swapped(task, scored, expected)):
+        yield swapped
+
+
+def _swapped(task: Task, scored: Sequence[Scored], expected: list[str]) -> str | None:
+    """Labels that stand for each other on every side."""
+    labels = sorted(set(expected))
+    if not 2 <= len(labels) <= _FEW_LABELS or len(scored) < _LEAST:
+        return None
+    maps = []
+    for target in task.sides:
+        counts = np.zeros((len(labels), len(labels)))
+        known = {label.casefold(): at for at, label in enumerate(labels)}
+        for one, meant in zip(scored, expected, strict=True):
+            at = known.get(one.sides[target].said or "")
+            if at is not None:
+                counts[labels.index(meant), at] += 1
+        rows, columns = linear_sum_assignment(-counts)
+        if counts.sum() < _LEAST or counts[rows, columns].sum() - np.trace(counts) < _BETTER * counts.sum():
+            return None
+        maps.append(tuple(columns))
+    if len(set(maps)) != 1:
+        return None
+    pairs = ", ".join(f"{labels[at]!r} for {labels[to]!r}" for at, to in enumerate(maps[0]) if at != to)
+    return f"swapped labels: on every side answers fit far better if {pairs}"
+
+
+def cautions(task: Task, scored: Sequence[Scored], best: str) -> Iterator[str]:
+    """What should be known beside the verdict."""
+    forbidden = sum(one.is_forbidden for one in scored)
+    if forbidden:
+        yield f"{forbidden:,} of {len(scored):,} cases may not go to every side under their class, and are in no number here"
+    inputs = Counter(one.inputs for one in scored)
+    if len(inputs) < inputs.total() and all(one.cluster is None for one in scored):
+        yield f"{inputs.total() - len(inputs):,} cases ask what another one asks; they count as one cluster each, though the task did not say so"
+    for target in task.sides:
+        answered = Counter(name for one in scored for name in one.sides[target].targets if name)
+        if len(answered) > 1:
+            shares = ", ".join(f"{name} {count / answered.total():.0%}" for name, count in answered.most_common(4))
+            yield f"{target} was answered by several targets: {shares}"
+    if task.ask.samples > 1:
+        yield _variances(task, scored, best)
+    yield from _judge_cautions(task, scored, best)
+
+
+def _variances(task: Task, scored: Sequence[Scored], best: str) -> str:
+    """How much of what varies is between cases, and how much between samples of one."""
+    name, shares = name_of(task.metrics[0]), []
+    for target in (best, task.targets.closed):
+        each = [
+            [score or 0.0 for score in one.sides[target].scores.get(name, [])] for one in scored if not one.is_forbidden
+        ]
+        each = [scores for scores in each if len(scores) == task.ask.samples]
+        if len(each) < 2:
+            continue
+        within = float(np.mean([np.var(scores, ddof=1) for scores in each]))
+        between = max(0.0, float(np.var([np.mean(scores) for scores in each], ddof=1)) - within / task.ask.samples)
+        shares.append(f"{target} {between:.4g} between cases and {within:.4g} between samples of one")
+    return "variance: " + "; ".join(shares)
+
+
+def _judge_cautions(task: Task, scored: Sequence[Scored], best: str) -> Iterator[str]:
+    """Whether a judge looks at the order or the length of answers."""
+    for metric in task.metrics:
+        if not isinstance(metric, Judged) or metric.mode != "pair":
+            continue
+        name = name_of(metric)
+        said = [(one.judged.get(name, {}).get(best), one) for one in scored]
+        both = [(found[1], one) for found, one in said if found is not None and None not in found[1]]
+        if len(both) < _LEAST:
+            continue
+        turned = sum(orders[0] != orders[1] for orders, _ in both)
+        firsts = float(np.mean([orders[0] + 1.0 - orders[1] for orders, _ in both])) / 2.0  # type: ignore[operator]
+        yield f"the judge {metric.target} changes its mind with the order in {turned / len(both):.0%} of the cases, and prefers the first answer in {firsts:.0%}; both orders were asked"
+        longer = np.log([(one.sides[best].length + 1) / (one.sides[task.targets.closed].length + 1) for _, one in both])
+        preferred = np.array([(orders[0] + orders[1]) / 2.0 - 0.5 for orders, _ in both]) * 2.0  # type: ignore[operator]
+        if longer.std() > 0:
+            yield from _length(metric.target, longer, preferred)
+
+
+def _length(judge: str, longer: Any, preferred: Any) -> Iterator[str]:
+    """The difference as it would be between answers of one length, by a line through preference against the logarithm of the lengths' ratio."""
+    design = np.column_stack([np.ones(len(longer)), longer])
+    fit, *_ = np.linalg.lstsq(design, preferred, rcond=None)
+    off = preferred - design @ fit
+    inverse = np.linalg.inv(design.T @ design)
+    errors = np.sqrt(np.diag(inverse @ (design.T * off**2) @ design @ inverse))
+    if abs(fit[1]) > quantile(0.025, len(longer) - 2.0) * errors[1]:
+        yield f"the judge {judge} prefers {'longer' if fit[1] > 0 else 'shorter'} answers: between answers of one length the difference would be {fit[0]:+.3f} (standard error {errors[0]:.3f}) instead of {preferred.mean():+.3f}"

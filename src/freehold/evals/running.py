@@ -1,0 +1,237 @@
+"""Run a task: ask every side about every case, score what comes back, and stop when it is decided, spent or over.
+
+Rules: cases are taken in an order that depends on their ids alone, so that stopping early stops on a sample; what was answered is never asked again; a case
+that the perimeter keeps from one side is in no side; nobody is asked while another call says that every call would be refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from freehold.evals import judging
+from freehold.evals.answers import STOPPING, Answer, Ask, Asked, Replied, read
+from freehold.evals.datasets import Case
+from freehold.evals.memory import Memory
+from freehold.evals.scorers import Scorer, normal, scorer_of
+from freehold.evals.tasks import Judged, Task, name_of
+from freehold.kernel.errors import OperatorError
+
+_SHORT = 60  # characters of an answer that may be one of few
+
+
+class Side(msgspec.Struct, frozen=True):
+    """What one side did with a case. scores: by metric, of each sample; cost_usd: of all of them, None if one is not known; said: a short answer, normalised."""
+
+    scores: dict[str, list[float | None]]
+    statuses: list[str]
+    cost_usd: float | None
+    seconds: float
+    calls: list[str]
+    targets: list[str]
+    classes: list[str]
+    length: int
+    digest: str
+    said: str | None = None
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """A case on every side. judged: by metric and open side, how far the judge prefers it, and what it said in each order."""
+
+    id: str
+    stratum: str
+    cluster: str | None
+    inputs: str
+    sides: dict[str, Side]
+    judged: dict[str, dict[str, tuple[float | None, tuple[float | None, float | None]]]] = {}
+
+    @property
+    def is_forbidden(self) -> bool:
+        return any("forbidden" in side.statuses for side in self.sides.values())
+
+
+@dataclass
+class Progress:
+    """How far a run is. usd: spent in it, now and before."""
+
+    cases: int
+    done: int = 0
+    usd: float = 0.0
+    has_unknown: bool = False
+
+
+@dataclass
+class Runner:
+    """One run. tell: told after every case; decided: whether what there is decides it, asked at every look of a watched run."""
+
+    task: Task
+    seal: str
+    folder: Path
+    ask: Ask
+    memory: Memory
+    tell: Callable[[Progress], None] = lambda _progress: None
+    decided: Callable[[Sequence[Scored]], bool] = lambda _scored: False
+    stopped: str = ""
+    _scorers: dict[str, Scorer] = field(default_factory=dict)
+    _judges: dict[str, Judged] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _refusal: Replied | None = None
+
+    def run(self, cases: Sequence[Case]) -> list[Scored]:
+        """Every case, in the order in which they are taken. Raises OperatorError when every further call would be refused; what was done is kept."""
+        for metric in self.task.metrics:
+            if isinstance(metric, Judged):
+                judging.check_family(metric.target, self.task.sides)
+                self._judges[name_of(metric)] = metric
+            elif (scorer := scorer_of(metric, self.folder, self._asked)) is not None:
+                self._scorers[name_of(metric)] = scorer
+        chosen = in_order(cases)[: self.task.stopping.cases]
+        progress, found = Progress(len(chosen)), list[Scored]()
+        with ThreadPoolExecutor(self.task.ask.concurrency) as pool:
+            for block in self._blocks(chosen):
+                futures = [pool.submit(self._case, case) for case in block]
+                try:
+                    for future in futures:
+                        found.append(self._result(future))
+                        self._count(progress, found[-1])
+                except BaseException:
+                    self._refusal = self._refusal or Replied(0, "", "stopped")
+                    pool.shutdown(cancel_futures=True)
+                    raise
+                if self._is_over(progress, found):
+                    break
+        return found
+
+    def _blocks(self, cases: Sequence[Case]) -> Iterator[Sequence[Case]]:
+        size = self.task.stopping.every if self.task.stopping.watched or self.task.stopping.usd else max(1, len(cases))
+        for start in range(0, len(cases), size):
+            yield cases[start : start + size]
+
+    def _result(self, future: Future[Scored]) -> Scored:
+        found = future.result()
+        if self._refusal is not None:
+            why = self._refusal
+            raise OperatorError(f"The run stopped: {why.code}. What was answered is kept.", code="verdict.stopped", hint="Mend it, and run the same command again: nothing is asked twice.")  # fmt: skip
+        return found
+
+    def _count(self, progress: Progress, scored: Scored) -> None:
+        progress.done += 1
+        costs = [side.cost_usd for side in scored.sides.values()]
+        progress.usd += sum(cost for cost in costs if cost is not None)
+        progress.has_unknown |= None in costs
+        self.tell(progress)
+
+    def _is_over(self, progress: Progress, found: Sequence[Scored]) -> bool:
+        stopping = self.task.stopping
+        if stopping.usd is not None and progress.usd >= stopping.usd:
+            self.stopped = f"stopped after {progress.usd:.4g} USD, as the task says"
+        elif stopping.watched and progress.done < progress.cases and self.decided(found):
+            self.stopped = f"stopped after {progress.done:,} of {progress.cases:,} cases, because it is decided"
+        return bool(self.stopped)
+
+    # --- one case -----------------------------------------------------------------------------------------------
+
+    def _case(self, case: Case) -> Scored:
+        key = hashlib.sha256(f"{self.seal} {case.id}".encode()).hexdigest()
+        if (raw := self.memory.scored(key)) is not None:
+            return msgspec.json.decode(raw, type=Scored)
+        texts: dict[str, list[Answer]] = {}
+        sides = {}
+        for target in sorted(self.task.sides, key=lambda name: hashlib.sha256(f"{case.id} {name}".encode()).digest()):
+            sides[target], texts[target] = self._side(case, target)
+        judged = {name: self._judge(judge, case, texts, sides) for name, judge in self._judges.items()}
+        inputs = hashlib.sha256(msgspec.json.encode([case.messages, case.tools], order="sorted")).hexdigest()
+        scored = Scored(case.id, case.stratum, case.cluster, inputs, sides, judged)
+        if self._refusal is None and not any("error" in side.statuses for side in sides.values()):
+            self.memory.keep_scored(
+                key, msgspec.json.encode(scored)
+            )  # what failed on the way is tried again by the next run
+        return scored
+
+    def _side(self, case: Case, target: str) -> tuple[Side, list[Answer]]:
+        replies = [
+            self._asked(Asked(body_of(self.task, case, target), case.class_, sample=at))
+            for at in range(self.task.ask.samples)
+        ]
+        answers = [read(reply) for reply in replies]
+        statuses, scores = [answer.status for answer in answers], {name: list[float | None]() for name in self._scorers}
+        for at, answer in enumerate(answers):
+            for name, scorer in self._scorers.items():
+                value = scorer(case, answer) if answer.status == "ok" else None
+                scores[name].append(value)
+                if value is None and answer.status == "ok" and name == name_of(self.task.metrics[0]):
+                    statuses[at] = "unparseable"
+        costs = [reply.cost_usd for reply in replies]
+        text = "\n".join(answer.text for answer in answers)
+        short = normal(answers[0].text)
+        side = Side(
+            scores=scores,
+            statuses=statuses,
+            cost_usd=sum(cost for cost in costs if cost is not None) if None not in costs else None,
+            seconds=sum(reply.seconds for reply in replies) / len(replies),
+            calls=[reply.call for reply in replies],
+            targets=[reply.target for reply in replies],
+            classes=[reply.class_ for reply in replies],
+            length=sum(len(answer.text) for answer in answers) // len(answers),
+            digest=hashlib.sha256((text + repr([answer.tool_calls for answer in answers])).encode()).hexdigest(),
+            said=short if len(short) <= _SHORT else None,
+        )
+        return side, answers
+
+    def _judge(
+        self, metric: Judged, case: Case, texts: dict[str, list[Answer]], sides: dict[str, Side]
+    ) -> dict[str, Any]:
+        """What a judge says of each open side; of cases that all were allowed and able to answer."""
+        answers = {target: each[0] for target, each in texts.items()}
+        if any(answer.status != "ok" for answer in answers.values()):
+            return {}
+        closed = answers[self.task.targets.closed].text
+        if metric.mode == "pair":
+            return {
+                name: judging.prefers(metric, self._asked, case, answers[name].text, closed) for name in self.task.opens
+            }
+        of_closed = judging.passes(metric, self._asked, case, closed)
+        return {
+            name: (None, (judging.passes(metric, self._asked, case, answers[name].text), of_closed))
+            for name in self.task.opens
+        }
+
+    def _asked(self, asked: Asked) -> Replied:
+        """Ask, unless it was asked before, or nothing more is to be."""
+        key = asked.key
+        if (known := self.memory.reply(key)) is not None:
+            return known
+        if self._refusal is not None:
+            return self._refusal
+        replied = self.ask(asked)
+        if replied.code in STOPPING:
+            self._refusal = replied
+        elif replied.status == 200 or read(replied).status in ("forbidden", "refused"):
+            self.memory.keep_reply(key, replied)
+        return replied
+
+
+def in_order(cases: Sequence[Case]) -> list[Case]:
+    """An order that depends on the ids alone, and on nothing that they mean."""
+    return sorted(cases, key=lambda case: hashlib.sha256(f"order {case.id}".encode()).digest())
+
+
+def body_of(task: Task, case: Case, target: str) -> dict[str, Any]:
+    """The call that asks a target about a case."""
+    body: dict[str, Any] = {"model": target, "messages": case.messages, **task.ask.body}
+    if task.ask.temperature is not None:
+        body["temperature"] = task.ask.temperature
+    if task.ask.max_tokens is not None:
+        body["max_tokens"] = task.ask.max_tokens
+    if case.tools:
+        body["tools"] = case.tools
+    if "response_format" in case.fields:
+        body["response_format"] = case.fields["response_format"]
+    return body
