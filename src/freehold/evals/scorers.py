@@ -333,13 +333,21 @@ def _own(function: str, folder: Path) -> Scorer:
     if spec is None or spec.loader is None or not inner:
         raise tasks.wrong(f"names {function!r}, where 'file.py:function' is wanted")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the border: it is the user's own code, and may do anything
+        raise tasks.wrong(f"names {name!r}, which does not load ({type(error).__name__})") from None
     theirs = getattr(module, inner, None)
     if not callable(theirs):
         raise tasks.wrong(f"names {inner!r}, which {name} does not have")
 
     def score(case: Case, answer: Answer) -> float | None:
-        found = theirs(case.fields, answer.text)
-        return None if found is None else float(found)
+        try:
+            found = theirs(case.fields, answer.text)
+            return None if found is None else float(found)
+        except Exception as error:  # the border: the same
+            raise tasks.wrong(
+                f"has a scorer {function!r} that fails at the case {case.id!r} ({type(error).__name__})"
+            ) from None
 
     return score

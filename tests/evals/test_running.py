@@ -1,0 +1,419 @@
+"""Runs: every side asked about every case once, whatever happens in between; and what shows only in the answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from freehold.content.keyring import Keyring
+from freehold.content.sealed import SealedStore
+from freehold.evals import results, tasks
+from freehold.evals.answers import Asked, Replied, read
+from freehold.evals.datasets import Case
+from freehold.evals.estimate import estimate
+from freehold.evals.judging import passes, prefers
+from freehold.evals.memory import Memory
+from freehold.evals.outcomes import Row, gather
+from freehold.evals.results import Label, Of, choose, half_of, rows_of
+from freehold.evals.running import Runner, Scored, in_order
+from freehold.evals.shelf import Shelf
+from freehold.evals.tasks import Task
+from freehold.kernel.errors import CallerError, OperatorError
+from freehold.pricing.book import load as load_book
+from freehold.pricing.book import tariff
+
+
+def task(more: str = "", metric: str = 'scorer = "exact"', open_: str = '"rack/open"') -> Task:
+    return tasks.read(
+        f'name = "t"\ndataset = "c.jsonl"\nmargin = 0.1\n[targets]\nopen = {open_}\nclosed = "cloud/closed"\n[[metrics]]\n{metric}\n{more}'
+    )
+
+
+def cases(count: int, expected: Callable[[int], Any] = lambda _at: "yes", **more: Any) -> list[Case]:
+    return [
+        Case(f"c{at}", [{"role": "user", "content": f"q{at}"}], expected(at), f"s{at % 3}", None, [], "", dict(more))
+        for at in range(count)
+    ]
+
+
+def said(text: str, **more: Any) -> Replied:
+    body = {"choices": [{"message": {"content": text}, "finish_reason": more.pop("finish", "stop")}]}
+    return Replied(
+        200, json.dumps(body), target=more.pop("target", ""), cost_usd=more.pop("cost", 0.001), seconds=0.1, **more
+    )
+
+
+@dataclass
+class World:
+    """Models that answer by a rule, and what they were asked."""
+
+    rule: Callable[[str, str], Replied]  # target, the last message
+    asked: Counter[str] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, asked: Asked) -> Replied:
+        with self.lock:
+            self.asked[asked.key] += 1
+        return self.rule(asked.body["model"], asked.body["messages"][-1]["content"])
+
+
+@contextmanager
+def memory(folder: Path) -> Iterator[Memory]:
+    master = folder / "master"
+    master.exists() or master.write_bytes(bytes(range(32)))
+    ring = Keyring(folder / "subjects.db", master.read_bytes())
+    ring.key("evaluation:x", 0)
+    kept = Memory(SealedStore(folder / "content", ring), folder / "x.journals", "evaluation:x", now_ms=1)
+    try:
+        yield kept
+    finally:
+        kept.close()
+        ring.close()
+
+
+def ran(folder: Path, one: Task, world: World, each: list[Case], **more: Any) -> list[Scored]:
+    with memory(folder) as kept:
+        return Runner(one, "sha256:seal", folder, world, kept, **more).run(each)
+
+
+def test_every_side_is_asked_about_every_case_once(tmp_path: Path) -> None:
+    world = World(lambda target, text: said("yes" if "closed" in target or text != "q3" else "no"))
+    found = ran(tmp_path, task(), world, cases(10))
+    assert len(world.asked) == 20
+    assert set(world.asked.values()) == {1}
+    rows = {row.id: row for row in rows_of(Of(task(), task().metrics[0], "rack/open"), found, {})}
+    assert rows["c3"].open == 0.0
+    assert rows["c4"].open == 1.0
+    assert rows["c3"].closed_cost_usd == 0.001
+    assert [one.id for one in found] == [one.id for one in in_order(cases(10))]
+
+
+def test_nothing_is_asked_twice_after_it_broke_off(tmp_path: Path) -> None:
+    """The process dies in the middle; the next run asks only for what is missing."""
+
+    class Killed(BaseException):
+        pass
+
+    count = [0]
+
+    def dies(_target: str, _text: str) -> Replied:
+        count[0] += 1
+        if count[0] == 12:
+            raise Killed
+        return said("yes")
+
+    one = task("[ask]\nconcurrency = 1\n")
+    first = World(dies)
+    with pytest.raises(Killed):
+        ran(tmp_path, one, first, cases(10))
+    second = World(lambda _target, _text: said("yes"))
+    assert len(ran(tmp_path, one, second, cases(10))) == 10
+    assert len(set(first.asked) & set(second.asked)) == 1  # the one that died
+    assert len(set(first.asked) | set(second.asked)) == 20
+    third = World(lambda _target, _text: said("yes"))
+    ran(tmp_path, one, third, cases(10))
+    assert not third.asked
+
+
+def test_what_is_kept_is_sealed_and_can_be_erased(tmp_path: Path) -> None:
+    ran(tmp_path, task(), World(lambda _target, _text: said("canary-words")), cases(4))
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert b"canary" not in path.read_bytes()
+            assert b"q1" not in path.read_bytes() or path.suffix == ".db"
+    ring = Keyring(tmp_path / "subjects.db", (tmp_path / "master").read_bytes())
+    assert ring.erase("evaluation:x", 1)
+    ring.close()
+    again = World(lambda _target, _text: said("yes"))
+    ran(tmp_path, task(), again, cases(4))
+    assert len(again.asked) == 8
+
+
+def test_errors_are_tried_again_by_the_next_run(tmp_path: Path) -> None:
+    broken = World(lambda target, _text: Replied(503, "", "upstream.unavailable") if "open" in target else said("yes"))
+    found = ran(tmp_path, task(), broken, cases(4))
+    assert all(one.sides["rack/open"].statuses == ["error"] for one in found)
+    well = World(lambda _target, _text: said("yes"))
+    found = ran(tmp_path, task(), well, cases(4))
+    assert len(well.asked) == 4
+    assert all(one.sides["rack/open"].statuses == ["ok"] for one in found)
+
+
+def test_a_spent_budget_stops_everything(tmp_path: Path) -> None:
+    """Nobody asks on; what was answered is kept."""
+    count = [0]
+
+    def spent(_target: str, _text: str) -> Replied:
+        count[0] += 1
+        return said("yes") if count[0] <= 6 else Replied(429, "", "budget.exhausted")
+
+    world = World(spent)
+    with pytest.raises(OperatorError) as stopped:
+        ran(tmp_path, task("[ask]\nconcurrency = 1\n"), world, cases(20))
+    assert stopped.value.code == "verdict.stopped"
+    assert "budget.exhausted" in stopped.value.message
+    assert count[0] == 7
+    more = World(lambda _target, _text: said("yes"))
+    ran(tmp_path, task(), more, cases(20))
+    assert len(more.asked) == 40 - 6
+
+
+def test_what_the_perimeter_keeps_in_is_in_no_side(tmp_path: Path) -> None:
+    def ruled(target: str, text: str) -> Replied:
+        return (
+            Replied(403, "", "perimeter.zone_forbidden") if target == "cloud/closed" and text == "q2" else said("yes")
+        )
+
+    found = ran(tmp_path, task(), World(ruled), cases(6))
+    rows = rows_of(Of(task(), task().metrics[0], "rack/open"), found, {})
+    assert {row.id for row in rows} == {"c0", "c1", "c3", "c4", "c5"}
+    assert any("1 of 6 cases may not go to every side" in text for text in results.cautions(task(), found, "rack/open"))
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        (said("yes", finish="length"), "truncated"),
+        (said("", finish="content_filter"), "refused"),
+        (Replied(200, json.dumps({"choices": [{"message": {"content": None, "refusal": "no"}, "finish_reason": "stop"}]})), "refused"),
+        (Replied(200, "{"), "error"),
+        (Replied(200, '{"choices": []}'), "error"),
+        (Replied(200, "[]"), "error"),
+        (Replied(0, "", "cli.cut"), "error"),
+        (Replied(403, "", "perimeter.zone_forbidden"), "forbidden"),
+        (Replied(200, json.dumps({"choices": [{"message": {"content": [{"type": "text", "text": "yes"}]}, "finish_reason": "stop"}]})), "ok"),
+    ],
+)  # fmt: skip
+def test_how_an_answer_ended(reply: Replied, status: str) -> None:
+    assert read(reply).status == status
+
+
+def test_what_a_scorer_cannot_read_is_unparseable(tmp_path: Path) -> None:
+    found = ran(
+        tmp_path,
+        task(metric='scorer = "number"'),
+        World(lambda _t, _x: said("no number")),
+        cases(3, lambda at: str(at)),
+    )
+    assert all(one.sides["rack/open"].statuses == ["unparseable"] for one in found)
+
+
+def test_samples_are_averaged_and_told_apart(tmp_path: Path) -> None:
+    count: Counter[str] = Counter()
+
+    def moody(target: str, text: str) -> Replied:
+        count[target + text] += 1
+        return said("yes" if "closed" in target or count[target + text] % 2 else "no")
+
+    one = task("[ask]\nsamples = 4\ntemperature = 1.0\n")
+    found = ran(tmp_path, one, World(moody), cases(5))
+    rows = rows_of(Of(one, one.metrics[0], "rack/open"), found, {})
+    assert {row.open for row in rows} == {0.5}
+    assert any(
+        text.startswith("variance: rack/open 0 between cases and 0.3333 between samples")
+        for text in results.cautions(one, found, "rack/open")
+    )
+
+
+def test_a_watched_run_stops_when_it_is_decided(tmp_path: Path) -> None:
+    one = task("[stopping]\nwatched = true\nevery = 10\n")
+    world = World(lambda target, _text: said("yes" if "closed" in target else "no"))
+    with memory(tmp_path) as kept:
+        runner = Runner(one, "sha256:seal", tmp_path, world, kept, decided=lambda scored: len(scored) >= 30)
+        assert len(runner.run(cases(100))) == 30
+    assert "30 of 100" in runner.stopped
+    assert len(world.asked) == 60
+
+
+def test_a_run_stops_when_enough_is_spent(tmp_path: Path) -> None:
+    one = task("[stopping]\nusd = 0.05\nevery = 10\n")
+    with memory(tmp_path) as kept:
+        runner = Runner(one, "s", tmp_path, World(lambda _t, _x: said("yes")), kept)
+        assert len(runner.run(cases(100))) == 30
+    assert "USD" in runner.stopped
+
+
+def test_the_best_of_several_is_chosen_on_one_half_and_proven_on_the_other(tmp_path: Path) -> None:
+    """Models that are all alike: the one that looks best on its half looks like any other on the half that proves it."""
+    names = [f"rack/open{at}" for at in range(6)]
+    one = task(open_=json.dumps(names))
+
+    def guess(target: str, text: str) -> Replied:
+        return said("yes" if hashlib.sha256(f"{target} {text}".encode()).digest()[0] < 128 else "no")
+
+    found = ran(tmp_path, one, World(guess), cases(400))
+    of, proving, told = choose(one, found, {})
+    assert told is not None
+    assert of.open in names
+    assert {half_of(each.id) for each in proving} == {1}
+    first = [each for each in found if half_of(each.id) == 0]
+    means = {name: _mean(rows_of(of._replace(open=name), first, {})) for name in names}
+    assert means[of.open] == max(means.values()) > 0.5
+    assert abs(_mean(rows_of(of, proving, {})) - 0.5) < 0.08
+
+
+def _mean(rows: list[Row]) -> float:
+    return sum(float(row.open) for row in rows) / len(rows)  # type: ignore[arg-type]
+
+
+# --- judges ---------------------------------------------------------------------------------------------------------
+
+JUDGE = 'scorer = "judge"\ntarget = "third/judge"\nrubric = "polite"'
+
+
+def _judge(reply: Callable[[str], str]) -> Callable[[Asked], Replied]:
+    return lambda asked: said(reply(asked.body["messages"][-1]["content"]))
+
+
+def test_a_judge_sees_both_orders_and_no_names() -> None:
+    metric = task(metric=JUDGE).metrics[0]
+    assert isinstance(metric, tasks.Judged)
+    shown: list[str] = []
+
+    def first(text: str) -> str:
+        shown.append(text)
+        return '{"better": "first"}'
+
+    case = cases(1)[0]
+    assert prefers(metric, _judge(first), case, "A", "B") == (0.5, (1.0, 0.0))  # it looks at the order alone
+    assert shown[0].index("A") < shown[0].index("B")
+    assert shown[1].index("B") < shown[1].index("A")
+    assert not any(name in text for text in shown for name in ("rack", "cloud", "open", "closed"))
+    longer = _judge(
+        lambda text: '{"better": "first"}' if text.index("AA") < text.index("\nB\n") else '{"better": "second"}'
+    )
+    assert prefers(metric, longer, case, "AA", "B")[0] == 1.0
+    assert prefers(metric, _judge(lambda _text: "I like it"), case, "A", "B")[0] is None
+    assert prefers(metric, _judge(lambda _text: '{"better": ["first"]}'), case, "A", "B")[0] is None
+    assert prefers(metric, _judge(lambda _text: "{broken"), case, "A", "A")[0] == 0.5  # the same words are no better
+    assert passes(metric, _judge(lambda _text: '```json\n{"passes": true}\n```'), case, "A") == 1.0
+    assert passes(metric, _judge(lambda _text: '{"passes": "yes"}'), case, "A") is None
+
+
+def test_a_judged_run_becomes_judged_outcomes(tmp_path: Path) -> None:
+    one = task(metric=JUDGE)
+
+    def answers(target: str, text: str) -> Replied:
+        if target == "third/judge":
+            return said(
+                json.dumps({"better": "first" if text.index("open says") < text.index("closed says") else "second"})
+            )
+        return said(f"{'open' if 'open' in target else 'closed'} says {text}")
+
+    found = ran(tmp_path, one, World(answers), cases(30))
+    labels = {"c1": Label("c1", 0.0, 1.0)}
+    rows = {row.id: row for row in rows_of(Of(one, one.metrics[0], "rack/open"), found, labels)}
+    assert rows["c0"].judge_open == 1.0
+    assert rows["c0"].judge_closed == 0.0
+    assert rows["c1"].human_closed == 1.0
+    assert gather(rows.values()).is_judged
+    told = list(results.cautions(one, found, "rack/open"))
+    assert any("changes its mind with the order in 0%" in text for text in told)
+
+
+def test_a_judge_that_likes_length_is_told(tmp_path: Path) -> None:
+    one = task(metric=JUDGE)
+
+    def answers(target: str, text: str) -> Replied:
+        if target == "third/judge":
+            first, second = text.split("</first_answer>")
+            return said(
+                json.dumps(
+                    {"better": "first" if len(first.split("<first_answer>")[1]) > len(second) - 40 else "second"}
+                )
+            )
+        return said("x" * (10 + hashlib.sha256(f"{target}{text}".encode()).digest()[0]))
+
+    found = ran(tmp_path, one, World(answers), cases(60))
+    assert any("prefers longer answers" in text for text in results.cautions(one, found, "rack/open"))
+
+
+def test_a_judge_of_the_family_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    world = World(lambda _target, _text: said("yes"))
+    own = tasks.read(tasks.EXAMPLE.replace('# [[metrics]]\n# scorer = "judge"\n# target = "mistral/mistral-large-latest"\n# rubric', '[[metrics]]\nscorer = "judge"\ntarget = "azure/gpt-4.1"\nrubric'))  # fmt: skip
+    with pytest.raises(CallerError) as refused:
+        ran(tmp_path, own, world, cases(4))
+    assert refused.value.code == "verdict.judge"
+    assert not world.asked
+
+
+# --- what shows only in the answers -----------------------------------------------------------------------------
+
+
+def _faults(one: Task, found: list[Scored], each: list[Case]) -> str:
+    return " ".join(results.faults(one, found, {case.id: case for case in each}))
+
+
+def test_the_same_answer_to_everything_is_a_fault(tmp_path: Path) -> None:
+    each = cases(30, lambda at: "yes" if at % 2 else "no")
+    world = World(lambda target, text: said("yes" if "open" in target or int(text[1:]) % 2 else "no"))
+    assert "identical outputs: rack/open" in _faults(task(), ran(tmp_path, task(), world, each), each)
+
+
+def test_one_answer_where_one_is_right_is_none(tmp_path: Path) -> None:
+    each = cases(30)
+    assert not _faults(task(), ran(tmp_path, task(), World(lambda _t, _x: said("yes")), each), each)
+
+
+def test_swapped_labels_are_found(tmp_path: Path) -> None:
+    each = cases(60, lambda at: "spam" if at % 2 else "ham")
+    world = World(lambda target, text: said("ham" if int(text[1:]) % 2 else "spam"))
+    assert "swapped labels" in _faults(task(), ran(tmp_path, task(), world, each), each)
+
+
+def test_somebody_else_answering_is_found(tmp_path: Path) -> None:
+    each = cases(4)
+    world = World(lambda target, _text: said("yes", target="rack/open"))
+    assert "swapped targets: cloud/closed" in _faults(task(), ran(tmp_path, task(), world, each), each)
+
+
+def test_cases_that_ask_the_same_are_one_cluster(tmp_path: Path) -> None:
+    each = cases(6)
+    each[1] = Case("c1", each[0].messages, "yes", "", None, [], "", {})
+    found = ran(tmp_path, task(), World(lambda _t, _x: said("yes")), each)
+    rows = {row.id: row for row in rows_of(Of(task(), task().metrics[0], "rack/open"), found, {})}
+    assert rows["c0"].cluster == rows["c1"].cluster
+    assert rows["c2"].cluster != rows["c0"].cluster
+    assert any("ask what another one asks" in text for text in results.cautions(task(), found, "rack/open"))
+
+
+# --- before and after -----------------------------------------------------------------------------------------------
+
+
+def test_an_estimate_is_never_too_low() -> None:
+    book = load_book()
+    one = tasks.read(tasks.EXAMPLE.replace("builtin/hearth", "deepinfra/none-such"))
+    found = estimate(one, cases(50), lambda name: tariff(book, *name.split("/", 1), None, is_inside=False))
+    assert found.calls == 100
+    assert found.usd["deepinfra/none-such"] is None
+    rates = tariff(book, "openai", "gpt-5", None, is_inside=False)
+    assert rates is not None
+    assert found.usd["openai/gpt-5"] == found.total
+    assert float(found.total) >= 50 * 200 * float(rates.tiers[0].output or 0) / 1e6
+
+
+def test_a_seal_is_written_once_and_shows_the_others(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "verdicts")
+    first = shelf.seal(task(), cases(4), "sha256:d", {}, now="2026-01-01T00:00:00+00:00", version="1")
+    again = shelf.seal(task(), cases(4), "sha256:d", {}, now="2026-02-02T00:00:00+00:00", version="1")
+    assert again == first
+    assert not first.had_answers
+    other = tasks.read(
+        'name = "t"\ndataset = "c.jsonl"\nmargin = 0.2\n[targets]\nopen = "rack/open"\nclosed = "cloud/closed"\n[[metrics]]\nscorer = "exact"\n'
+    )
+    second = shelf.seal(other, cases(4), "sha256:d", {}, now="2026-03-03T00:00:00+00:00", version="1")
+    assert second.had_answers
+    assert [one.seal.margin for one in shelf.beside(second)] == [0.1]
+    assert shelf.find("t").seal == second
+    assert shelf.find(first.digest[:16]).seal == first
+    with pytest.raises(CallerError):
+        shelf.find("nothing")
