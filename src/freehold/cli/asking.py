@@ -11,7 +11,7 @@ from freehold.cli.client import error_of_body, request
 from freehold.evals.answers import Asked, Replied
 from freehold.kernel.errors import FreeholdError, OperatorError
 
-TRIES = 6
+TRIES, _KNOCKS = 6, 4  # of a call; at a door that nobody opens
 _AGAIN = (429, 500, 502, 503, 504)
 _LONGEST_S = 30.0
 
@@ -33,7 +33,7 @@ class Asker:
             except OperatorError as error:
                 replied, wait_s = Replied(0, "", error.code), None
             usd += replied.cost_usd or 0.0
-            if replied.status not in (*_AGAIN, 0) or replied.code == "budget.exhausted" or attempt == TRIES - 1:
+            if replied.status not in (*_AGAIN, 0) or replied.code == "budget.exhausted" or attempt + 1 >= (TRIES if replied.status else _KNOCKS):
                 break
             time.sleep(min(_LONGEST_S, wait_s if wait_s is not None else 0.25 * 2**attempt))
         known = replied.cost_usd is not None or replied.status != 200
