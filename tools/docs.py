@@ -67,6 +67,7 @@ def configuration() -> str:
         ("a budget", schema.Budget),
         ("limits", schema.Limits),
         ("a cache", schema.Cache),
+        ("a capture", schema.Capture),
         ("a price", schema.Price),
         ("a service tier's price", schema.PriceTier),
         ("an attestation", schema.Attestation),

@@ -48,7 +48,7 @@ TEMPLATE = (  # no `{%-` (it would eat line breaks that training saw), and no li
     "{% for message in messages %}"
     "{% if message.role == 'tool' or message.role == 'user' %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
     "{% elif message.role == 'assistant' %}{{ '<|im_start|>assistant\n' }}{% if message.content %}{{ message.content }}{% endif %}"
-    "{% for call in message.tool_calls or [] %}<tool_call>{\"name\": \"{{ call.function.name }}\", \"arguments\": {{ call.function.arguments if call.function.arguments is string else call.function.arguments | tojson }}}</tool_call>{% endfor %}{{ '<|im_end|>\n' }}"
+    '{% for call in message.tool_calls or [] %}<tool_call>{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments if call.function.arguments is string else call.function.arguments | tojson }}}</tool_call>{% endfor %}{{ \'<|im_end|>\n\' }}'
     "{% elif not loop.first %}{{ '<|im_start|>system\n' + message.content + '<|im_end|>\n' }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"

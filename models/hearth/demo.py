@@ -2,7 +2,7 @@
 
     python demo.py --out build/verdict        (or: make verdict)
 
-Both are real models behind a real Freehold: the sibling is hearth with the attention of one layer taken out, served beside it as a provider of its own.
+Both are real models behind a real Freehold: the sibling is hearth with what one layer has learned taken out, served beside it as a provider of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from handicap import handicap
 ROOT = Path(__file__).parent.parent.parent
 HEARTH = ROOT / "src/freehold/engines/hearth.gguf"
 SEED = 20_261_128
-TENSORS = ("blk.2.attn_output.weight",)
+TENSORS = ("blk.4.ffn_down.weight",)
 FREEHOLD = [sys.executable, "-m", "freehold.cli.main"]
 
 
@@ -41,8 +41,22 @@ def free_port() -> int:
 @contextmanager
 def sibling(model: Path, port: int) -> Iterator[None]:
     """The worse model, served as anybody's would be."""
-    orders = {"parent": os.getpid(), "model": str(model), "name": "sibling", "port": port, "key": "sibling", "context": 1024, "parallel": 2, "threads": 1}
-    child = subprocess.Popen([sys.executable, "-m", "freehold.engines.serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    orders = {
+        "parent": os.getpid(),
+        "model": str(model),
+        "name": "sibling",
+        "port": port,
+        "key": "sibling",
+        "context": 1024,
+        "parallel": 2,
+        "threads": 1,
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-m", "freehold.engines.serve"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     assert child.stdin is not None
     assert child.stdout is not None
     child.stdin.write(json.dumps(orders).encode() + b"\n")
@@ -59,7 +73,13 @@ def sibling(model: Path, port: int) -> Iterator[None]:
 @contextmanager
 def served(folder: Path, port: int, admin: int) -> Iterator[None]:
     """Freehold itself."""
-    up = subprocess.Popen([*FREEHOLD, "up", "--config", "freehold.toml", "--port", str(port), "--admin-port", str(admin), "--no-hello"], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(folder))
+    up = subprocess.Popen(
+        [*FREEHOLD, "up", "--config", "freehold.toml", "--port", str(port), "--admin-port", str(admin), "--no-hello"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(folder),
+    )
     try:
         for _ in range(600):
             try:
@@ -85,7 +105,18 @@ def write_files(folder: Path, port: int, cases: int) -> None:
         for at in range(cases):
             case = writer.case()
             labels = {name: case.labels[name] for name in FIELDS}
-            file.write(json.dumps({"id": f"letter {at}", "prompt": case.message, "expected": labels, "stratum": labels["department"], "class": "internal"}) + "\n")
+            file.write(
+                json.dumps(
+                    {
+                        "id": f"letter {at}",
+                        "prompt": case.message,
+                        "expected": labels,
+                        "stratum": labels["department"],
+                        "class": "internal",
+                    }
+                )
+                + "\n"
+            )
     schema = {"name": "triage", "schema": SCHEMA}
     (folder / "verdict.toml").write_text(
         'name    = "support desk"\ndataset = "cases.jsonl"\nmargin  = 0.05\n\n[targets]\nopen   = "rack/sibling"\nclosed = "builtin/hearth"\n\n'
@@ -96,7 +127,7 @@ def write_files(folder: Path, port: int, cases: int) -> None:
     )
     (folder / "freehold.toml").write_text(
         f'[providers.rack]\nbase_url = "http://127.0.0.1:{port}/v1"\nkey = "env:SIBLING_KEY"\nzone = "inside"\nmodels = ["sibling"]\n'
-        'prices = { sibling = { input = 0.02, output = 0.04 } }\n\n[engine]\nparallel = 2\nthreads = 1\n'
+        "prices = { sibling = { input = 0.02, output = 0.04 } }\n\n[engine]\nparallel = 2\nthreads = 1\n"
     )
 
 
@@ -124,9 +155,45 @@ def main() -> int:
     handicap(HEARTH, folder / "sibling.gguf", TENSORS)
     write_files(folder, ports[0], given.cases)
     with sibling(folder / "sibling.gguf", ports[0]), served(folder, ports[1], ports[2]):
-        made = subprocess.run([*FREEHOLD, "keys", "create", "--name", "verdict", "--class", "internal", "--config", "freehold.toml", "--json"], cwd=folder, env=environment(folder), capture_output=True, check=True)
+        made = subprocess.run(
+            [
+                *FREEHOLD,
+                "keys",
+                "create",
+                "--name",
+                "verdict",
+                "--class",
+                "internal",
+                "--config",
+                "freehold.toml",
+                "--json",
+            ],
+            cwd=folder,
+            env=environment(folder),
+            capture_output=True,
+            check=True,
+        )
         key = json.loads(made.stdout)["key"]
-        return subprocess.run([*FREEHOLD, "verdict", "run", "verdict.toml", "--config", "freehold.toml", "--key", key, "--url", f"http://127.0.0.1:{ports[1]}/v1", "--report", "report", "--yes"], cwd=folder, env=environment(folder), check=False).returncode
+        return subprocess.run(
+            [
+                *FREEHOLD,
+                "verdict",
+                "run",
+                "verdict.toml",
+                "--config",
+                "freehold.toml",
+                "--key",
+                key,
+                "--url",
+                f"http://127.0.0.1:{ports[1]}/v1",
+                "--report",
+                "report",
+                "--yes",
+            ],
+            cwd=folder,
+            env=environment(folder),
+            check=False,
+        ).returncode
 
 
 if __name__ == "__main__":

@@ -20,7 +20,12 @@ from pathlib import Path
 
 from grammar import FIELDS, TRIAGE, Case, Writer
 
-SCHEMA = {"type": "object", "additionalProperties": False, "required": list(FIELDS), "properties": {field: {"type": ["string", "null"]} for field in FIELDS}}
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": list(FIELDS),
+    "properties": {field: {"type": ["string", "null"]} for field in FIELDS},
+}
 EVALUATION_SEED = 31_337
 
 
@@ -38,10 +43,24 @@ class Served:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.orders = {"parent": os.getpid(), "model": str(model), "name": "hearth", "port": self.port, "key": "k", "context": 1024, "parallel": 1, "threads": 1}
+        self.orders = {
+            "parent": os.getpid(),
+            "model": str(model),
+            "name": "hearth",
+            "port": self.port,
+            "key": "k",
+            "context": 1024,
+            "parallel": 1,
+            "threads": 1,
+        }
 
     def __enter__(self) -> Served:
-        self.child = subprocess.Popen([sys.executable, "-m", "freehold.engines.serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "freehold.engines.serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         assert self.child.stdin is not None
         assert self.child.stdout is not None
         self.child.stdin.write(json.dumps(self.orders).encode() + b"\n")
@@ -55,15 +74,24 @@ class Served:
         self.child.communicate()
 
     def ask(self, path: str, body: dict[str, object]) -> dict[str, object]:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{path}", json.dumps(body).encode(), {"Authorization": "Bearer k", "Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/{path}",
+            json.dumps(body).encode(),
+            {"Authorization": "Bearer k", "Content-Type": "application/json"},
+        )
         with urllib.request.urlopen(request) as answer:
             found: dict[str, object] = json.load(answer)
             return found
 
     def triage(self, message: str) -> str:
         body = {
-            "model": "hearth", "temperature": 0, "max_tokens": 256,
-            "messages": [{"role": "system", "content": "Triage the message. Answer in JSON."}, {"role": "user", "content": message}],
+            "model": "hearth",
+            "temperature": 0,
+            "max_tokens": 256,
+            "messages": [
+                {"role": "system", "content": "Triage the message. Answer in JSON."},
+                {"role": "user", "content": message},
+            ],
             "response_format": {"type": "json_schema", "json_schema": {"name": "triage", "schema": SCHEMA}},
         }
         return self.ask("v1/chat/completions", body)["choices"][0]["message"]["content"]  # type: ignore[index]

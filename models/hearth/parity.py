@@ -25,7 +25,9 @@ TEXTS = 40
 
 def next_token(served: Served, text: str) -> tuple[str, float]:
     """The likeliest next token after a raw text, and its natural log-probability, as llama.cpp sees it."""
-    answer = served.ask("completion", {"prompt": text, "n_predict": 1, "temperature": 0, "n_probs": 1, "cache_prompt": False})
+    answer = served.ask(
+        "completion", {"prompt": text, "n_predict": 1, "temperature": 0, "n_probs": 1, "cache_prompt": False}
+    )
     first = answer["completion_probabilities"][0]["top_logprobs"][0]  # type: ignore[index]
     return str(first["token"]), float(first["logprob"])
 
@@ -36,7 +38,11 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--golden", type=Path, required=True)
     options = parser.parse_args()
-    network, tokenizer, writer = gguf_file.load(options.folder), bpe.load(options.folder / "tokenizer.json"), Writer(5, "test")
+    network, tokenizer, writer = (
+        gguf_file.load(options.folder),
+        bpe.load(options.folder / "tokenizer.json"),
+        Writer(5, "test"),
+    )
     texts = []
     for _ in range(TEXTS):
         pieces = conversation(writer)

@@ -33,7 +33,11 @@ class Asker:
             except OperatorError as error:
                 replied, wait_s = Replied(0, "", error.code), None
             usd += replied.cost_usd or 0.0
-            if replied.status not in (*_AGAIN, 0) or replied.code == "budget.exhausted" or attempt + 1 >= (TRIES if replied.status else _KNOCKS):
+            if (
+                replied.status not in (*_AGAIN, 0)
+                or replied.code == "budget.exhausted"
+                or attempt + 1 >= (TRIES if replied.status else _KNOCKS)
+            ):
                 break
             time.sleep(min(_LONGEST_S, wait_s if wait_s is not None else 0.25 * 2**attempt))
         known = replied.cost_usd is not None or replied.status != 200

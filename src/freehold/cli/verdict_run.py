@@ -22,6 +22,7 @@ from rich.progress import Progress as Bar
 from freehold import __version__
 from freehold.cli.asking import Asker
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
+from freehold.content.answers import AnswerCache
 from freehold.content.sealed import SealedStore
 from freehold.evals import datasets, page, results, tasks
 from freehold.evals.answers import Ask, Asked, read
@@ -34,9 +35,10 @@ from freehold.evals.results import Label, Of, choose, rows_of
 from freehold.evals.running import Progress, Runner, Scored, body_of, in_order
 from freehold.evals.shelf import Kept, Shelf
 from freehold.evals.soundness import Soundness
-from freehold.evals.tasks import Judged, Seal, Task, name_of
+from freehold.evals.tasks import CAPTURED, Judged, Seal, Task, name_of
 from freehold.evals.telling import code_of, data, quotable, sentences, tables
 from freehold.gateway.app import make_state, open_keyring
+from freehold.gateway.capturing import room_of
 from freehold.kernel.classes import Zone
 from freehold.kernel.errors import CallerError, OperatorError
 from freehold.ledger.files import take_lock
@@ -57,14 +59,31 @@ class Loaded:
     labels: dict[str, Label]
 
     @classmethod
-    def of(cls, path: Path) -> Loaded:
+    def of(cls, path: Path, setting: Setting) -> Loaded:
         try:
             task = tasks.read(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise CallerError(f"{str(path)!r} cannot be read ({type(error).__name__}).", code="verdict.task", hint="'freehold verdict init' writes one to begin with.") from None  # fmt: skip
-        cases = datasets.read(path.parent / task.dataset, task)
+        cases = _captured(task, setting) if task.before is not None else datasets.read(path.parent / task.dataset, task)
         labels = _labels(path.parent / task.labels) if task.labels else {}
         return cls(task, path.parent, cases, datasets.digest_of(cases), labels)
+
+
+def _captured(task: Task, setting: Setting) -> list[Case]:
+    """The calls that a workload kept, of before a day. Raises CallerError where there are none."""
+    assert task.before is not None
+    before_ms = datetime.datetime.combine(task.before, datetime.time(), setting.zone()).timestamp() * 1000
+    keyring = open_keyring(setting.state)
+    cache = AnswerCache(setting.state / "cache.db", SealedStore(setting.state / "content", keyring))
+    try:
+        kept = cache.listed(room_of(task.dataset.removeprefix(CAPTURED)), time.time_ns() // 1_000_000)
+        rows = [msgspec.json.decode(one.body) for one in kept if int(str(one.facts["at_ms"])) < before_ms]
+    finally:
+        cache.close()
+        keyring.close()
+    if not rows:
+        raise CallerError(f"No call was kept for {task.dataset!r} before {task.before}.", code="verdict.dataset", hint="Set capture = {} on the workload, and wait for calls.")  # fmt: skip
+    return datasets.checked([datasets.case_of(row, number, task) for number, row in enumerate(rows, 1)])
 
 
 def _labels(path: Path) -> dict[str, Label]:
@@ -98,7 +117,7 @@ def _run_command(**asked: Any) -> int:
     What was answered is kept, sealed: run it again after an interruption and nothing is asked twice. Several tasks are decided together (Holm).
     """
     files: tuple[Path, ...] = asked["files"]
-    setting, loaded = Setting.find(asked["config"]), [Loaded.of(path) for path in files]
+    setting, loaded = Setting.find(asked["config"]), [Loaded.of(path, Setting.find(asked["config"])) for path in files]
     make_state(setting.state)
     shelf = Shelf(setting.state / "verdicts")
     sealed = [(one, _sealed(shelf, one)) for one in loaded]
@@ -463,8 +482,9 @@ def label(file: Path, count: int, out: Path | None, config: Path | None) -> int:
 
     Cases are drawn by chance, so that what you say of some holds for all. Answers must be there: run the task first.
     """
-    loaded = Loaded.of(file)
-    task, setting = loaded.task, Setting.find(config)
+    setting = Setting.find(config)
+    loaded = Loaded.of(file, setting)
+    task = loaded.task
     to = out or loaded.folder / (task.labels or "labels.jsonl")
     is_graded = any(isinstance(metric, Judged) and metric.mode == "grade" for metric in task.metrics)
     done = _labels(to)

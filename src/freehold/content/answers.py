@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +90,15 @@ class AnswerCache:
         count = self._kept[room.name] = self._kept.get(room.name, 0) + 1
         if count % _LOOK_EVERY == 1:
             self._make_room(room)
+
+    def listed(self, room: str, now_ms: int) -> Iterator[Again]:
+        """Everything that is kept in a room, the oldest first."""
+        rows = self._db.execute(
+            "select key from entry where room = ? and until_ms > ? order by until_ms, key", (room, now_ms)
+        )
+        for (key,) in rows.fetchall():
+            if (found := self.find(key, now_ms)) is not None:
+                yield found
 
     def sweep(self, now_ms: int, most: int = 200) -> int:
         """Drop answers whose time is over, so many at once; returns how many."""

@@ -6,6 +6,7 @@ changed after looking is another seal.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import re
 import tomllib
@@ -19,6 +20,7 @@ from freehold.kernel.errors import CallerError
 Above = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Few = Annotated[int, msgspec.Meta(ge=1, le=100)]
 Names = str | tuple[str, ...]
+CAPTURED = "captured:"
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -170,7 +172,7 @@ class Telling(Strict, frozen=True, kw_only=True):
 
 
 class Task(Strict, frozen=True, kw_only=True):
-    """The whole file. margin: how much worse the open model may be, in units of the first metric; span: how far apart two scores can be, for numbers;
+    """The whole file. dataset: a file beside the task, or `captured:NAME` for the calls that a workload kept, of those the ones before a day; margin: how much worse the open model may be, in units of the first metric; span: how far apart two scores can be, for numbers;
     metrics: the first decides, the others are told; labels: a file of what people say, by id; cluster: the case's field that says what it belongs to.
     """
 
@@ -184,6 +186,7 @@ class Task(Strict, frozen=True, kw_only=True):
     strata: Strata = Strata()
     cluster: str = "cluster"
     labels: str = ""
+    before: datetime.date | None = None
     stopping: Stopping = Stopping()
     report: Telling = Telling()
 
@@ -212,6 +215,10 @@ def read(text: str) -> Task:
         raise wrong("compares a target with itself")
     if found.stopping.watched and len(found.opens) > 1:
         raise wrong("is watched and chooses among several open models: which one is best may change from look to look")
+    if found.dataset.startswith(CAPTURED) != (found.before is not None):
+        raise wrong(
+            "needs `before = 2026-12-01` (a day) where its dataset is captured, so that the cases stay the same, and nowhere else"
+        )
     if not re.fullmatch(r"[\w .-]{1,80}", found.name):
         raise wrong("needs a name of letters, digits, spaces, dots and dashes")
     return found
@@ -293,6 +300,7 @@ all_or_nothing = true
 # target = "mistral/mistral-large-latest"
 # rubric = "Which reply would the customer rather get? It is polite, correct and promises nothing."
 
+# dataset = "captured:support" with before = 2026-12-01 takes calls that a workload kept (capture = {} on it)
 # labels = "labels.jsonl"      # what people say of some cases: {"id": 1, "human_open": true, "human_closed": false}; 'freehold verdict label' writes it
 
 [stopping]

@@ -22,6 +22,7 @@ from freehold.gateway.admission import Caller
 from freehold.gateway.attempts import attempt, nothing_left
 from freehold.gateway.bounds import capped
 from freehold.gateway.caching import look, slot_of
+from freehold.gateway.capturing import capture
 from freehold.gateway.delivery import Headers, Reply, call_headers, deliver_again, deliver_stream, deliver_whole
 from freehold.gateway.detecting import LONG, check_name, rule_on
 from freehold.gateway.disguise import Fits
@@ -106,6 +107,7 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
         await deliver_whole(run, answering, reply, slot)
     else:
         await deliver_stream(run, call, answering, reply, slot)
+    capture(run, call)
 
 
 async def _count_here(run: Run, call: Call, reply: Reply) -> None:

@@ -545,6 +545,7 @@ class _Reader:
             is_batch=spec.priority == "batch",
             cache=spec.cache,
             takes_batches=spec.batch,
+            capture=spec.capture,
         )
 
     def target(self, path: tuple[str, ...], text: str, providers: Mapping[str, Provider]) -> Target:

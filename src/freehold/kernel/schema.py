@@ -183,6 +183,18 @@ class Cache(File, frozen=True):
     answer_bytes: Annotated[int, msgspec.Meta(gt=0, le=64 * 1024 * 1024)] = 1024 * 1024
 
 
+class Capture(File, frozen=True):
+    """Calls are kept, encrypted, as cases for a verdict (`dataset = "captured:NAME"`): what was asked, never what was answered.
+
+    share: of the calls, drawn by chance; ttl: for how long, in seconds; entries, bytes: how much at the most, the oldest go first.
+    """
+
+    share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
+    ttl: Annotated[float, msgspec.Meta(gt=0, le=365 * 86_400)] = 30 * 86_400.0
+    entries: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 10_000
+    bytes: Annotated[int, msgspec.Meta(gt=0)] = 256 * 1024 * 1024
+
+
 class Workload(File, frozen=True):
     """One `[workloads.NAME]` table. `targets` are tried in order; an inner list shares load between equals.
 
@@ -191,7 +203,7 @@ class Workload(File, frozen=True):
     transform: what is found may be taken out (`redact`) or replaced and put back in the answer (`pseudonymise`), so that a call which only the
     detectors raised may leave as its declared class; max_output: the limit of an answer in tokens, sent to the target where the caller sets none;
     priority: `batch` waits behind everybody else where a provider is busy; cache: keep answers and give them again;
-    batch: calls may come in files, which are kept until they are over their time.
+    batch: calls may come in files, which are kept until they are over their time; capture: some calls are kept as cases for a verdict.
     """
 
     targets: tuple[str | tuple[str, ...], ...]
@@ -206,6 +218,7 @@ class Workload(File, frozen=True):
     priority: Literal["interactive", "batch"] = "interactive"
     cache: Cache | None = None
     batch: bool = False
+    capture: Capture | None = None
 
 
 class WordList(File, frozen=True):

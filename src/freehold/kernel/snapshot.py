@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.limits import Budget, Limits
 from freehold.kernel.routes import ROUTES, Auth, Route
-from freehold.kernel.schema import Abilities, Cache, Engine, Network, Price, Server, Timeouts
+from freehold.kernel.schema import Abilities, Cache, Capture, Engine, Network, Price, Server, Timeouts
 from freehold.kernel.units import Secret
 
 DEFAULT_TIMEOUTS = Timeouts()
@@ -151,7 +151,7 @@ class Workload:
     transform: how what is found is taken out, so that a call may leave as its declared class;
     budgets, limits: of its own, its department's and the organisation's are beside; max_output: tokens of an answer, where the caller sets no limit;
     is_batch: its calls wait behind everybody else; cache: how its answers are kept and given again, None for not at all;
-    takes_batches: they may come in files, which are kept."""
+    takes_batches: they may come in files, which are kept; capture: how some are kept as cases for a verdict, None for not at all."""
 
     name: str
     class_: Class
@@ -166,6 +166,7 @@ class Workload:
     is_batch: bool = False
     cache: Cache | None = None
     takes_batches: bool = False
+    capture: Capture | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:
