@@ -10,6 +10,7 @@ import pytest
 
 from conftest import ROOT, Freehold, running, snapshot_of
 from freehold.cli.main import COMMANDS
+from freehold.evals import tasks
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 ENV = dict.fromkeys(
@@ -40,6 +41,12 @@ def test_configuration_examples_are_valid(page: Path, tmp_path: Path, monkeypatc
     (tmp_path / "account.json").write_text("{}")
     for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
         assert snapshot_of(block, **ENV)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tasks_are_valid(page: Path) -> None:
+    for block in re.findall(r"```toml verdict\.toml\n(.*?)```", page.read_text(), re.DOTALL):
+        assert tasks.read(block).margin > 0
 
 
 @pytest.fixture(scope="module")

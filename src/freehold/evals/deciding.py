@@ -25,7 +25,7 @@ from freehold.evals.bets import Bets
 from freehold.evals.bounds import Bounds, Floats, Student, mcnemar, quantile
 from freehold.evals.costs import Costs, costs_of
 from freehold.evals.effects import Effect, Ints, Pairs, layered, mean_of
-from freehold.evals.judged import FEWEST, Corrected, Judge, Labelled, corrected, judge_of
+from freehold.evals.judged import FEWEST, Corrected, Judge, Labelled, Reading, corrected, judge_of, plugged_in
 from freehold.evals.outcomes import Outcomes
 from freehold.evals.selection import covariance, holm, lower_of_kept
 from freehold.evals.soundness import Soundness, look
@@ -110,7 +110,7 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The answer. cautions: what does not change the word and should be known."""
+    """The answer. cautions: what does not change the word and should be known; readings: of a judge that passes or fails, by side."""
 
     whole: Finding
     strata: tuple[Stratum, ...]
@@ -119,6 +119,7 @@ class Verdict(msgspec.Struct, frozen=True):
     cautions: tuple[str, ...]
     left_out: int
     judge: Judge | None
+    readings: dict[str, Reading]
     costs: Costs | None
     metric: str
     is_binary: bool
@@ -253,6 +254,7 @@ def decide(outcomes: Outcomes, rule: Rule, seen: Soundness = Soundness()) -> Ver
         cautions=tuple(dict.fromkeys((*sound.cautions, *_cautions(outcomes, cases, whole, rule)))),
         left_out=outcomes.count - len(cases.first),
         judge=judge,
+        readings=_readings(outcomes),
         costs=costs_of(outcomes),
         metric=outcomes.metric or ("right" if outcomes.is_binary else "score"),
         is_binary=outcomes.is_binary,
@@ -365,6 +367,19 @@ def _needed(effect: Effect, n: int, span: float, rule: Rule) -> int | None:
     if distance <= 0.0 or (reach * spread / distance) ** 2 > _MOST_CASES:
         return None
     return max(1, math.ceil((reach * spread / distance) ** 2) - n)
+
+
+def _readings(outcomes: Outcomes) -> dict[str, Reading]:
+    """How a judge that passes or fails reads each side, where people labelled enough of it."""
+    if not outcomes.is_judged or not outcomes.is_binary:
+        return {}
+    found = {}
+    for side in ("open", "closed"):
+        judge, human = outcomes.numbers[f"judge_{side}"], outcomes.numbers.get(f"human_{side}")
+        has = ~np.isnan(judge)
+        if human is not None and (read := plugged_in(judge[has], human[has])) is not None:
+            found[side] = read[0]
+    return found
 
 
 # --- strata ---------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def data(verdict: Verdict, seal: dict[str, Any] | None) -> dict[str, Any]:
     """Everything, as what JSON is made of."""
     whole = msgspec.to_builtins(verdict.whole)
     strata = [{"stratum": one.stratum, **msgspec.to_builtins(one.finding)} for one in verdict.strata]
-    rest = {name: msgspec.to_builtins(getattr(verdict, name)) for name in ("route", "reasons", "cautions", "left_out", "judge", "costs", "metric", "is_watched")}  # fmt: skip
+    rest = {name: msgspec.to_builtins(getattr(verdict, name)) for name in ("route", "reasons", "cautions", "left_out", "judge", "readings", "costs", "metric", "is_watched")}  # fmt: skip
     return {**whole, "strata": strata, **rest, "seal": seal}
 
 
@@ -133,6 +133,19 @@ def _judge(verdict: Verdict) -> Table:
         else "no more than the labels alone: it agrees with people too little"
     )
     rows.append(("together they are worth", helps))
+    for side, read in verdict.readings.items():
+        rows.append(
+            (
+                f"{side}: passes what people pass, fails what they fail",
+                f"{read.sensitivity:.0%}, {read.specificity:.0%}",
+            )
+        )
+        rows.append(
+            (
+                f"{side}: would pass, its errors taken out (plug-in)",
+                f"{read.corrected:.1%} ± {read.error:.1%}, not {read.passes:.1%}",
+            )
+        )
     return Table("The judge, held against people", ("", "value"), rows, ("value",))
 
 
