@@ -62,15 +62,16 @@ def test_nothing_is_needed_where_no_number_would_do() -> None:
 def test_route_says_what_goes_where_and_what_that_would_be() -> None:
     cheap = {"open_cost_usd": 0.001, "closed_cost_usd": 0.01}
     cases = rows(2, 2, 296, stratum="letters", **cheap) + rows(2, 60, 138, stratum="contracts", **cheap)
-    route = judged(cases).route
+    found = judged(cases)
+    route = found.route
     assert route is not None
     assert route.open == ("letters",)
     assert route.closed == ("contracts",)
     assert route.share_open == pytest.approx(0.6)
     assert route.lower_bound > -0.05
-    quality = {name: way.quality[0] for name, way in route.ways.items()}
+    quality = {name: way.quality[0] for name, way in found.ways.items()}
     assert quality == pytest.approx({"closed": 496 / 500, "split": 496 / 500, "open": 438 / 500})
-    costs = {name: way.cost_usd[0] for name, way in route.ways.items() if way.cost_usd is not None}
+    costs = {name: way.cost_usd[0] for name, way in found.ways.items() if way.cost_usd is not None}
     assert costs == pytest.approx({"closed": 0.01, "split": 0.6 * 0.001 + 0.4 * 0.01, "open": 0.001})
 
 

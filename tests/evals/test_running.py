@@ -125,7 +125,9 @@ def test_nothing_is_asked_twice_after_it_broke_off(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_is_sealed_and_can_be_erased(tmp_path: Path) -> None:
-    each = [Case(f"c{at}", [{"role": "user", "content": f"canary-{at}"}], "yes", "", None, [], "", {}) for at in range(4)]
+    each = [
+        Case(f"c{at}", [{"role": "user", "content": f"canary-{at}"}], "yes", "", None, [], "", {}) for at in range(4)
+    ]
     ran(tmp_path, task(), World(lambda _target, _text: said("canary-words")), each)
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"canary" not in path.read_bytes()

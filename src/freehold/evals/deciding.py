@@ -97,16 +97,13 @@ class Way(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Which strata go where. share_open: of the traffic; difference, lower_bound: of the open strata taken together, the bound corrected for their choice;
-    ways: all traffic to the closed model, to the open one, or split.
-    """
+    """Which strata go where. share_open: of the traffic; difference, lower_bound: of the open strata taken together, the bound corrected for their choice."""
 
     open: tuple[str, ...]
     closed: tuple[str, ...]
     share_open: float
     difference: float
     lower_bound: float
-    ways: dict[str, Way]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -120,6 +117,7 @@ class Verdict(msgspec.Struct, frozen=True):
     left_out: int
     judge: Judge | None
     readings: dict[str, Reading]
+    ways: dict[str, Way]
     costs: Costs | None
     metric: str
     is_binary: bool
@@ -251,10 +249,11 @@ def decide(outcomes: Outcomes, rule: Rule, seen: Soundness = Soundness()) -> Ver
         strata=tuple(strata),
         route=route if word == "ROUTE" else None,
         reasons=tuple(reasons),
-        cautions=tuple(dict.fromkeys((*sound.cautions, *_cautions(outcomes, cases, whole, rule)))),
+        cautions=tuple(dict.fromkeys((*sound.cautions, *_cautions(outcomes, cases, whole, strata, rule)))),
         left_out=outcomes.count - len(cases.first),
         judge=judge,
         readings=_readings(outcomes),
+        ways=_ways(outcomes, cases, shares, route if word == "ROUTE" else None),
         costs=costs_of(outcomes),
         metric=outcomes.metric or ("right" if outcomes.is_binary else "score"),
         is_binary=outcomes.is_binary,
@@ -352,6 +351,10 @@ def _proven(better: float, not_worse: float, worse: float, level: float) -> Word
     return "OPEN" if not_worse <= level else "CLOSED" if worse <= level else "INCONCLUSIVE"
 
 
+def _alone(found: Finding, rule: Rule) -> Word:
+    return _proven(_sure(found.p_better), _sure(found.p_not_worse), _sure(found.p_worse), rule.level)
+
+
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
@@ -436,7 +439,6 @@ def _route(outcomes: Outcomes, cases: _Cases, strata: Sequence[Stratum], shares:
         share_open=share,
         difference=evidence.effect.value,
         lower_bound=lower,
-        ways=_ways(outcomes, cases, part, shares),
     )
 
 
@@ -456,20 +458,22 @@ def _lower_of_kept(own: _Cases, kept: Sequence[Stratum], shares: Floats, rule: R
     return lower_of_kept(shares, means, spread, -rule.margin - reach * errors, rule.level)
 
 
-def _ways(outcomes: Outcomes, cases: _Cases, is_open: NDArray[np.bool_], shares: Floats) -> dict[str, Way]:
+def _ways(outcomes: Outcomes, cases: _Cases, shares: Floats, route: Route | None) -> dict[str, Way]:
     """Everything to the closed model, to the open one, or split: how good that is, and what a call costs."""
     counts = np.bincount(cases.strata, minlength=len(shares))
     weights = (shares / np.maximum(counts, 1))[cases.strata]
     costs = [outcomes.numbers.get(f"{side}_cost_usd") for side in ("open", "closed")]
+    to_open = {"closed": np.zeros(cases.many, dtype=bool), "open": np.ones(cases.many, dtype=bool)}
+    if route is not None:
+        names = [code for code, name in enumerate(outcomes.stratum_names) if name in route.open]
+        to_open["split"] = np.isin(cases.strata, names)
     found = {}
-    for name, to_open in (("closed", np.zeros_like(is_open)), ("split", is_open), ("open", np.ones_like(is_open))):
-        scores = np.where(to_open, cases.first, cases.second)
-        cost = None
+    for name, is_open in to_open.items():
+        quality, cost = _around(np.where(is_open, cases.first, cases.second), weights, cases.groups), None
         if costs[0] is not None and costs[1] is not None:
-            cost = _around(np.where(to_open, costs[0][cases.rows], costs[1][cases.rows]), weights, cases.groups)
-        quality = _around(scores, weights, cases.groups)
-        assert quality is not None
-        found[name] = Way(quality, cost)
+            cost = _around(np.where(is_open, costs[0][cases.rows], costs[1][cases.rows]), weights, cases.groups)
+        if quality is not None:
+            found[name] = Way(quality, cost)
     return found
 
 
@@ -496,9 +500,11 @@ def _word(
     worse = [one.stratum for one in strata if one.finding.verdict == "CLOSED"]
     if route is not None:
         word = "ROUTE"
-        reasons.append(f"{_listed(route.closed)} proven worse by more than the margin; the rest, {route.share_open:.0%} of the traffic, proven good enough (above {route.lower_bound:+.4f}, corrected for the choice)")  # fmt: skip
+        reasons.append(f"proven worse by more than the margin: {_listed(route.closed)}; the rest, {route.share_open:.0%} of the traffic, is proven good enough (above {route.lower_bound:+.4f}, corrected for the choice)")  # fmt: skip
     elif worse and word != "CLOSED":
-        reasons.append(f"{_listed(worse)} proven worse by more than the margin, but the rest is not proven good enough")
+        reasons.append(
+            f"proven worse by more than the margin: {_listed(worse)}; but the rest, taken together, is not proven good enough"
+        )
     if judge is not None and judge.labels < FEWEST:
         reasons.append(f"uncorrected judge: {judge.labels} labels by people where {FEWEST} are the least, so nobody knows how far its bias goes")  # fmt: skip
         if word in ("OPEN", "OPEN_BETTER", "ROUTE"):
@@ -525,7 +531,9 @@ def _listed(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
 
 
-def _cautions(outcomes: Outcomes, cases: _Cases, whole: Finding, rule: Rule) -> Iterator[str]:
+def _cautions(
+    outcomes: Outcomes, cases: _Cases, whole: Finding, strata: Sequence[Stratum], rule: Rule
+) -> Iterator[str]:
     """What does not change the word, and should be known."""
     if outcomes.strange:
         yield f"fields that mean nothing here were passed over: {', '.join(outcomes.strange[:_SHOWN])}"
@@ -542,5 +550,12 @@ def _cautions(outcomes: Outcomes, cases: _Cases, whole: Finding, rule: Rule) -> 
     differ = int(np.count_nonzero(cases.first - cases.second))
     if not differ and not cases.is_corrected:
         yield "the two sides never differ: these cases may be too easy, or too hard, to tell them apart"
+    alone = [
+        one.stratum
+        for one in strata
+        if one.finding.verdict == "INCONCLUSIVE" and _alone(one.finding, rule) != "INCONCLUSIVE"
+    ]
+    if alone:
+        yield f"{_listed(alone)} would be decided alone, and {'are' if len(alone) > 1 else 'is'} not among {len(strata)} strata that are looked at together (Holm)"
     if rule.is_watched and len(outcomes.stratum_names) > 1:
         yield "a split by stratum (ROUTE) is not given while a run is being watched"

@@ -85,20 +85,12 @@ def _reach(name: str, finding: Finding, unit: float) -> Reach | None:
 
 def _cost(verdict: Verdict) -> str:
     """Both sides (and a split) by what a call costs and how good it is."""
-    assert verdict.costs is not None
-    spots = []
-    if verdict.route is not None:
-        names = {"closed": "all closed", "split": "split", "open": "all open"}
-        spots = [
-            Spot(names[name], _times(way.cost_usd, 1000.0), way.quality)
-            for name, way in verdict.route.ways.items()
-            if way.cost_usd is not None
-        ]
-    else:
-        for side in ("closed", "open"):
-            mean = getattr(verdict.whole, side)
-            if mean is not None:
-                spots.append(Spot(side, _times(verdict.costs.per_call[side], 1000.0), (mean, mean, mean)))
+    names = {"closed": "all closed", "split": "split", "open": "all open"}
+    spots = [
+        Spot(names[name], _times(way.cost_usd, 1000.0), way.quality)
+        for name, way in verdict.ways.items()
+        if way.cost_usd is not None
+    ]
     return charts.spots(spots, title="Cost against quality", labels=("USD for 1,000 calls", verdict.metric))
 
 

@@ -40,7 +40,7 @@ def data(verdict: Verdict, seal: dict[str, Any] | None) -> dict[str, Any]:
     """Everything, as what JSON is made of."""
     whole = msgspec.to_builtins(verdict.whole)
     strata = [{"stratum": one.stratum, **msgspec.to_builtins(one.finding)} for one in verdict.strata]
-    rest = {name: msgspec.to_builtins(getattr(verdict, name)) for name in ("route", "reasons", "cautions", "left_out", "judge", "readings", "costs", "metric", "is_watched")}  # fmt: skip
+    rest = {name: msgspec.to_builtins(getattr(verdict, name)) for name in ("route", "reasons", "cautions", "left_out", "judge", "readings", "ways", "costs", "metric", "is_watched")}  # fmt: skip
     return {**whole, "strata": strata, **rest, "seal": seal}
 
 
@@ -70,7 +70,7 @@ def tables(verdict: Verdict) -> Iterator[Table]:
     yield Table("Open against closed", ("", "verdict", *right), rows, right)
     if verdict.route is not None:
         names = {"closed": "all to the closed model", "split": "split", "open": "all to the open model"}
-        routed = [(names[name], *_way(way, verdict)) for name, way in verdict.route.ways.items()]
+        routed = [(names[name], *_way(verdict.ways[name], verdict)) for name in names if name in verdict.ways]
         columns = ("quality", "USD per 1,000 calls")
         yield Table("What a split would be", ("", *columns), routed, columns)
     if verdict.costs is not None:

@@ -147,19 +147,22 @@ def intervals(rows: Sequence[Reach], *, title: str, label: str, lines_at: Mappin
     ends = [end for row in rows for end in (row.low, row.high)] + list(lines_at.values())
     left, height, right = _margin([row.name for row in rows]), 22, 120
     across, bottom = _linear(min(ends), max(ends), left, WIDTH - right), 34 + len(rows) * height
-    drawn = []
-    for at, (name, value) in enumerate(lines_at.items()):
-        colour = COLOURS[(at + 1) % len(COLOURS)]
+    drawn = [
+        f'<path class="grid" d="M{across(value):.1f} 24V{bottom}"/><text x="{across(value):.1f}" y="{bottom + 16}" text-anchor="middle">{short(value)}</text>'
+        for value in _even(min(ends), max(ends))
+    ]
+    for at, (name, value) in enumerate(sorted(lines_at.items(), key=lambda one: one[1])):
+        colour, side = COLOURS[(at + 1) % len(COLOURS)], "end" if at == 0 else "start"
         drawn.append(f'<path d="M{across(value):.1f} 24V{bottom}" stroke="{colour}" stroke-width="1.5" stroke-dasharray="4 3"/>')  # fmt: skip
-        drawn.append(f'<text x="{across(value):.1f}" y="16" text-anchor="middle">{html.escape(name)}</text>')
+        drawn.append(f'<text x="{across(value):.1f}" y="16" text-anchor="{side}">{html.escape(name)}</text>')
     for at, row in enumerate(rows):
         y, what = 40 + at * height, f"{html.escape(row.name)}: {row.value:.4g} ({row.low:.4g} to {row.high:.4g})"
         drawn.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{html.escape(row.name)}</text>')
         drawn.append(f'<path d="M{across(row.low):.1f} {y}H{across(row.high):.1f}" stroke="{COLOURS[0]}" stroke-width="2"/>')  # fmt: skip
         drawn.append(f'<circle cx="{across(row.value):.1f}" cy="{y}" r="4" fill="{COLOURS[0]}"><title>{what}</title></circle>')  # fmt: skip
         drawn.append(f'<text x="{WIDTH - right + 10}" y="{y + 4}">{html.escape(row.mark)}</text>')
-    drawn.append(f'<text x="{left}" y="{bottom + 20}">{html.escape(label)}</text>')
-    return _svg(title, "".join(drawn), height=bottom + 32)
+    drawn.append(f'<text x="{left}" y="{bottom + 36}">{html.escape(label)}</text>')
+    return _svg(title, "".join(drawn), height=bottom + 48)
 
 
 def spots(points: Sequence[Spot], *, title: str, labels: tuple[str, str]) -> str:
