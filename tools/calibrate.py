@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from freehold.evals.bets import Bets
 from freehold.evals.bounds import quantile, score
-from freehold.evals.deciding import Rule, decide
+from freehold.evals.deciding import decide
 from freehold.evals.judged import Corrected, Labelled, corrected
 from freehold.evals.outcomes import Outcomes
 from freehold.evals.planning import Aim, plan, power_of
+from freehold.evals.verdicts import Rule
 
 Floats = NDArray[np.float64]
 SEED = 20_261_128

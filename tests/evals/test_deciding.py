@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from conftest import SHARED
-from freehold.evals.deciding import Rule, Verdict, decide
+from freehold.evals.deciding import decide
 from freehold.evals.outcomes import read
+from freehold.evals.verdicts import Rule, Verdict
 from freehold.kernel.errors import CallerError
 
 
@@ -161,7 +162,7 @@ def test_watched_is_wider() -> None:
     assert judged(rows(50, 50, 1900), is_watched=True).whole.verdict == "OPEN"
 
 
-@pytest.mark.parametrize("margin", [0.0, -0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("margin", [0.0, -0.1, 1.0, 3.0, float("nan"), float("inf")])
 def test_a_margin_is_above_zero(margin: float) -> None:
     with pytest.raises(CallerError) as refused:
         judged(rows(1, 1, 10), margin=margin)
@@ -235,7 +236,7 @@ def test_errors_that_differ_make_it_invalid() -> None:
     cases = rows(20, 20, 360)
     for case in cases[:30]:
         case |= {"open_status": "error", "open": None}
-    assert "errors on the way differ" in judged(cases).reasons[0]
+    assert "errors on the way" in judged(cases).reasons[0]
     for case in cases[:30]:
         case |= {"closed_status": "error", "closed": None}
     found = judged(cases)
@@ -334,3 +335,175 @@ def test_real_outcomes() -> None:
     assert by_subject.whole.verdict == "INVALID"
     assert "high_school_mathematics" in by_subject.reasons[0]
     assert len(by_subject.reasons) == 1
+
+
+# --- holes that a review found --------------------------------------------------------------------------------------
+
+
+def test_one_cluster_proves_nothing() -> None:
+    """Of the whole as of a stratum: nobody knows how clusters differ."""
+    found = judged([{**case, "cluster": "only"} for case in rows(2, 2, 496)])
+    assert found.whole.verdict == "INCONCLUSIVE"
+    assert found.whole.standard_error is None
+    assert any("one cluster" in caution for caution in found.cautions)
+    strata = [{**case, "stratum": f"s{at % 5}", "cluster": f"k{at % 5}"} for at, case in enumerate(rows(0, 100, 400))]
+    assert not [one for one in judged(strata).strata if one.finding.verdict == "CLOSED"]
+
+
+def test_a_stratum_that_is_the_cluster_stands_for_itself() -> None:
+    """Named alike, they are the same thing: its cases are a sample of it."""
+    cases = [
+        {**case, "stratum": name, "cluster": name}
+        for name in ("a", "b", "c")
+        for case in rows(2, 60 if name == "c" else 2, 400)
+    ]
+    found = judged(cases)
+    assert {one.stratum: one.finding.verdict for one in found.strata} == {"a": "OPEN", "b": "OPEN", "c": "CLOSED"}
+
+
+def test_what_cannot_be_watched_is_refused() -> None:
+    numbers = [{"open": 0.5, "closed": 0.5 + at % 2 / 10} for at in range(40)]
+    for cases, rule, code in (
+        (numbers, {}, "verdict.span"),
+        (_with_judge(100, 0.5), {}, "verdict.watched"),
+        (
+            rows(1, 1, 20, stratum="a") + rows(1, 1, 20, stratum="b"),
+            {"shares": {"a": 0.5, "b": 0.5}},
+            "verdict.watched",
+        ),
+    ):
+        with pytest.raises(CallerError) as refused:
+            judged(cases, is_watched=True, **rule)
+        assert refused.value.code == code
+    assert judged(numbers, is_watched=True, span=1.0).whole.method == "bets"
+
+
+def test_watched_clusters_are_bet_on_by_their_cases() -> None:
+    """Many small good clusters do not outvote a few large bad ones: the mean is of cases."""
+    cases = [{"open": True, "closed": True, "cluster": f"a{at}"} for at in range(200)]
+    cases += [{"open": at % 5 != 0, "closed": True, "cluster": f"b{at // 20}"} for at in range(600)]
+    found = judged(cases, is_watched=True).whole
+    assert found.difference == pytest.approx(-0.15)
+    assert (found.lower_bound or 0) < -0.15 < (found.upper_bound or 0)
+
+
+def test_shares_reach_judged_cases() -> None:
+    """And every stratum needs labels of its own."""
+    bad, good = ([{**case, "stratum": name} for case in _with_judge(120, 0.0, 300)] for name in ("rare", "usual"))
+    for case in good:
+        case |= {"judge_open": False, "human_open": False} if "human_open" in case else {"judge_open": False}
+    found = judged(bad + good, shares={"rare": 0.05, "usual": 0.95}).whole
+    assert (found.difference or 0) < -0.6
+    with pytest.raises(CallerError):
+        judged(
+            [{key: value for key, value in case.items() if "human" not in key} for case in bad] + good,
+            shares={"rare": 0.5, "usual": 0.5},
+        )
+
+
+def test_a_stratum_of_a_few_cases_with_a_large_share_is_not_sure() -> None:
+    cases = rows(0, 0, 2, stratum="few") + rows(2, 2, 396, stratum="many")
+    assert judged(cases, shares={"few": 0.7, "many": 0.3}).whole.verdict == "INCONCLUSIVE"
+    with pytest.raises(CallerError):
+        judged(cases[1:], shares={"few": 0.7, "many": 0.3})
+
+
+def test_strata_that_nobody_labelled_decide_nothing() -> None:
+    """A judge that is biased in one stratum makes no split."""
+    cases = [{**case, "stratum": f"s{at % 5}"} for at, case in enumerate(_with_judge(45, 0.0, 1_000))]
+    for case in cases:
+        if case["stratum"] == "s0":
+            case["judge_open"] = False
+    found = judged(cases)
+    assert found.route is None
+    assert {one.finding.verdict for one in found.strata} == {"INCONCLUSIVE"}
+
+
+def test_labels_of_one_stratum_are_not_labels_of_all() -> None:
+    cases = [{**case, "stratum": "a" if at < 60 else "b"} for at, case in enumerate(_with_judge(50, 0.9, 1_000))]
+    found = judged(cases)
+    assert found.whole.verdict == "INCONCLUSIVE"
+    assert "not of cases drawn by chance" in found.reasons[0]
+
+
+@pytest.mark.parametrize(("labels", "margin"), [(60, 0.03), (80, 0.03), (100, 0.02)])
+def test_people_who_see_no_difference_in_a_few_cases_prove_little(labels: int, margin: float) -> None:
+    """No difference in n labels: what is above 3 / n is not ruled out."""
+    cases = [
+        {
+            "judge_open": True,
+            "judge_closed": True,
+            **({"human_open": True, "human_closed": True} if at < labels else {}),
+        }
+        for at in range(1_000)
+    ]
+    found = judged(cases, margin=margin).whole
+    assert found.verdict == "INCONCLUSIVE"
+    assert (found.lower_bound or 0) < -2.9 / labels
+
+
+def test_one_noisy_pair_does_not_make_clusters_independent() -> None:
+    """Twenty clusters that are all alike are twenty units; one pair more that differs makes them no more."""
+    alike = [{"open": True, "closed": True, "cluster": at // 50} for at in range(1_000)]
+    noisy = [*alike[:-1], {**alike[-1], "open": False}]
+    assert judged(alike).whole.verdict == "INCONCLUSIVE"
+    assert judged(noisy).whole.verdict == "INCONCLUSIVE"
+
+
+def test_numbers_that_are_all_apart_by_the_same_are_not_certain() -> None:
+    found = judged([{"open": 0.5, "closed": 0.529} for _ in range(12)], margin=0.03).whole
+    assert found.verdict == "INCONCLUSIVE"
+    assert (found.lower_bound or 0) < -0.1
+
+
+def test_outcomes_that_are_missing_on_one_side_alone() -> None:
+    cases = rows(0, 0, 1_000)
+    for case in cases[:60]:
+        case["open"] = None
+    assert judged(cases).whole.verdict == "INVALID"
+    for case in cases[:60]:
+        case["closed"] = None
+    assert judged(cases).whole.verdict == "OPEN"
+
+
+def test_nobody_ever_right_is_no_result() -> None:
+    assert judged(rows(0, 0, 0, 500)).whole.verdict == "INVALID"
+
+
+def test_needed_cases_are_believable() -> None:
+    """Where nothing differs, so many more that do not differ decide it."""
+    found = judged(rows(0, 0, 100), margin=0.03).whole
+    assert found.needed_n is not None
+    assert 50 < found.needed_n < 300
+    assert judged(rows(0, 0, 100 + found.needed_n), margin=0.03).whole.verdict == "OPEN"
+    labelled = judged(_with_judge(40, 0.9, 2_000), margin=0.06).whole
+    assert labelled.needed_n is None
+    assert labelled.needed_labels is not None
+
+
+def test_deep_and_odd_rows_are_refused() -> None:
+    deep = b'{"id": 1, "open": true, "closed": true, "x": ' + b'{"a":' * 20_000 + b"1" + b"}" * 20_000 + b"}"
+    for line in (deep, b'{"id": 1, "open": 1e300, "closed": 0}', b'{"id": 1, "open": {"a": 1}, "closed": {"b": 1}}'):
+        with pytest.raises(CallerError) as refused:
+            decide(read([line]), Rule(0.05))
+        assert refused.value.code == "verdict.outcomes"
+
+
+def test_costs_are_never_endless() -> None:
+    found = judged([{**case, "open_cost_usd": 0.1, "closed_cost_usd": 1e-320} for case in rows(1, 1, 40)])
+    assert found.costs is not None
+    assert found.costs.ratio is None
+    json.loads(json.dumps([one for each in found.costs.per_call.values() for one in each], allow_nan=False))
+
+
+def test_clusters_of_unequal_sizes_turn_round_too() -> None:
+    draw = np.random.default_rng(8)
+    sizes = [1, 2, 3, 7, 7, 9, 12, 20]
+    cases = [
+        {"open": float(draw.normal(at % 3, 0.5)), "closed": 0.0, "cluster": at}
+        for at, size in enumerate(sizes)
+        for _ in range(size)
+    ]
+    turned = [{**case, "open": 0.0, "closed": case["open"]} for case in cases]
+    one, other = judged(cases, margin=0.5).whole, judged(turned, margin=0.5).whole
+    assert one.interval == pytest.approx(tuple(-end for end in reversed(other.interval or ())), abs=1e-9)

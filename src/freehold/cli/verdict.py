@@ -12,10 +12,11 @@ import numpy as np
 from freehold.cli.setting import json_option, show_json
 from freehold.cli.verdict_run import label, run, show, tell, write
 from freehold.evals import logs, page, tasks
-from freehold.evals.deciding import Rule, decide
+from freehold.evals.deciding import decide
 from freehold.evals.outcomes import Outcomes, read
 from freehold.evals.planning import Aim, Planned, labels_for, plan
 from freehold.evals.telling import code_of, data
+from freehold.evals.verdicts import Rule
 from freehold.kernel.errors import CallerError
 
 

@@ -27,7 +27,7 @@ from freehold.content.sealed import SealedStore
 from freehold.evals import datasets, page, results, tasks
 from freehold.evals.answers import Ask, Asked, read
 from freehold.evals.datasets import Case
-from freehold.evals.deciding import Rule, Verdict, decide, together
+from freehold.evals.deciding import decide, together
 from freehold.evals.estimate import Estimate, estimate
 from freehold.evals.memory import Memory
 from freehold.evals.outcomes import Outcomes, gather
@@ -37,6 +37,7 @@ from freehold.evals.shelf import Kept, Shelf
 from freehold.evals.soundness import Soundness
 from freehold.evals.tasks import CAPTURED, Judged, Seal, Task, name_of
 from freehold.evals.telling import code_of, data, quotable, sentences, tables
+from freehold.evals.verdicts import Rule, Verdict
 from freehold.gateway.app import make_state, open_keyring
 from freehold.gateway.capturing import room_of
 from freehold.kernel.classes import Zone

@@ -20,48 +20,44 @@ _STEPS = 40
 
 
 class Bets:
-    """Bounds of a mean of differences from -span to span, valid at every look."""
+    """Bounds of a mean of differences from -span to span, valid at every look. sizes: of units that are clusters, how many cases each has; `sums` are then
+    their differences added up. The largest cluster should have been there from the first look on.
+    """
 
     name = "bets"
 
-    def __init__(self, differences: Floats, span: float) -> None:
-        self._span = span
-        scaled = np.clip((differences / span + 1.0) / 2.0, 0.0, 1.0)
-        self._values, counts = np.unique(scaled, return_counts=True)
+    def __init__(self, sums: Floats, span: float, sizes: Floats | None = None) -> None:
+        units = np.column_stack([sums, np.ones(len(sums)) if sizes is None else sizes])
+        found, counts = np.unique(units, axis=0, return_counts=True) if len(units) else (units, np.ones(0))
+        self._span, self._sums, self._sizes = span, found[:, 0], found[:, 1]
         self._counts = counts.astype(np.float64)
-        self._turned = 1.0 - self._values[::-1], self._counts[::-1]
+        self._value = float(np.dot(self._sums, self._counts) / np.dot(self._sizes, self._counts))
 
     def lower(self, level: float) -> float:
-        return (_lowest(self._values, self._counts, level) * 2.0 - 1.0) * self._span
+        return self._lowest(self._sums, self._value, level)
 
     def upper(self, level: float) -> float:
-        return (1.0 - _lowest(*self._turned, level) * 2.0) * self._span
+        return -self._lowest(-self._sums, -self._value, level)
 
     def p_above(self, at: float) -> float:
-        return _p(self._values, self._counts, (at / self._span + 1.0) / 2.0)
+        return float(np.exp(-max(0.0, self._capital(self._sums, at))))
 
     def p_below(self, at: float) -> float:
-        return _p(*self._turned, (1.0 - at / self._span) / 2.0)
+        return float(np.exp(-max(0.0, self._capital(-self._sums, -at))))
 
+    def _capital(self, sums: Floats, at: float) -> float:
+        """The logarithm of what the bettors own together, if the mean were `at`: they bet on more."""
+        if at <= -self._span:
+            return np.inf
+        worst = float(self._sizes.max()) * (self._span + at)
+        bets = _DARE / worst * 2.0 ** -(np.arange(_BETTORS) / 2.0)
+        each = np.log1p(bets[:, None] * (sums - at * self._sizes)[None, :]) @ self._counts
+        return float(special.logsumexp(each) - np.log(_BETTORS))
 
-def _capital(values: Floats, counts: Floats, mean: float) -> float:
-    """The logarithm of what the bettors own together, if the mean were this: they bet on more."""
-    if mean <= 0.0:
-        return np.inf
-    bets = _DARE / mean * 2.0 ** -(np.arange(_BETTORS) / 2.0)
-    each = np.log1p(bets[:, None] * (values[None, :] - mean)) @ counts
-    return float(special.logsumexp(each) - np.log(_BETTORS))
-
-
-def _p(values: Floats, counts: Floats, mean: float) -> float:
-    """The p-value, at every look, of: the mean is this or less."""
-    return float(np.exp(-max(0.0, _capital(values, counts, mean))))
-
-
-def _lowest(values: Floats, counts: Floats, level: float) -> float:
-    """The least mean that the bettors have not ruled out."""
-    low, high, enough = 0.0, float(np.dot(values, counts) / counts.sum()), -np.log(level)
-    for _ in range(_STEPS):
-        middle = (low + high) / 2.0
-        low, high = (middle, high) if _capital(values, counts, middle) >= enough else (low, middle)
-    return low
+    def _lowest(self, sums: Floats, value: float, level: float) -> float:
+        """The least mean that the bettors have not ruled out."""
+        low, high, enough = -self._span, value, -np.log(level)
+        for _ in range(_STEPS):
+            middle = (low + high) / 2.0
+            low, high = (middle, high) if self._capital(sums, middle) >= enough else (low, middle)
+        return low

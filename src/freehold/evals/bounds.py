@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 Floats = NDArray[np.float64]
+LEVEL = 0.05  # of every claim, one-sided
 _STEPS = 60  # of a bisection over [-1, 1]: to the last bit
 _MOST_RESAMPLED = 5_000  # beyond it the skewness that the bootstrap corrects is below a hundredth of a standard error
 _RESAMPLES, _AT_ONCE, _TAIL = 1_999, 2_000_000, 0.05
@@ -112,6 +113,65 @@ def mcnemar(better: int, worse: int) -> float:
 # --- numbers --------------------------------------------------------------------------------------------------------
 
 
+class Unknown:
+    """Of what tells nothing: everything is possible. span: how far a difference can be from nought."""
+
+    name = "none"
+
+    def __init__(self, span: float) -> None:
+        self._span = span
+
+    def lower(self, level: float) -> float:
+        return -self._span
+
+    def upper(self, level: float) -> float:
+        return self._span
+
+    def p_above(self, at: float) -> float:
+        return 1.0
+
+    def p_below(self, at: float) -> float:
+        return 1.0
+
+
+class Wider:
+    """Of two methods the one that claims less, bound by bound."""
+
+    def __init__(self, one: Bounds, other: Bounds) -> None:
+        self.name, self._both = one.name, (one, other)
+
+    def lower(self, level: float) -> float:
+        return min(each.lower(level) for each in self._both)
+
+    def upper(self, level: float) -> float:
+        return max(each.upper(level) for each in self._both)
+
+    def p_above(self, at: float) -> float:
+        return max(each.p_above(at) for each in self._both)
+
+    def p_below(self, at: float) -> float:
+        return max(each.p_below(at) for each in self._both)
+
+
+class Moved:
+    """Bounds in another unit, and from another nought."""
+
+    def __init__(self, inner: Bounds, unit: float, nought: float = 0.0) -> None:
+        self.name, self._inner, self._unit, self._nought = inner.name, inner, unit, nought
+
+    def lower(self, level: float) -> float:
+        return self._inner.lower(level) * self._unit + self._nought
+
+    def upper(self, level: float) -> float:
+        return self._inner.upper(level) * self._unit + self._nought
+
+    def p_above(self, at: float) -> float:
+        return self._inner.p_above((at - self._nought) / self._unit)
+
+    def p_below(self, at: float) -> float:
+        return self._inner.p_below((at - self._nought) / self._unit)
+
+
 class Student:
     """Of an estimate with a standard error: Student's t.
 
@@ -158,8 +218,9 @@ def stretch(sums: Floats, sizes: Floats, freedom: float) -> tuple[float, float]:
 
 def _turned(sums: Floats, sizes: Floats) -> float:
     """+1 or -1, so that the same units with their signs turned round are resampled as the same numbers."""
-    order = np.sort(np.round(sums / sizes, 12))
-    return 1.0 if tuple(order) >= tuple(-order[::-1]) else -1.0
+    means = np.round(sums / sizes, 12)
+    one, other = (sorted(zip(each.tolist(), sizes.tolist(), strict=True)) for each in (means + 0.0, 0.0 - means))
+    return 1.0 if one >= other else -1.0
 
 
 def _scores(sums: Floats, sizes: Floats) -> Floats:

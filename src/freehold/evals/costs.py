@@ -9,6 +9,7 @@ from freehold.evals.bounds import Floats, Student
 from freehold.evals.effects import Effect, Ints, worth
 from freehold.evals.outcomes import Outcomes
 
+_LEAST = 1e-9  # USD, below which nothing is said to be times it
 Figure = tuple[float, float, float]  # value, and its two-sided 95 % interval
 
 
@@ -38,7 +39,7 @@ def costs_of(outcomes: Outcomes) -> Costs | None:
         groups = None
     ones = np.ones(len(first))
     per_call = _sides(first, second, ones, ones, groups)
-    ratio = _figure(_ratio(first, second, groups)) if second.sum() > 0 else None
+    ratio = _figure(_ratio(first, second, groups)) if second.sum() > _LEAST else None
     names = ("judge_open", "judge_closed") if outcomes.is_judged else ("open", "closed")
     good = [np.nan_to_num(numbers[name][has]) for name in names]
     succeeds = outcomes.is_binary and all(each.sum() > 0 for each in good)

@@ -7,24 +7,28 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from freehold.evals.bounds import Bounds, Floats, Score, Student, stretch
+from freehold.evals.bounds import Bounds, Floats, Moved, Score, Student, Unknown, Wider, stretch
 
 Ints = NDArray[np.int64]
-_FEW = 10  # differences that are not zero: too few for a standard error to mean anything
+_FEW = 10  # differences that are not the usual one, or clusters with any: too few for a standard error to mean anything
+_HAIR = 1e-12
 
 
 class Effect(NamedTuple):
-    """An estimate. pull: how far each case moves it (they sum to 0); groups: the cluster of each case, None if each stands alone."""
+    """An estimate. pull: how far each case moves it (they sum to 0); groups: the cluster of each case, None if each stands alone; unseen: variance that no
+    case shows, of strata in which nothing varies.
+    """
 
     value: float
     pull: Floats
     groups: Ints | None
+    unseen: float = 0.0
 
     @property
     def plain_error(self) -> float:
         """The standard error if every case stands alone."""
         n = len(self.pull)
-        return float(np.sqrt(np.dot(self.pull, self.pull) * n / (n - 1))) if n > 1 else float("nan")
+        return float(np.sqrt(np.dot(self.pull, self.pull) * n / (n - 1) + self.unseen)) if n > 1 else float("nan")
 
     @property
     def error(self) -> float:
@@ -33,7 +37,7 @@ class Effect(NamedTuple):
             return self.plain_error
         sums = np.bincount(self.groups, self.pull)
         count = self.clusters
-        return float(np.sqrt(np.dot(sums, sums) * count / (count - 1))) if count > 1 else float("nan")
+        return float(np.sqrt(np.dot(sums, sums) * count / (count - 1) + self.unseen)) if count > 1 else float("nan")
 
     @property
     def clusters(self) -> int:
@@ -49,16 +53,39 @@ def mean_of(values: Floats, weights: Floats | None = None, groups: Ints | None =
     return Effect(value, weights * (values - value), groups)
 
 
-def layered(values: Floats, strata: Ints, shares: Floats, groups: Ints | None) -> Effect:
-    """The mean where the strata are the population, each with its known share: only what varies inside them makes it unsure.
+class Layers(NamedTuple):
+    """Strata that are the population. shares: of each, they sum to 1; unit: the largest difference that there can be."""
 
-    strata: of each case, from 0; shares: of each stratum, they sum to 1.
+    strata: Ints
+    shares: Floats
+    unit: float
+
+    @property
+    def counts(self) -> Floats:
+        return np.bincount(self.strata, minlength=len(self.shares)).astype(np.float64)
+
+    @property
+    def weights(self) -> Floats:
+        """Of the cases; they sum to 1."""
+        return np.asarray((self.shares / self.counts)[self.strata])
+
+
+def layered(values: Floats, layers: Layers, groups: Ints | None) -> tuple[Effect, float]:
+    """The mean over strata of known shares, where only what varies inside them makes it unsure; and its degrees of freedom.
+
+    A stratum in which nothing varies is thought to vary as if one more case did: a few cases that are all alike are no proof. Every stratum needs two cases.
+    Source: Satterthwaite 1946 for the degrees of freedom.
     """
-    counts = np.bincount(strata, minlength=len(shares))
-    means = np.bincount(strata, values, minlength=len(shares)) / np.maximum(counts, 1)
-    factors = np.where(counts > 1, np.sqrt(counts / np.maximum(counts - 1, 1)), 1.0) / np.maximum(counts, 1)
-    pull = (shares * factors)[strata] * (values - means[strata])
-    return Effect(float(np.dot(shares, means)), pull, groups)
+    shares, counts, strata = layers.shares, layers.counts, layers.strata
+    means = np.bincount(strata, values, minlength=len(shares)) / counts
+    off = values - means[strata]
+    spread = np.bincount(strata, off * off, minlength=len(shares)) / (counts - 1.0)
+    least = layers.unit**2 / (counts + 1.0)
+    of_each = shares**2 * np.maximum(spread, least) / counts
+    unseen = float((shares**2 * np.maximum(least - spread, 0.0) / counts).sum())
+    pull = (shares / counts * np.sqrt(counts / (counts - 1.0)))[strata] * off
+    freedom = float(of_each.sum() ** 2 / (of_each**2 / (counts - 1.0)).sum())
+    return Effect(float(np.dot(shares, means)), pull, groups, unseen), freedom
 
 
 def worth(groups: Ints | None, weights: Floats) -> float:
@@ -71,26 +98,18 @@ def worth(groups: Ints | None, weights: Floats) -> float:
 
 
 class Pairs(NamedTuple):
-    """Cases scored twice. span: the farthest apart two scores can be; weights: of the cases, None if all are equal."""
+    """Cases scored twice. span: the farthest apart two scores can be; layers: the strata, where their shares are known."""
 
     first: Floats
     second: Floats
     groups: Ints | None
     is_binary: bool
     span: float
-    effect: Effect
-    weights: Floats | None = None
+    layers: Layers | None = None
 
     @property
     def differences(self) -> Floats:
         return self.first - self.second
-
-    @property
-    def freedom(self) -> float:
-        """Degrees of freedom: of clusters, one less than they are worth; endless for cases that are right or wrong."""
-        if self.groups is None:
-            return np.inf if self.is_binary else float(len(self.first) - 1)
-        return max(1.0, worth(self.groups, self._weights) - 1.0)
 
     @property
     def unit(self) -> float:
@@ -98,54 +117,69 @@ class Pairs(NamedTuple):
         return 1.0 if self.is_binary else self.span
 
     @property
-    def _weights(self) -> Floats:
-        n = len(self.first)
-        return self.weights if self.weights is not None else np.full(n, 1.0 / n)
+    def weights(self) -> Floats:
+        return self.layers.weights if self.layers is not None else np.full(len(self.first), 1.0 / len(self.first))
+
+    @property
+    def effect(self) -> Effect:
+        if self.layers is None:
+            return mean_of(self.differences, None, self.groups)
+        return layered(self.differences, self.layers, self.groups)[0]
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom: of clusters, one less than they are worth; endless for cases that are right or wrong."""
+        freedom = np.inf if self.is_binary else float(len(self.first) - 1)
+        if self.layers is not None:
+            freedom = min(freedom, layered(self.differences, self.layers, None)[1])
+        if self.groups is not None:
+            freedom = min(freedom, worth(self.groups, self.weights) - 1.0)
+        return max(1.0, freedom)
 
     def bounds(self) -> Bounds:
-        """By the score of proportions where cases are right or wrong, or hardly ever differ; else by the bootstrap-t."""
-        differences = self.differences
-        if self.is_binary or np.count_nonzero(differences) < _FEW:
-            return self._score(differences / self.unit)
-        error, freedom = max(self.effect.error, self.effect.plain_error), self.freedom
-        if self.weights is not None:
-            return Student(self.effect.value, error, freedom)
-        if self.groups is None:
-            return Student(self.effect.value, error, freedom, stretch(differences, np.ones(len(differences)), freedom))
-        sums = np.bincount(self.groups, differences).astype(np.float64)
-        sizes = np.bincount(self.groups).astype(np.float64)
-        held = sizes > 0
-        return Student(self.effect.value, error, freedom, stretch(sums[held], sizes[held], freedom))
+        """By the score of proportions where cases are right or wrong, or hardly vary; else by the bootstrap-t."""
+        effect = self.effect
+        error = max(effect.error, effect.plain_error) if self.groups is not None else effect.error
+        if self.groups is not None and effect.clusters < 2:
+            return Unknown(self.unit)  # of one cluster nobody knows how clusters differ
+        if self.is_binary:
+            found = self._score(self.differences, effect)
+            return found if self.groups is None else Wider(found, Student(effect.value, error, self.freedom))
+        usual = _usual(self.differences)
+        if np.count_nonzero(np.abs(self.differences - usual) > _HAIR * self.span) < _FEW:
+            return Moved(self._score((self.differences - usual) / self.span, effect), self.span, usual)
+        return Student(effect.value, error, self.freedom, self._stretch())
 
-    def _score(self, differences: Floats) -> Bounds:
+    def _stretch(self) -> tuple[float, float]:
+        if self.layers is not None:
+            return 1.0, 1.0
+        if self.groups is None:
+            return stretch(self.differences, np.ones(len(self.first)), self.freedom)
+        sums = np.bincount(self.groups, self.differences).astype(np.float64)
+        sizes = np.bincount(self.groups).astype(np.float64)
+        return stretch(sums[sizes > 0], sizes[sizes > 0], self.freedom)
+
+    def _score(self, differences: Floats, effect: Effect) -> Bounds:
         """Differences of 1 or less are worth as much as so many of exactly 1, which vary more: the bounds hold for all of them."""
-        weights, many = self._weights, len(differences)
+        weights, many = self.weights, len(differences)
         better, worse = (float(np.dot(weights, np.maximum(turned, 0.0))) for turned in (differences, -differences))
-        error, plain, spread = self.effect.error, self.effect.plain_error, better + worse - (better - worse) ** 2
+        error, plain = effect.error, effect.plain_error
+        spread = better + worse - (better - worse) ** 2
         if not plain > 0.0:
             n = worth(self.groups, weights)
-        elif self.is_binary:  # as many as would have this error, standing alone
+        elif self.is_binary and spread > 0.0:  # as many as would have this error, standing alone
             n = spread / max(error, plain) ** 2 * many / (many - 1)
         else:
             n = worth(None, weights) / max(1.0, (error / plain) ** 2)
-        found = Score(better * n, worse * n, n, self.freedom)
-        return found if self.unit == 1.0 else Scaled(found, self.unit)
+        if self.groups is not None:
+            moved = np.count_nonzero(np.bincount(self.groups, np.abs(differences)))
+            if moved < min(_FEW, effect.clusters):  # hardly any cluster shows how clusters differ
+                n = min(n, worth(self.groups, weights))
+        return Score(better * n, worse * n, n, self.freedom)
 
 
-class Scaled:
-    """Bounds in another unit."""
-
-    def __init__(self, inner: Bounds, unit: float) -> None:
-        self.name, self._inner, self._unit = inner.name, inner, unit
-
-    def lower(self, level: float) -> float:
-        return self._inner.lower(level) * self._unit
-
-    def upper(self, level: float) -> float:
-        return self._inner.upper(level) * self._unit
-
-    def p_above(self, at: float) -> float:
-        return self._inner.p_above(at / self._unit)
-
-    def p_below(self, at: float) -> float:
-        return self._inner.p_below(at / self._unit)
+def _usual(values: Floats) -> float:
+    """The value that comes up most often; of several, the one in the middle."""
+    found, counts = np.unique(values, return_counts=True)
+    most = found[counts == counts.max()]
+    return 0.0 if 0.0 in most else float(np.median(most))

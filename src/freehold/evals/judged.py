@@ -11,12 +11,13 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from freehold.evals.bounds import Bounds, Floats, Student, beyond, quantile
-from freehold.evals.effects import Effect, Ints, worth
+from freehold.evals.bounds import LEVEL, Bounds, Floats, Score, Student, Unknown, beyond, quantile
+from freehold.evals.effects import Effect, Ints, Layers, worth
+from freehold.kernel.errors import CallerError
 
 FEWEST = 10  # labels, without which nothing can be corrected
 _HELPS = 1.1  # times as many labels as there are, for a judge to be of use
-_FEW = 10  # labels that the judge does not share
+_FEW = 10  # labels with which the judge does not go
 
 
 class Labelled(NamedTuple):
@@ -52,6 +53,20 @@ class Judge(msgspec.Struct, frozen=True):
     labels_alone: float | None
 
 
+def corrected_by_stratum(data: Labelled, layers: Layers) -> tuple[Effect, float]:
+    """The same over strata of known shares, each corrected by its own labels. Raises CallerError where one has too few."""
+    value, weight, pull = 0.0, 0.0, np.zeros(len(data.judge))
+    for code, share in enumerate(layers.shares):
+        part = layers.strata == code
+        own = Labelled(data.judge[part], data.human[part], None, data.span)
+        if own.labels < FEWEST:
+            raise CallerError(f"With shares, every stratum needs {FEWEST} labels.", code="verdict.shares", hint="Label more cases, or leave the shares out.")  # fmt: skip
+        effect, own_weight = corrected(own)
+        value, weight = value + share * effect.value, weight + share * own_weight
+        pull[part] = share * effect.pull
+    return Effect(value, pull, data.groups), weight
+
+
 def corrected(data: Labelled) -> tuple[Effect, float]:
     """The difference that people would find, and how far the judge is relied on. Needs two labels, and two cases without one."""
     has = data.has_label
@@ -85,15 +100,15 @@ class Corrected(NamedTuple):
     weight: float
 
     def bounds(self) -> Bounds:
-        """Student's t over the labels; where the judge hardly ever differed from people, as if it would for the next label."""
+        """Student's t over the labels. Where judge and people hardly ever differ, what the next labels may show is taken from the score of proportions."""
         data, has = self.data, self.data.has_label
-        error, n = max(self.effect.error, self.effect.plain_error), self.data.labels
-        if (
-            np.count_nonzero(data.human[has] - self.weight * data.judge[has]) < _FEW
-            or np.count_nonzero(data.human[has] - data.judge[has]) < _FEW
-        ):
-            error = float(np.hypot(error, data.span / n))
-        return Student(self.effect.value, error, self.freedom)
+        if data.groups is not None and self.effect.clusters < 2:
+            return Unknown(data.span)
+        error = max(self.effect.error, self.effect.plain_error)
+        apart = (data.human[has] - weight * data.judge[has] for weight in (1.0, self.weight))
+        return Student(
+            self.effect.value, max(float(np.hypot(error, _next(each, data.span))) for each in apart), self.freedom
+        )
 
     @property
     def freedom(self) -> float:
@@ -101,6 +116,18 @@ class Corrected(NamedTuple):
         groups, has = self.data.groups, self.data.has_label
         of_labels = groups[has] if groups is not None else None
         return max(1.0, worth(of_labels, np.ones(self.data.labels)) - 1.0)
+
+
+def _next(apart: Floats, span: float) -> float:
+    """The standard error of what hardly ever varies: as the bound of a proportion has it; 0 where it varies enough to be seen."""
+    rest = apart - float(np.median(apart))
+    if np.count_nonzero(np.abs(rest) > 1e-12) >= _FEW:
+        return 0.0
+    unit, n = max(span, float(np.abs(rest).max())), float(len(rest))
+    better, worse = (float(np.maximum(turned, 0.0).sum()) / unit for turned in (rest, -rest))
+    bounds, mean = Score(better, worse, n), float(rest.mean())
+    reach = max(mean - bounds.lower(LEVEL) * unit, bounds.upper(LEVEL) * unit - mean)
+    return reach / quantile(LEVEL, np.inf)
 
 
 def judge_of(data: Labelled) -> Judge:
@@ -118,6 +145,17 @@ def judge_of(data: Labelled) -> Judge:
     gain = (alone / effect.plain_error) ** 2 if effect.plain_error > 0 else 1.0
     bias = float(off.mean())
     return Judge(n, bias, (bias - reach, bias + reach), correlation, weight, n * max(gain, 1.0), gain >= _HELPS, alone)
+
+
+def is_drawn(data: Labelled) -> bool:
+    """Whether the labelled look like the others to the judge: else they were picked, and say nothing of the rest (one in a thousand by chance)."""
+    has = data.has_label
+    one, other = data.judge[has], data.judge[~has]
+    if min(len(one), len(other)) < FEWEST:
+        return True
+    error = float(np.sqrt(one.var(ddof=1) / len(one) + other.var(ddof=1) / len(other)))
+    apart = abs(float(one.mean() - other.mean()))
+    return apart <= 1e-12 if error <= 0.0 else bool(2.0 * beyond(apart / error, len(one) - 1.0) > 0.001)
 
 
 def is_turned(data: Labelled) -> bool:

@@ -23,6 +23,7 @@ from freehold.kernel.errors import CallerError
 Metric = bool | float | None
 STATUSES = ("ok", "truncated", "unparseable", "refused", "error")
 _MANY = 50_000  # rows taken apart at a time
+_MOST = 1e12  # of any number
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -65,6 +66,7 @@ class Outcomes:
     strata: Ints
     stratum_names: tuple[str, ...]
     clusters: Ints | None
+    cluster_names: tuple[str, ...]
     statuses: dict[str, NDArray[np.int8]]
     twice: tuple[str, ...]
     strange: tuple[str, ...]
@@ -120,7 +122,8 @@ class _Columns:
         if self.metric in value:
             return value[self.metric]  # type: ignore[no-any-return]
         if len(value) == 1 and not self.metric:
-            return next(iter(value.values()))  # type: ignore[no-any-return]
+            self.metric = next(iter(value))  # and of all rows the same
+            return value[self.metric]  # type: ignore[no-any-return]
         raise CallerError(f"The outcomes are tables of {', '.join(map(repr, sorted(value)))}, and {self.metric or 'none'!r} of them is asked for.", code="verdict.outcomes", hint="Choose one with --metric.")  # fmt: skip
 
 
@@ -155,13 +158,14 @@ def _rows(block: list[tuple[int, bytes]]) -> Iterator[Row]:
             yield _decoder.decode(line)
         except msgspec.MsgspecError as error:
             raise CallerError(f"Line {number:,} of the outcomes cannot be read: {error}.", code="verdict.outcomes", hint='Write {"id": …, "open": true, "closed": false} on each line.') from None  # fmt: skip
-        except UnicodeDecodeError:
-            raise CallerError(f"Line {number:,} of the outcomes is not UTF-8.", code="verdict.outcomes") from None
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise CallerError(f"Line {number:,} of the outcomes cannot be read ({type(error).__name__}).", code="verdict.outcomes") from None  # fmt: skip
 
 
 def _strange(block: list[tuple[int, bytes]]) -> set[str]:
     known = {one.encode_name for one in msgspec.structs.fields(Row)}
-    return {key for _, line in block if line.strip() for key in msgspec.json.decode(line) if key not in known}
+    found = (msgspec.json.decode(line, type=dict[str, msgspec.Raw]) for _, line in block if line.strip())
+    return {key for row in found for key in row if key not in known}
 
 
 def gather(rows: Iterable[Row], metric: str = "") -> Outcomes:
@@ -179,9 +183,12 @@ def made(columns: _Columns, strange: tuple[str, ...]) -> Outcomes:
         raise CallerError("There is no outcome.", code="verdict.outcomes")
     numbers = {name: np.concatenate(parts) for name, parts in columns.numbers.items()}
     for name, values in numbers.items():
-        if np.isinf(values).any() or (name.endswith(("usd", "_s")) and (values < 0).any()):
-            where = columns.ids[int(np.flatnonzero(np.isinf(values) | (values < 0))[0])]
-            raise CallerError(f"{name!r} of {where!r} is endless or below zero.", code="verdict.outcomes")
+        is_odd = np.abs(values) > _MOST
+        if name.endswith(("usd", "_s")):
+            is_odd |= values < 0
+        if is_odd.any():
+            where = columns.ids[int(np.flatnonzero(is_odd)[0])]
+            raise CallerError(f"{name!r} of {where[:80]!r} is beyond {_MOST:.0e}, or below zero.", code="verdict.outcomes")  # fmt: skip
     kept = {name: values for name, values in numbers.items() if not np.isnan(values).all()}
     base = ("judge_open", "judge_closed") if "judge_open" in kept or "judge_closed" in kept else ("open", "closed")
     if missing := [name for name in base if name not in kept]:
@@ -196,6 +203,7 @@ def made(columns: _Columns, strange: tuple[str, ...]) -> Outcomes:
         strata=np.concatenate(columns.strata),
         stratum_names=tuple(columns.stratum_codes.known),
         clusters=np.concatenate(columns.clusters) if columns.has_cluster else None,
+        cluster_names=tuple(columns.cluster_codes.known) if columns.has_cluster else (),
         statuses={side: np.concatenate(parts) for side, parts in columns.statuses.items()},
         twice=_twice(columns.ids),
         strange=strange,

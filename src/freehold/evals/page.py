@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from freehold.evals.deciding import Finding, Verdict
 from freehold.evals.telling import quotable, sentences, tables
+from freehold.evals.verdicts import Finding, Verdict
 from freehold.report import charts, pages
 from freehold.report.charts import Reach, Spot
 

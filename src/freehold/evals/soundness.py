@@ -18,7 +18,9 @@ from freehold.evals.judged import Labelled, is_turned
 from freehold.evals.outcomes import STATUSES, Outcomes
 
 _MOST_BAD = 0.05  # of answers that were cut off, could not be read or were refused, on one side
-_APART, _SURE = 0.02, 0.001  # how far apart error rates of the sides may be, and how sure that is
+_APART, _SURE = 0.02, 0.01  # how far apart error rates of the sides may be, and how sure that is
+_RARE = 0.001
+_ERROR = STATUSES.index("error")
 _MOST_LOST = 0.1  # of cases without an outcome on one side
 _LOW, _USUAL, _FALLEN, _LEAST = 0.1, 0.5, 0.6, 20  # right in a stratum, elsewhere, beside elsewhere; cases of it
 _SHOWN = 5
@@ -32,15 +34,16 @@ class Soundness(NamedTuple):
     broken: frozenset[str] = frozenset()
 
 
-def look(outcomes: Outcomes, seen: Soundness) -> Soundness:
+def look(outcomes: Outcomes, seen: Soundness, margin: float) -> Soundness:
     """Look for everything that would make a verdict lie. seen: what only the answers themselves could show."""
     broken = dict(_collapsed(outcomes))
     faults = [
         *seen.faults,
         *_twice(outcomes),
         *_statuses(outcomes),
-        *_lost(outcomes),
+        *_lost(outcomes, margin),
         *_turned(outcomes),
+        *_never(outcomes),
         *broken.values(),
     ]
     return Soundness(tuple(faults), (*seen.cautions, *_weak(outcomes)), frozenset(broken) | seen.broken)
@@ -54,7 +57,7 @@ def _twice(outcomes: Outcomes) -> Iterator[str]:
 
 
 def _statuses(outcomes: Outcomes) -> Iterator[str]:
-    """Bad endings: too many on one side, in all or in one stratum; errors that one side has and the other has not."""
+    """Bad endings: too many on one side, in all or in one stratum."""
     for side, status in outcomes.statuses.items():
         if (status < 0).all():
             continue
@@ -63,11 +66,6 @@ def _statuses(outcomes: Outcomes) -> Iterator[str]:
             if share > _MOST_BAD:
                 yield f"{share:.0%} of the {side} side's answers are {STATUSES[code]} (more than {_MOST_BAD:.0%}): {_MEND[STATUSES[code]]}."
         yield from _format_collapse(outcomes, side, status)
-    errors = [status == STATUSES.index("error") for status in outcomes.statuses.values()]
-    rates = [float(one.mean()) for one in errors]
-    alone = int((errors[0] & ~errors[1]).sum()), int((errors[1] & ~errors[0]).sum())
-    if abs(rates[0] - rates[1]) > _APART and mcnemar(*alone) < _SURE:
-        yield f"errors on the way differ between the sides: {rates[0]:.1%} open, {rates[1]:.1%} closed. What failed is not a sample of what was asked."
 
 
 _MEND = {
@@ -88,14 +86,29 @@ def _format_collapse(outcomes: Outcomes, side: str, status: NDArray[np.int8]) ->
         yield f"format collapse: {bad[code] / counts[code]:.0%} of the {side} side's answers in {outcomes.stratum_names[code]!r} could not be read."
 
 
-def _lost(outcomes: Outcomes) -> Iterator[str]:
+def _lost(outcomes: Outcomes, margin: float) -> Iterator[str]:
+    """Cases without an outcome: too many on a side, or more on one side than on the other by as much as could move a verdict."""
     names = ("judge_open", "judge_closed") if outcomes.is_judged else ("open", "closed")
+    gone = []
     for side, name in zip(("open", "closed"), names, strict=True):
-        gone = np.isnan(outcomes.numbers[name])
-        bad = outcomes.statuses[side]
-        share = float((gone & ((bad < 1) | (bad == STATUSES.index("error")))).mean())
+        status = outcomes.statuses[side]
+        gone.append((np.isnan(outcomes.numbers[name]) & ((status < 1) | (status == _ERROR))) | (status == _ERROR))
+        share = float(gone[-1].mean())
         if share > _MOST_LOST:
             yield f"{share:.0%} of the cases have no outcome on the {side} side: what is left is not a sample of what was asked."
+    rates = [float(one.mean()) for one in gone]
+    alone = int((gone[0] & ~gone[1]).sum()), int((gone[1] & ~gone[0]).sum())
+    apart = min(_APART, margin / 2.0) if outcomes.is_binary else _APART
+    if abs(rates[0] - rates[1]) > apart and mcnemar(*alone) < _SURE:
+        yield f"errors on the way, or outcomes that are missing, differ between the sides: {rates[0]:.1%} open, {rates[1]:.1%} closed. What failed is not a sample of what was asked."
+
+
+def _never(outcomes: Outcomes) -> Iterator[str]:
+    sides = [outcomes.numbers.get(name) for name in ("open", "closed")]
+    if outcomes.is_judged or not outcomes.is_binary or sides[0] is None or sides[1] is None or outcomes.count < _LEAST:
+        return
+    if not np.nansum(sides[0]) and not np.nansum(sides[1]):
+        yield "neither side is ever right: that measures the cases, or whoever reads the answers."
 
 
 def _turned(outcomes: Outcomes) -> Iterator[str]:
@@ -131,9 +144,9 @@ def _collapsed(outcomes: Outcomes) -> Iterator[tuple[str, str]]:
             is_low = (
                 special.bdtr(here, n, _LOW) < 0.05
                 and usual >= _USUAL
-                and special.bdtrc(there - 1, n, max(here, 1.0) / n) < _SURE
+                and special.bdtrc(there - 1, n, max(here, 1.0) / n) < _RARE
             )
-            has_fallen = there / n < _FALLEN * others and special.bdtr(there, n, others) < _SURE
+            has_fallen = there / n < _FALLEN * others and special.bdtr(there, n, others) < _RARE
             if is_low and (has_fallen or side == "closed"):
                 name = outcomes.stratum_names[code]
                 why = f"format collapse: in {name!r} the {side} side is right in {here:.0f} of {n} cases ({here / n:.0%}) where it usually is in {usual:.0%}, and the other side is in {there / n:.0%}. That looks like answers that were not read; mend it, or leave the stratum out."

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from freehold.evals.deciding import Finding, Verdict, Way
+from freehold.evals.verdicts import Finding, Verdict, Way
 
 WORDS = {
     "OPEN": "The open model is good enough",
