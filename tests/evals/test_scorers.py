@@ -14,7 +14,7 @@ from freehold.evals import tasks
 from freehold.evals.answers import Answer, Asked, Replied
 from freehold.evals.datasets import Case
 from freehold.evals.sandbox import Limits, run
-from freehold.evals.scorers import scorer_of
+from freehold.evals.scorers import Unscored, Withheld, check, scorer_of
 from freehold.kernel.errors import CallerError
 
 
@@ -129,7 +129,18 @@ def test_own_function(tmp_path: Path) -> None:
     assert scored(metric, "", folder=tmp_path, word="please") is None
     (tmp_path / "bad.py").write_text("def fails(case, text):\n    return 1 / 0\n")
     (tmp_path / "worse.py").write_text("1 / 0\n")
-    for wrong in ("bad.py:fails", "worse.py:any", "mine.py", "mine.py:rude", "yours.py:polite"):
+    (tmp_path / "ends.py").write_text(
+        "import sys\ndef now(case, text):\n    sys.exit(0)\ndef endless(case, text):\n    return float('inf')\n"
+    )
+    for wrong in (
+        "bad.py:fails",
+        "worse.py:any",
+        "ends.py:now",
+        "ends.py:endless",
+        "mine.py",
+        "mine.py:rude",
+        "yours.py:polite",
+    ):
         with pytest.raises(CallerError):
             scored(tasks.Own(function=wrong), "", folder=tmp_path)
 
@@ -145,9 +156,48 @@ def test_embedding_nearness() -> None:
     assert scorer(case("meant"), Answer("said", (), "ok")) == pytest.approx(0.5**0.5)
     assert scorer(case("far"), Answer("said", (), "ok")) == 0.0
     assert scorer(case(["far", "meant"]), Answer("said", (), "ok")) == pytest.approx(0.5**0.5)
-    broken = scorer_of(tasks.Similar(target="e"), Path(), lambda _asked: Replied(500, ""))
-    assert broken is not None
-    assert broken(case("meant"), Answer("said", (), "ok")) is None
+    for replied, raised in ((Replied(500, ""), Unscored), (Replied(403, "", "perimeter.zone_forbidden"), Withheld)):
+        broken = scorer_of(tasks.Similar(target="e"), Path(), lambda _asked, replied=replied: replied)
+        assert broken is not None
+        with pytest.raises(raised):
+            broken(case("meant"), Answer("said", (), "ok"))
+
+
+def test_whoever_scores_is_asked_as_what_the_answer_was_ruled() -> None:
+    asked: list[Asked] = []
+
+    def ask(one: Asked) -> Replied:
+        asked.append(one)
+        return Replied(200, json.dumps({"data": [{"embedding": [1.0]}]}))
+
+    scorer = scorer_of(tasks.Similar(target="e"), Path(), ask)
+    assert scorer is not None
+    scorer(case("meant"), Answer("said", (), "ok", "restricted"))
+    assert {one.class_ for one in asked} == {"restricted"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        (tasks.Exact(), None),
+        (tasks.Pattern(pattern="(x)"), None),
+        (tasks.Fields(fields=("departement",)), {"department": "a"}),
+        (tasks.Command(command=("no-such-program",)), None),
+    ],
+)
+def test_what_could_call_nothing_right_is_refused_before(metric: tasks.AnyMetric, expected: Any) -> None:
+    with pytest.raises(CallerError) as refused:
+        check(metric, [case(expected)])
+    assert refused.value.code == "verdict.task"
+
+
+def test_a_schema_elsewhere_is_not_fetched(tmp_path: Path) -> None:
+    for number, schema in enumerate(
+        ({"$ref": "http://127.0.0.1:9/x.json"}, {"$ref": "file:///etc/hostname"}, {"type": 5})
+    ):
+        (tmp_path / f"{number}.json").write_text(json.dumps(schema))
+        with pytest.raises(CallerError):
+            scored(tasks.Schema(schema=f"{number}.json"), "{}", folder=tmp_path)
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -164,8 +214,10 @@ def test_command_says_what_is_right() -> None:
     assert scored(python(CHECK), "def double(x): return x", meant=4) == 0.0
     assert scored(python(CHECK), "not python", meant=4) == 0.0
     assert scored(python("print('words'); print(0.25)"), "") == 0.25
-    assert scored(python("print(7)"), "") == 0.0
-    assert scored(tasks.Command(command=("no-such-program",)), "") == 0.0
+    assert scored(python("print(7)"), "") is None
+    assert scored(python("print(0.5); import os; os.abort()"), "") == 0.0
+    assert scored(python("import sys; print('x' * 300_000); print(0.75)"), "") == 0.75  # the end counts
+    assert scored(tasks.Command(command=("no-such-program",)), "") is None
 
 
 def test_a_command_beside_the_task_is_found(tmp_path: Path) -> None:
@@ -195,13 +247,21 @@ def test_a_command_that_misbehaves_is_wrong_and_over(code: str) -> None:
 
 def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
     mark = tmp_path / "alive"
-    assert run(("sh", "-c", f"(sleep 1; touch {mark}) & echo 1"), b"", Limits(20.0, 512)) == (0, "1\n")
-    assert run(("sleep", "1.5"), b"", Limits(10.0, 64)).status == 0
+    assert run(
+        ("sh", "-c", f"(sleep 1; touch {mark}) & (setsid sh -c 'sleep 1; touch {mark}' &) ; echo 1"),
+        b"",
+        Limits(20.0, 512),
+    ) == (0, "1\n")
+    late = run(("sh", "-c", f"(setsid sh -c 'sleep 2; touch {mark}' &) ; sleep 9"), b"", Limits(0.5, 512))
+    assert late.status == -1
+    assert run(("sleep", "2.2"), b"", Limits(10.0, 64)).status == 0
     assert not mark.exists()
 
 
 def test_a_command_sees_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
-    told = run((sys.executable, "-c", "import os; print(dict(os.environ), os.listdir('.'))"), b"", Limits())
+    look = "import glob, os; print(dict(os.environ), [open(one, 'rb').read() for one in glob.glob('/proc/[0-9]*/environ') if os.access(one, os.R_OK)], os.listdir('.'))"
+    told = run((sys.executable, "-c", look), b"", Limits())
+    assert told.status == 0
     assert "canary" not in told.output
     assert told.output.strip().endswith("[]")

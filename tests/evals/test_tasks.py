@@ -39,6 +39,9 @@ def test_the_example_is_a_task() -> None:
         ('open = "a/x"', 'open = ["a/x", "c/z"]', "watched"),
         ('name = "t"', 'name = "../t"', "name"),
         ("[targets]", "[tragets]", "tragets"),
+        ('open = "a/x"', "open = []", "no open model"),
+        ("[[metrics]]", "[ask]\nbody = { stream = true }\n[[metrics]]", "stream"),
+        ("[[metrics]]", "[stopping]\nwatched = true\n[strata]\nshares = { a = 1.0 }\n[[metrics]]", "shares"),
         ('name = "t"', "name = ", "TOML"),
     ],
 )
@@ -61,6 +64,12 @@ def test_the_seal_covers_all_that_could_change_the_verdict(tmp_path: Path) -> No
     (tmp_path / "s.json").write_text('{"type": "object"}')
     assert tasks.digest_of(tasks.read(base), "d", tasks.files_of(tasks.read(base), tmp_path)) != first
     assert tasks.digest_of(tasks.read(base + "\n# a remark\n"), "d", {}) == tasks.digest_of(tasks.read(base), "d", {})
+    own = tasks.read(TASK.replace('scorer = "exact"', 'scorer = "own"\nfunction = "mine.py:f"'))
+    (tmp_path / "mine.py").write_text("import helper\n")
+    (tmp_path / "helper.py").write_text("WORD = 1\n")
+    before = tasks.files_of(own, tmp_path)
+    (tmp_path / "helper.py").write_text("WORD = 2\n")
+    assert tasks.files_of(own, tmp_path) != before
 
 
 # --- datasets -------------------------------------------------------------------------------------------------------
@@ -117,6 +126,16 @@ def test_templates_and_systems(tmp_path: Path) -> None:
     ]
 
 
+def test_odd_files_that_editors_write(tmp_path: Path) -> None:
+    bom = cases(tmp_path, "c.jsonl", b"\xef\xbb\xbf" + b"\r\n".join(json.dumps(row).encode() for row in ROWS))
+    assert bom[0].id == "1"
+    braces = cases(tmp_path, "c.csv", b'id,prompt,expected\n1,"{""a"": 1}","[1]"\n2,x,y\n')
+    assert braces[0].messages[0]["content"] == '{"a": 1}'
+    assert braces[0].expected == "[1]"
+    with pytest.raises(CallerError):
+        cases(tmp_path, "d.csv", b"id,prompt\n1," + b"x" * 200_000 + b"\n2,y\n")
+
+
 def test_openai_evals_samples(tmp_path: Path) -> None:
     rows = b'{"input": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], "ideal": ["x", "y"]}\n{"input": "plain", "ideal": "z"}'
     found = cases(tmp_path, "c.jsonl", rows)
@@ -136,6 +155,9 @@ def test_openai_evals_samples(tmp_path: Path) -> None:
         (b'{"id": 1, "prompt": "x"}\n{', "line 2"),
         (b'{"id": 1, "prompt": "x", "class": "secret"}\n{"id": 2, "prompt": "y"}', "'secret'"),
         (b'{"id": 1, "messages": ["x"]}\n{"id": 2, "prompt": "y"}', "row 1"),
+        (b'{"id": 1, "messages": 5}\n{"id": 2, "prompt": "y"}', "row 1"),
+        (b'{"id": [1], "prompt": "x"}\n{"id": 2, "prompt": "y"}', "row 1"),
+        (b'{"id": 1, "prompt": "x", "y": ' + b"[" * 5_000 + b"]" * 5_000 + b'}\n{"id": 2, "prompt": "y"}', "line 1"),
     ],
 )
 def test_a_dataset_that_is_wrong(tmp_path: Path, raw: bytes, says: str) -> None:
@@ -221,6 +243,14 @@ def test_two_logs_become_outcomes(tmp_path: Path) -> None:
     rows = {row["id"]: row for row in logs.paired(logs.samples_of(first), logs.samples_of(second), "")}
     assert set(rows) == {"1", "q/2"}
     assert rows["1"] == {"id": "1", "open": 0.5, "open_status": "ok", "open_latency_s": 1.5, "closed": 1.0, "closed_status": "ok", "closed_latency_s": 1.5}  # fmt: skip
+
+
+def test_logs_of_different_tasks_are_no_pairs() -> None:
+    first = [logs.Sample("1", "q", "t", {"m": 1.0}, "ok", None, {})]
+    second = [logs.Sample("1", "another q", "t", {"m": 0.0}, "ok", None, {})]
+    with pytest.raises(CallerError) as refused:
+        list(logs.paired(first, second, ""))
+    assert "different tasks" in refused.value.message
 
 
 def test_openai_evals_logs(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from freehold.cli.client import error_of_body, request
 from freehold.evals.answers import Asked, Replied
-from freehold.kernel.errors import FreeholdError, OperatorError
+from freehold.kernel.errors import CallerError, FreeholdError, OperatorError
 
-TRIES, _KNOCKS = 6, 4  # of a call; at a door that nobody opens
+TRIES = 6
+_LATE = "cli.timeout"
 _AGAIN = (429, 500, 502, 503, 504)
 _LONGEST_S = 30.0
 
@@ -22,26 +23,29 @@ class Asker:
 
     url: str
     key: str
-    timeout_s: float = 600.0
+    timeout_s: float = 600.0  # of a call
 
     def __call__(self, asked: Asked) -> Replied:
-        """Ask, again where it may work the next time; what every try cost is counted. Never raises for what a call does."""
-        began, usd, replied = time.monotonic(), 0.0, Replied(0, "", "cli.unreachable")
+        """Ask, again where it may work the next time; what every try cost is counted, how long the last one took is told. Never raises for what a call does."""
+        usd = 0.0
         for attempt in range(TRIES):
+            began = time.monotonic()
             try:
                 replied, wait_s = self._once(asked)
             except OperatorError as error:
                 replied, wait_s = Replied(0, "", error.code), None
-            usd += replied.cost_usd or 0.0
+            except CallerError as error:
+                return Replied(0, "", error.code)
+            seconds, usd = time.monotonic() - began, usd + (replied.cost_usd or 0.0)
             if (
                 replied.status not in (*_AGAIN, 0)
-                or replied.code == "budget.exhausted"
-                or attempt + 1 >= (TRIES if replied.status else _KNOCKS)
+                or replied.code in ("budget.exhausted", _LATE)
+                or attempt == TRIES - 1
             ):
                 break
             time.sleep(min(_LONGEST_S, wait_s if wait_s is not None else 0.25 * 2**attempt))
         known = replied.cost_usd is not None or replied.status != 200
-        return Replied(replied.status, replied.body, replied.code, replied.call, replied.target, replied.class_, usd if known else None, time.monotonic() - began)  # fmt: skip
+        return Replied(replied.status, replied.body, replied.code, replied.call, replied.target, replied.class_, usd if known else None, seconds)  # fmt: skip
 
     def _once(self, asked: Asked) -> tuple[Replied, float | None]:
         """One try, and how long to wait until the next."""
@@ -52,11 +56,19 @@ class Asker:
         }
         if asked.class_:
             headers["x-freehold-class"] = asked.class_
-        connection, answer = request(self.url, "POST", asked.path, json.dumps(asked.body), headers)
+        began = time.monotonic()
+        try:
+            connection, answer = request(
+                self.url, "POST", asked.path, json.dumps(asked.body), headers, timeout_s=self.timeout_s
+            )
+        except OperatorError:
+            if time.monotonic() - began >= self.timeout_s * 0.99:  # it answers, but not in time
+                return Replied(0, "", _LATE), None
+            raise
         try:
             body = answer.read().decode("utf-8", "replace")
-        except (OSError, http.client.HTTPException):
-            return Replied(0, "", "cli.cut"), None
+        except (OSError, http.client.HTTPException) as error:
+            return Replied(0, "", _LATE if isinstance(error, TimeoutError) else "cli.cut"), None
         finally:
             connection.close()
         head = {name.lower(): value for name, value in answer.getheaders()}

@@ -90,12 +90,18 @@ def _place(base_url: str) -> tuple[str, int | None, str, bool]:
 
 
 def request(
-    base_url: str, method: str, below: str, body: Any = None, headers: dict[str, str] | None = None
+    base_url: str,
+    method: str,
+    below: str,
+    body: Any = None,
+    headers: dict[str, str] | None = None,
+    *,
+    timeout_s: float = 600.0,
 ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
     """Send one request to a path below a base URL; whoever gets the connection closes it. Raises OperatorError if nobody answers."""
     host, port, path, is_tls = _place(base_url)
     kind = http.client.HTTPSConnection if is_tls else http.client.HTTPConnection
-    connection = kind(host, port, timeout=600)
+    connection = kind(host, port, timeout=timeout_s)
     try:
         connection.request(method, f"{path}{below}", body, headers or {})
         return connection, connection.getresponse()

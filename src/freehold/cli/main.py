@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
+import traceback
+from pathlib import Path
 
 import click
 
@@ -76,6 +79,16 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)
+    except Exception as bug:  # the border: a person sees a sentence, and a script an exit code that means no answer
+        place = traceback.extract_tb(bug.__traceback__)[-1]
+        click.echo(
+            f"error: Freehold itself failed ({type(bug).__name__} in {Path(place.filename).name}, line {place.lineno}).",
+            err=True,
+        )
+        click.echo("hint: This is a bug. Set FREEHOLD_TRACE=1 to see all of it.\ncode: bug", err=True)
+        if os.environ.get("FREEHOLD_TRACE"):
+            traceback.print_exception(bug)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,15 @@ def zone_words(provider: Provider, now_s: float) -> str:
     return zone.value
 
 
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160), *range(8234, 8239), *range(8294, 8298)), "�")
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """Text without what a terminal would obey: control characters, and marks that turn the direction of writing. lines: breaks and tabs stay."""
+    kept = {ord("\n"): "\n", ord("\t"): "\t"} if lines else {}
+    return text.translate({**_CONTROLS, **kept})
+
+
 def show_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
@@ -128,7 +137,7 @@ def show_table(
         box=box.SIMPLE_HEAD, title=escape(title) if title is not None else None, title_justify="left", pad_edge=False
     )
     for column in columns:
-        table.add_column(escape(column), justify="right" if column in right else "left", overflow="fold")
+        table.add_column(escape(printable(column)), justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     Console(soft_wrap=False, width=None if os.isatty(1) else 200).print(table)

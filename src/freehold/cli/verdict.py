@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import msgspec
 import numpy as np
 
 from freehold.cli.setting import json_option, show_json
-from freehold.cli.verdict_run import label, run, show, tell, write
+from freehold.cli.verdict_label import label
+from freehold.cli.verdict_run import run
+from freehold.cli.verdict_shown import show, tell, write
 from freehold.evals import logs, page, tasks
 from freehold.evals.deciding import decide
 from freehold.evals.outcomes import Outcomes, read
@@ -18,6 +21,8 @@ from freehold.evals.planning import Aim, Planned, labels_for, plan
 from freehold.evals.telling import code_of, data
 from freehold.evals.verdicts import Rule
 from freehold.kernel.errors import CallerError
+
+_FEWEST = 10  # cases of a pilot
 
 
 @click.group("verdict", invoke_without_command=True)
@@ -69,13 +74,16 @@ def _outcomes(path: Path, metric: str) -> Outcomes:
 @command.command("init")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("verdict.toml"), show_default=True)
 def _init(out: Path) -> int:
-    """Write a commented task to begin with."""
+    """Write a commented task to begin with, and two cases beside it if there are none."""
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(tasks.EXAMPLE)
     except OSError as error:
         raise CallerError(f"{str(out)!r} cannot be written ({type(error).__name__}).", code="verdict.task", hint="Choose another with --out.") from None  # fmt: skip
-    click.echo(f"Wrote {out}. Next: freehold verdict run {out}", err=True)
+    cases = out.with_name("cases.jsonl")
+    with contextlib.suppress(FileExistsError, OSError), cases.open("x", encoding="utf-8") as file:
+        file.write(tasks.EXAMPLE_CASES)
+    click.echo(f"Wrote {out}, for the cases in {cases}. Next: freehold verdict run {out} --dry-run", err=True)
     return 0
 
 
@@ -90,7 +98,8 @@ def _import(open_: Path, closed: Path, metric: str, out: Path) -> int:
     """Make outcomes of two logs of the same cases, by Inspect AI (.eval, .json) or OpenAI's evals (.jsonl)."""
     rows = list(logs.paired(logs.samples_of(open_), logs.samples_of(closed), metric))
     try:
-        out.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        with out.open("xb") as file:
+            file.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
     except OSError as error:
         raise CallerError(f"{str(out)!r} cannot be written ({type(error).__name__}).", code="verdict.outcomes", hint="Choose another with --out.") from None  # fmt: skip
     click.echo(f"Wrote {len(rows):,} cases to {out}. Next: freehold verdict --outcomes {out} --margin 0.03", err=True)
@@ -105,6 +114,7 @@ def _import(open_: Path, closed: Path, metric: str, out: Path) -> int:
 @click.option("--difference", type=float, default=0.0, show_default=True, help="What the true difference (open - closed) is thought to be.")  # fmt: skip
 @click.option("--discordance", type=float, help="The share of cases that only one side gets right (right or wrong).")
 @click.option("--spread", type=float, help="The standard deviation of differences (numbers).")
+@click.option("--metric", default="", help="Which metric of the pilot, where it holds several.")
 @click.option("--pilot", type=click.Path(path_type=Path, dir_okay=False), help="Outcomes of a first few cases, to take the discordance or spread from.")  # fmt: skip
 @click.option("--cluster-size", type=click.FloatRange(min=1), default=1.0, help="Cases of a conversation, document or customer.")  # fmt: skip
 @click.option("--likeness", type=click.FloatRange(0, 1), default=0.0, help="How alike the cases of a cluster are (their intra-cluster correlation).")  # fmt: skip
@@ -113,17 +123,10 @@ def _import(open_: Path, closed: Path, metric: str, out: Path) -> int:
 @json_option
 def _plan(**asked: Any) -> int:
     """Say how many cases (and labels by people) a verdict needs."""
-    aim = Aim(
-        asked["margin"],
-        asked["power"],
-        asked["difference"],
-        asked["discordance"],
-        asked["spread"],
-        asked["cluster_size"],
-        asked["likeness"],
-    )
+    names = ("margin", "power", "difference", "discordance", "spread", "cluster_size", "likeness")
+    aim = Aim(**{name: asked[name] for name in names})
     if asked["pilot"] is not None:
-        aim = _piloted(aim, _outcomes(asked["pilot"], ""))
+        aim = _piloted(aim, _outcomes(asked["pilot"], asked["metric"]))
     planned = plan(aim)
     if asked["correlation"] is not None:
         judged = asked["cases"] or 10 * planned.cases
@@ -136,14 +139,18 @@ def _plan(**asked: Any) -> int:
 
 
 def _piloted(aim: Aim, pilot: Outcomes) -> Aim:
-    """How the sides differ, as a first few cases show it."""
-    seen = pilot.numbers["open"] - pilot.numbers["closed"]
+    """How the sides differ, as a first few cases show it. Raises CallerError where they are too few."""
+    names = ("judge_open", "judge_closed") if pilot.is_judged else ("open", "closed")
+    seen = pilot.numbers[names[0]] - pilot.numbers[names[1]]
     seen = seen[~np.isnan(seen)]
-    if pilot.is_binary:
-        return msgspec.structs.replace(
-            aim, discordance=max(float(np.count_nonzero(seen)) + 1.0, 1.0) / (len(seen) + 1.0)
+    if len(seen) < _FEWEST:
+        raise CallerError(
+            f"A pilot of {len(seen)} cases says too little: {_FEWEST} are the least.", code="verdict.plan"
         )
-    return msgspec.structs.replace(aim, spread=float(seen.std(ddof=1)))
+    differ = (float(np.count_nonzero(seen)) + 1.0) / (len(seen) + 1.0)
+    if pilot.is_binary:
+        return msgspec.structs.replace(aim, discordance=differ)
+    return msgspec.structs.replace(aim, spread=max(float(seen.std(ddof=1)), 1e-9), differ=differ)
 
 
 def _planned(aim: Aim, planned: Planned) -> str:

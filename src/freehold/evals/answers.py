@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
+from freehold.kernel.classes import Class
+
 
 class Asked(msgspec.Struct, frozen=True):
-    """One call in OpenAI's chat dialect (or `/embeddings`). class_: raises it; sample: which of several answers to the same."""
+    """One call in OpenAI's chat dialect (or `/embeddings`). class_: raises it; sample: which of several answers to the same; where: which targets a
+    workload has, so that another one's answers are not taken for theirs.
+    """
 
     body: dict[str, Any]
     class_: str = ""
     path: str = "/chat/completions"
     sample: int = 0
+    where: str = ""
 
     @property
     def key(self) -> str:
         """What makes a call the same call: whom it asks, what, and for the how manieth time."""
-        told = msgspec.json.encode([self.path, self.body, self.class_, self.sample], order="sorted")
+        told = msgspec.json.encode([self.path, self.body, self.class_, self.sample, self.where], order="sorted")
         return hashlib.sha256(told).hexdigest()
 
 
@@ -45,6 +50,7 @@ class Replied(msgspec.Struct, frozen=True):
 
 
 Ask = Callable[[Asked], Replied]
+WITHHELD = "perimeter.zone_forbidden"  # the perimeter keeps a call from where it was to go
 STOPPING = (
     "budget.exhausted",
     "auth.unknown_key",
@@ -56,16 +62,28 @@ STOPPING = (
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An answer as scorers see it. status: as outcomes have it, `forbidden` where the perimeter kept the call in."""
+    """An answer as scorers see it. status: as outcomes have it, `forbidden` where the perimeter kept the call in; class_: as what it was ruled, and whoever is
+    shown it is asked as that.
+    """
 
     text: str
     tool_calls: tuple[tuple[str, Any], ...]
     status: str
+    class_: str = ""
+
+
+def highest(classes: Iterable[str]) -> str:
+    """The highest of some classes; one that is not known counts as the highest that there is, "" for none as none."""
+    known = [Class.parse(one) if one in _LABELS else Class.RESTRICTED for one in classes if one]
+    return max(known).label if known else ""
+
+
+_LABELS = frozenset(one.label for one in Class)
 
 
 def read(replied: Replied) -> Answer:
     """The answer in a reply. What is no answer is an error, and never an exception."""
-    if replied.code.startswith("perimeter."):
+    if replied.code == WITHHELD:
         return Answer("", (), "forbidden")
     if replied.status != 200:
         return Answer("", (), "refused" if replied.code in _REFUSALS else "error")
@@ -78,7 +96,7 @@ def read(replied: Replied) -> Answer:
             for call in message.get("tool_calls") or ()
         )
         finish = choice.get("finish_reason")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return Answer("", (), "error")
     if not isinstance(text, str):
         text = "".join(part.get("text", "") for part in text if isinstance(part, dict))
@@ -89,7 +107,7 @@ def read(replied: Replied) -> Answer:
         if finish == "content_filter" or message.get("refusal")
         else "ok"
     )
-    return Answer(text, calls, status)
+    return Answer(text, calls, status, replied.class_ or Class.RESTRICTED.label)  # who does not say has not ruled
 
 
 _REFUSALS = ("content_filter", "content_policy_violation")
@@ -101,5 +119,5 @@ def _arguments(raw: Any) -> Any:
         return raw
     try:
         return json.loads(raw or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return raw

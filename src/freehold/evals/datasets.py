@@ -19,6 +19,9 @@ from freehold.kernel.extras import need
 
 _CLASSES = ("public", "internal", "confidential", "restricted")
 _MANY_BYTES = 512 * 1024 * 1024
+_OF_MESSAGE = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
+_OF_JSON = ("messages", "tools", "response_format")
+_PLAIN = (str, int, float, bool, list, dict, type(None))
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -46,7 +49,7 @@ def read(path: Path, task: Task) -> list[Case]:
         if path.stat().st_size > _MANY_BYTES:
             raise _wrong(f"{path.name!r} is larger than 512 MiB")
         rows = list(reader(path))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError, csv.Error) as error:
         raise _wrong(f"{path.name!r} cannot be read ({type(error).__name__})") from None
     cases = [case_of(row, number, task) for number, row in enumerate(rows, 1)]
     return checked(cases)
@@ -72,6 +75,12 @@ def digest_of(cases: Iterable[Case]) -> str:
     return "sha256:" + hashlib.sha256(b"\n".join(lines)).hexdigest()
 
 
+def questions_of(cases: Iterable[Case]) -> frozenset[str]:
+    """What is asked, as short digests: whatever else a row holds, a question stays the same one."""
+    told = (msgspec.json.encode([case.messages, case.tools], order="sorted") for case in cases)
+    return frozenset(hashlib.sha256(one).hexdigest()[:16] for one in told)
+
+
 def _wrong(what: str) -> CallerError:
     return CallerError(f"The dataset {what}.", code="verdict.dataset", hint='A row is {"id": …, "prompt": … or "messages": […], "expected": …}.')  # fmt: skip
 
@@ -85,6 +94,12 @@ def case_of(row: Any, number: int, task: Task) -> Case:
     if class_ and class_ not in _CLASSES:
         raise _wrong(f"names the class {class_!r} at row {number:,}; it is one of {', '.join(_CLASSES)}")
     cluster, tools = row.get(task.cluster), row.get("tools") or []
+    if not isinstance(about, str | int) or isinstance(about, bool) or not isinstance(tools, list):
+        raise _wrong(f"has an id or tools of a wrong kind at row {number:,}")
+    try:
+        msgspec.json.encode(row)  # what cannot be written cannot be asked
+    except (UnicodeEncodeError, RecursionError, TypeError):
+        raise _wrong(f"has text or numbers that cannot be written at row {number:,}") from None
     return Case(
         id=str(about),
         messages=_messages(row, number, task),
@@ -100,16 +115,22 @@ def case_of(row: Any, number: int, task: Task) -> Case:
 def _messages(row: dict[str, Any], number: int, task: Task) -> list[dict[str, Any]]:
     """What is asked: the row's own messages, or the template filled with its fields, or its prompt."""
     given = row.get("messages") or (row.get("input") if isinstance(row.get("input"), list) else None)
+    given = json_list(given) if isinstance(given, str) else given
     if task.ask.template:
         messages = [{"role": "user", "content": filled(task.ask.template, row, number)}]
     elif given:
-        if not all(isinstance(one, dict) and isinstance(one.get("role"), str) for one in given):
+        if not isinstance(given, list) or not all(
+            isinstance(one, dict) and isinstance(one.get("role"), str) for one in given
+        ):
             raise _wrong(f"has messages that are none at row {number:,}")
-        messages = given
+        messages = [{name: one[name] for name in _OF_MESSAGE if one.get(name) is not None} for one in given]
     else:
         text = next((row[name] for name in ("prompt", "input", "question") if isinstance(row.get(name), str)), None)
         if text is None:
             raise _wrong(f"has neither messages nor a prompt at row {number:,}, and the task no template")
+        options = row.get("choices")
+        if isinstance(options, list) and options:
+            text += "\n" + "\n".join(f"{chr(65 + at)}) {option}" for at, option in enumerate(options))
         messages = [{"role": "user", "content": text}]
     if task.ask.system and messages[0]["role"] not in ("system", "developer"):
         messages = [{"role": "system", "content": task.ask.system}, *messages]
@@ -125,7 +146,7 @@ def filled(template: str, row: dict[str, Any], number: int) -> str:
         if found[1] not in row:
             raise _wrong(f"has no {found[1]!r} at row {number:,}, which the template asks for")
         value = row[found[1]]
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
     return re.sub(r"\{\{|\}\}|\{(\w+)\}", one, template)
 
@@ -133,32 +154,36 @@ def filled(template: str, row: dict[str, Any], number: int) -> str:
 def _of_lines(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if line.strip():
                 try:
                     yield msgspec.json.decode(line)
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, RecursionError) as error:
                     raise _wrong(f"cannot be read at line {number:,}: {error}") from None
 
 
 def _of_csv(path: Path) -> Iterator[Any]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         for row in csv.DictReader(file):
-            yield {name: _opened(value) for name, value in row.items() if name and value not in (None, "")}
+            yield {
+                name: json_list(value) if name in _OF_JSON else value
+                for name, value in row.items()
+                if name and value not in (None, "")
+            }
 
 
-def _opened(value: str) -> Any:
-    """A list or an object in a cell is what it says."""
-    if value[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except ValueError:
-            pass
-    return value
+def json_list(value: str) -> Any:
+    """What a cell of messages, tools or formats says; what is none stays a text."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def _of_parquet(path: Path) -> Iterator[Any]:
     table = need("pyarrow.parquet", "verdict").read_table(path)
-    yield from table.to_pylist()
+    for row in table.to_pylist():
+        yield {name: value if isinstance(value, _PLAIN) else str(value) for name, value in row.items()}
 
 
 def _of_log(path: Path) -> Iterator[Any]:

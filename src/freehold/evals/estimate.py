@@ -1,4 +1,4 @@
-"""What a run will cost, before it does: an upper bound out of prompts' sizes and answers' limits. Pure."""
+"""What a run will cost, before it does: an upper bound out of the calls' sizes and answers' limits, retries left out. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgspec
 
 from freehold.evals.datasets import Case
-from freehold.evals.running import in_order
+from freehold.evals.running import body_of, in_order
 from freehold.evals.tasks import Judged, Similar, Task
 from freehold.kernel.units import Usd
 from freehold.pricing.book import Tariff, quote
@@ -31,7 +31,7 @@ class Estimate(msgspec.Struct, frozen=True):
 def estimate(task: Task, cases: Sequence[Case], rates: Callable[[str], Tariff | None]) -> Estimate:
     """The most that a run can cost, if nothing was answered before."""
     taken = in_order(cases)[: task.stopping.cases]
-    sizes = [len(msgspec.json.encode(case.messages)) // _BYTES + 1 for case in taken]
+    sizes = [len(msgspec.json.encode(body_of(task, case, ""))) // _BYTES + 1 for case in taken]
     answer = task.ask.max_tokens or _USUAL
     usd: dict[str, Decimal | None] = {}
     calls = 0

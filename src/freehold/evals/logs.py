@@ -6,11 +6,13 @@ Source: files written by inspect_ai 0.3.140 and 0.3.285 and by the recorder of o
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
 import struct
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +34,7 @@ class Sample(NamedTuple):
     status: str
     seconds: float | None
     metadata: dict[str, Any]
+    choices: list[str] | None = None
 
 
 def samples_of(path: Path) -> Iterator[Sample]:
@@ -46,7 +49,7 @@ def samples_of(path: Path) -> Iterator[Sample]:
             yield from map(_inspected, json.loads(path.read_bytes()).get("samples") or [])
             return
         yield from _of_events(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, struct.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, NotImplementedError, zipfile.BadZipFile, struct.error) as error:  # fmt: skip
         raise CallerError(f"{path.name!r} is no log that can be read ({type(error).__name__}).", code="verdict.log", hint="Inspect AI writes .eval and .json, OpenAI's evals .jsonl.") from None  # fmt: skip
 
 
@@ -95,7 +98,16 @@ def _inspected(found: dict[str, Any]) -> Sample:
     )
     seconds = found.get("working_time", found.get("total_time"))
     metadata = found.get("metadata") if isinstance(found.get("metadata"), dict) else {}
-    return Sample(str(found["id"]), found.get("input"), found.get("target"), scores, status, seconds, metadata or {})
+    return Sample(
+        str(found["id"]),
+        found.get("input"),
+        found.get("target"),
+        scores,
+        status,
+        seconds,
+        metadata or {},
+        found.get("choices"),
+    )
 
 
 def _number(value: Any) -> float | None:
@@ -152,32 +164,46 @@ def paired(open_: Iterable[Sample], closed: Iterable[Sample], metric: str) -> It
     """Outcomes of two logs of the same cases; of several epochs, their means. Raises CallerError where they share no case, or no score."""
     sides = [_means(samples) for samples in (open_, closed)]
     both = [about for about in sides[0] if about in sides[1]]
-    known = sorted({name for side in sides for _, scores, _ in side.values() for name in scores})
+    known = sorted({name for side in sides for _, scores, *_ in side.values() for name in scores})
     if (metric and metric not in known) or (not metric and len(known) != 1):
         raise CallerError(f"The logs have the scores {', '.join(map(repr, known)) or 'none'}.", code="verdict.log", hint="Choose one with --metric.")  # fmt: skip
     if not both:
         raise CallerError("The two logs share no case.", code="verdict.log")
+    apart = [about for about in both if sides[0][about][3] != sides[1][about][3]]
+    if apart:
+        raise CallerError(f"In {len(apart):,} of {len(both):,} cases the two logs did not ask the same (such as {apart[0][:40]!r}): they are of different tasks.", code="verdict.log")  # fmt: skip
     name = metric or known[0]
     for about in both:
         row: dict[str, Any] = {"id": about}
         for side, found in zip(("open", "closed"), sides, strict=True):
-            status, scores, seconds = found[about]
+            status, scores, seconds, _ = found[about]
             row |= {side: scores.get(name), **({f"{side}_status": status} if status else {})}
             row |= {f"{side}_latency_s": seconds} if seconds is not None else {}
         yield row
 
 
-def _means(samples: Iterable[Sample]) -> dict[str, tuple[str, dict[str, float], float | None]]:
+def _means(samples: Iterable[Sample]) -> dict[str, tuple[str, dict[str, float], float | None, str]]:
+    """Of each case: how it ended in most epochs, its mean scores, how long it took, and a digest of what was asked."""
     held: dict[str, list[Sample]] = {}
     for sample in samples:
         held.setdefault(sample.id, []).append(sample)
     found = {}
     for about, each in held.items():
-        names = {name for one in each for name in one.scores}
         scores = {}
-        for name in names:
+        for name in {name for one in each for name in one.scores}:
             values = [one.scores[name] for one in each if name in one.scores]
             scores[name] = sum(values) / len(values)
         times = [one.seconds for one in each if one.seconds is not None]
-        found[about] = (each[0].status, scores, sum(times) / len(times) if times else None)
+        status = Counter(one.status for one in each).most_common(1)[0][0]
+        asked = hashlib.sha256(
+            json.dumps([_words(each[0].input), each[0].target], default=str).encode("utf-8", "replace")
+        ).hexdigest()
+        found[about] = (status, scores, sum(times) / len(times) if times else None, asked)
     return found
+
+
+def _words(asked: Any) -> Any:
+    """What was said, without what a log adds to it."""
+    if not isinstance(asked, list):
+        return asked
+    return [[one.get("role"), one.get("content")] for one in asked if isinstance(one, dict)]

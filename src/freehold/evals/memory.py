@@ -5,6 +5,8 @@ Rules: what is kept is content, so it lies in the sealed store under a key of it
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import msgspec
 
 from freehold.content.sealed import Journal, SealedStore
 from freehold.evals.answers import Replied
-from freehold.kernel.errors import CallerError
+from freehold.kernel.errors import CallerError, OperatorError
 
 DAYS = 90
 _KIND = "evaluation"
@@ -25,28 +27,24 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 class Memory:
-    """The replies and scored cases of one dataset. Any thread may use it. Close it."""
+    """The replies and scored cases of one set of questions. Any thread may use it. is_fresh: what was answered before is left alone. Close it."""
 
-    def __init__(self, store: SealedStore, listed: Path, subject: str, *, now_ms: int) -> None:
+    def __init__(self, store: SealedStore, listed: Path, subject: str, *, now_ms: int, is_fresh: bool = False) -> None:
         self._store, self._listed, self._subject, self._now_ms = store, listed, subject, now_ms
         self._known: dict[tuple[str, str], bytes] = {}
         self._lock = threading.Lock()
         self._journal: Journal | None = None
-        for about in listed.read_text(encoding="ascii").split() if listed.is_file() else ():
-            self._load(about)
+        self._is_closed = False
+        for about in listed.read_bytes().split() if listed.is_file() and not is_fresh else ():
+            self._load(about.decode("ascii", "replace"))
 
     def _load(self, about: str) -> None:
         try:
             for raw in self._store.records(about, self._now_ms):
                 record = msgspec.json.decode(raw, type=_Record)
                 self._known[record.kind, record.key] = bytes(record.value)
-        except CallerError:  # erased, or over its time: it is asked again
+        except (CallerError, OSError, msgspec.MsgspecError):  # erased, over its time, or damaged: it is asked again
             return
-
-    @property
-    def replies(self) -> int:
-        """How many replies are known."""
-        return sum(1 for kind, _ in self._known if kind == "reply")
 
     def reply(self, key: str) -> Replied | None:
         raw = self._known.get(("reply", key))
@@ -63,15 +61,23 @@ class Memory:
 
     def _keep(self, kind: str, key: str, raw: bytes) -> None:
         with self._lock:
-            if self._journal is None:
-                until_ms = self._now_ms + DAYS * 86_400_000
-                self._journal = self._store.begin_journal(self._subject, _KIND, until_ms=until_ms)
-                with self._listed.open("a", encoding="ascii") as file:
-                    file.write(f"{self._journal.about}\n")
-            self._journal.append(msgspec.json.encode(_Record(key, kind, msgspec.Raw(raw))))
+            if self._is_closed:
+                return  # the run was broken off while this one was on its way
+            try:
+                if self._journal is None:
+                    until_ms = self._now_ms + DAYS * 86_400_000
+                    self._journal = self._store.begin_journal(self._subject, _KIND, until_ms=until_ms)
+                    with self._listed.open("a", encoding="ascii") as file:
+                        file.write(f"\n{self._journal.about}\n")  # a name that was cut off ends here
+                self._journal.append(msgspec.json.encode(_Record(key, kind, msgspec.Raw(raw))))
+            except OSError as error:
+                raise OperatorError(f"What was answered cannot be kept ({os.strerror(error.errno or 0).lower()}).", code="verdict.memory", hint="Make room in the state directory, and run it again: what was kept is not asked twice.") from None  # fmt: skip
             self._known[kind, key] = raw
 
     def close(self) -> None:
-        if self._journal is not None:
-            self._journal.sync()
-            self._journal.close()
+        with self._lock:
+            self._is_closed = True
+            if self._journal is not None:
+                with contextlib.suppress(OSError):
+                    self._journal.sync()
+                self._journal.close()

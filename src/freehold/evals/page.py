@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from freehold.evals.telling import quotable, sentences, tables
+from freehold.evals.telling import fragment, quotable, sentences, tables
 from freehold.evals.verdicts import Finding, Verdict
 from freehold.report import charts, pages
 from freehold.report.charts import Reach, Spot
@@ -97,16 +97,3 @@ def _cost(verdict: Verdict) -> str:
 def _times(figure: tuple[float, float, float], times: float) -> tuple[float, float, float]:
     value, low, high = figure
     return value * times, low * times, high * times
-
-
-def fragment(verdict: Verdict, told: dict[str, Any]) -> str:
-    """A split as workloads: one for the strata that stay open, one for those that do not."""
-    assert verdict.route is not None
-    targets = (told["seal"] or {}).get("targets") or ["OPEN-TARGET", "CLOSED-TARGET"]
-    best, closed = told.get("open_target") or targets[0], targets[-1]
-    return (
-        f"# {', '.join(verdict.route.open)}: proven good enough ({verdict.route.share_open:.0%} of the traffic)\n"
-        f"[workloads.open-enough]\nclass   = \"restricted\"   # as the work's class is\ntargets = [{json.dumps(best)}]\n\n"
-        f"# {', '.join(verdict.route.closed)}: proven worse by more than the margin\n"
-        f"[workloads.needs-closed]\nclass   = \"public\"       # as the work's class is: it decides whether this target may serve it\ntargets = [{json.dumps(closed)}]\n"
-    )  # fmt: skip

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,18 +16,25 @@ from freehold.evals.bounds import quantile
 from freehold.evals.datasets import Case
 from freehold.evals.outcomes import Row
 from freehold.evals.running import Scored, Side
-from freehold.evals.tasks import AnyMetric, Exact, Judged, Normalised, Task, name_of
+from freehold.evals.scorers import normal
+from freehold.evals.tasks import AnyMetric, Exact, Human, Judged, Normalised, Task, name_of
 
 _WORST = ("error", "refused", "truncated", "unparseable")
 _LEAST, _FEW_LABELS, _BETTER = 20, 20, 0.3
 
 
-class Label(msgspec.Struct, frozen=True):
-    """What a person says of a case: of each side right or wrong, or a number; better: or which side is."""
+Said = bool | Annotated[float, msgspec.Meta(ge=0, le=1)] | None
+
+
+class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a person says of a case: of each side right or wrong, or how far it is the better one, from 0 to 1. open: which open model's answer was shown, ""
+    where there is one alone.
+    """
 
     id: str | int
-    human_open: bool | float | None = None
-    human_closed: bool | float | None = None
+    human_open: Said = None
+    human_closed: Said = None
+    open: str = ""
 
 
 class Of(NamedTuple):
@@ -48,6 +55,9 @@ def _row(of: Of, one: Scored, label: Label | None, inputs: Counter[str]) -> Row:
     first, second = one.sides[of.open], one.sides[of.task.targets.closed]
     metric, open_, name = of.metric, of.open, name_of(of.metric)
     judge: tuple[float | None, float | None] = (None, None)
+    human: tuple[Said, Said] = (None, None)
+    if label is not None and isinstance(metric, Judged | Human) and label.open in ("", open_):
+        human = label.human_open, label.human_closed
     if isinstance(metric, Judged):
         preference, (of_open, of_closed) = one.judged.get(name, {}).get(open_, (None, (None, None)))
         if metric.mode == "grade":
@@ -60,34 +70,38 @@ def _row(of: Of, one: Scored, label: Label | None, inputs: Counter[str]) -> Row:
     )
     return Row(
         id=one.id,
-        open=mean_score(first, name),
-        closed=mean_score(second, name),
+        open=human[0] if isinstance(metric, Human) else mean_score(first, name),
+        closed=human[1] if isinstance(metric, Human) else mean_score(second, name),
         stratum=one.stratum or None,
         cluster=cluster,
         open_cost_usd=first.cost_usd,
         closed_cost_usd=second.cost_usd,
         open_latency_s=first.seconds,
         closed_latency_s=second.seconds,
-        open_status=_status(first),
-        closed_status=_status(second),
+        open_status=None if isinstance(metric, Human) else _status(first),
+        closed_status=None if isinstance(metric, Human) else _status(second),
         judge_open=judge[0],
         judge_closed=judge[1],
-        human_open=label.human_open if label is not None else None,
-        human_closed=label.human_closed if label is not None else None,
+        human_open=human[0] if isinstance(metric, Judged) else None,
+        human_closed=human[1] if isinstance(metric, Judged) else None,
     )
 
 
 def mean_score(side: Side, metric: str) -> float | None:
-    """Over samples; one that could not be read counts as nought where another could."""
-    scores = side.scores.get(metric, [])
-    if not scores or all(score is None for score in scores):
+    """Over the samples that came back; a bad one counts as nought beside others."""
+    scores = side.scores.get(metric) or [None] * len(side.statuses)
+    told = [score for score, status in zip(scores, side.statuses, strict=True) if status not in ("error", "forbidden")]
+    if not told or all(score is None for score in told):
         return None
-    return sum(score or 0.0 for score in scores) / len(scores)
+    return sum(score or 0.0 for score in told) / len(told)
 
 
 def _status(side: Side) -> str:
-    """The worst of the samples."""
-    return next((word for word in _WORST if word in side.statuses), "ok")
+    """The worst that half of the samples, or more, had."""
+    for word in _WORST:
+        if side.statuses.count(word) * 2 >= len(side.statuses):
+            return word
+    return "ok"
 
 
 def half_of(about: str) -> int:
@@ -142,10 +156,9 @@ def _swapped(task: Task, scored: Sequence[Scored], expected: list[str]) -> str |
     labels = sorted(set(expected))
     if not 2 <= len(labels) <= _FEW_LABELS or len(scored) < _LEAST:
         return None
-    maps = []
+    maps, known = [], {normal(label): at for at, label in enumerate(labels)}
     for target in task.sides:
         counts = np.zeros((len(labels), len(labels)))
-        known = {label.casefold(): at for at, label in enumerate(labels)}
         for one, meant in zip(scored, expected, strict=True):
             at = known.get(one.sides[target].said or "")
             if at is not None:
@@ -156,8 +169,8 @@ def _swapped(task: Task, scored: Sequence[Scored], expected: list[str]) -> str |
         maps.append(tuple(columns))
     if len(set(maps)) != 1:
         return None
-    pairs = ", ".join(f"{labels[at]!r} for {labels[to]!r}" for at, to in enumerate(maps[0]) if at != to)
-    return f"swapped labels: on every side answers fit far better if {pairs}"
+    moved = sum(at != to for at, to in enumerate(maps[0]))
+    return f"swapped labels: on every side answers fit far better if {moved} of the {len(labels)} labels that are expected stand for one another"
 
 
 def cautions(task: Task, scored: Sequence[Scored], best: str) -> Iterator[str]:
@@ -173,8 +186,16 @@ def cautions(task: Task, scored: Sequence[Scored], best: str) -> Iterator[str]:
         if len(answered) > 1:
             shares = ", ".join(f"{name} {count / answered.total():.0%}" for name, count in answered.most_common(4))
             yield f"{target} was answered by several targets: {shares}"
+    for target in task.sides:
+        codes = Counter(code for one in scored for code in one.sides[target].codes)
+        if codes:
+            yield f"calls to {target} failed: " + ", ".join(
+                f"{count:,} × {code}" for code, count in codes.most_common(4)
+            )
     if task.ask.samples > 1:
         yield _variances(task, scored, best)
+        if task.ask.temperature == 0:
+            yield "samples of one case were drawn at temperature 0, where they hardly differ"
     yield from _judge_cautions(task, scored, best)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from freehold.evals import judging
 from freehold.evals.answers import STOPPING, Answer, Ask, Asked, Replied, read
 from freehold.evals.datasets import Case
 from freehold.evals.memory import Memory
-from freehold.evals.scorers import Scorer, normal, scorer_of
+from freehold.evals.scorers import Scorer, Unscored, Withheld, check, normal, scorer_of
 from freehold.evals.tasks import Judged, Task, name_of
 from freehold.kernel.errors import OperatorError
 
@@ -28,10 +28,13 @@ _SHORT = 60  # characters of an answer that may be one of few
 
 
 class Side(msgspec.Struct, frozen=True):
-    """What one side did with a case. scores: by metric, of each sample; cost_usd: of all of them, None if one is not known; said: a short answer, normalised."""
+    """What one side did with a case. scores: by metric, of each sample; codes: of errors; cost_usd: of a sample, on average, None if one is not known; said: a
+    short answer, normalised.
+    """
 
     scores: dict[str, list[float | None]]
     statuses: list[str]
+    codes: list[str]
     cost_usd: float | None
     seconds: float
     calls: list[str]
@@ -51,15 +54,21 @@ class Scored(msgspec.Struct, frozen=True):
     inputs: str
     sides: dict[str, Side]
     judged: dict[str, dict[str, tuple[float | None, tuple[float | None, float | None]]]] = {}
+    is_withheld: bool = False  # from whoever was to score it
 
     @property
     def is_forbidden(self) -> bool:
-        return any("forbidden" in side.statuses for side in self.sides.values())
+        return self.is_withheld or any("forbidden" in side.statuses for side in self.sides.values())
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether something went wrong on the way, so that the next run tries again."""
+        return any("error" in side.statuses for side in self.sides.values())
 
 
 @dataclass
 class Progress:
-    """How far a run is. usd: spent in it, now and before."""
+    """How far a run is. usd: what it cost, now and before, judges and all; has_unknown: whether some calls have no price."""
 
     cases: int
     done: int = 0
@@ -69,44 +78,50 @@ class Progress:
 
 @dataclass
 class Runner:
-    """One run. tell: told after every case; decided: whether what there is decides it, asked at every look of a watched run."""
+    """One run. where: which targets a workload has; tell: told after every case; decided: whether what there is decides it, asked at every look of a watched run."""
 
     task: Task
     seal: str
     folder: Path
     ask: Ask
     memory: Memory
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tell: Callable[[Progress], None] = lambda _progress: None
     decided: Callable[[Sequence[Scored]], bool] = lambda _scored: False
     stopped: str = ""
+    progress: Progress = field(default_factory=lambda: Progress(0))
     _scorers: dict[str, Scorer] = field(default_factory=dict)
     _judges: dict[str, Judged] = field(default_factory=dict)
+    _counted: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _case_has: threading.local = field(default_factory=threading.local)
     _refusal: Replied | None = None
 
     def run(self, cases: Sequence[Case]) -> list[Scored]:
         """Every case, in the order in which they are taken. Raises OperatorError when every further call would be refused; what was done is kept."""
+        chosen = in_order(cases)[: self.task.stopping.cases]
         for metric in self.task.metrics:
+            check(metric, chosen)
             if isinstance(metric, Judged):
-                judging.check_family(metric.target, self.task.sides)
+                judging.check_family(metric.target, self.task.sides, self.where)
                 self._judges[name_of(metric)] = metric
             elif (scorer := scorer_of(metric, self.folder, self._asked)) is not None:
                 self._scorers[name_of(metric)] = scorer
-        chosen = in_order(cases)[: self.task.stopping.cases]
-        progress, found = Progress(len(chosen)), list[Scored]()
-        with ThreadPoolExecutor(self.task.ask.concurrency) as pool:
+        self.progress, found = Progress(len(chosen)), list[Scored]()
+        pool = ThreadPoolExecutor(self.task.ask.concurrency)
+        try:
             for block in self._blocks(chosen):
-                futures = [pool.submit(self._case, case) for case in block]
-                try:
-                    for future in futures:
-                        found.append(self._result(future))
-                        self._count(progress, found[-1])
-                except BaseException:
-                    self._refusal = self._refusal or Replied(0, "", "stopped")
-                    pool.shutdown(cancel_futures=True)
-                    raise
-                if self._is_over(progress, found):
+                for future in [pool.submit(self._case, case) for case in block]:
+                    found.append(self._result(future))
+                    self.progress.done += 1
+                    self.tell(self.progress)
+                if self._is_over(found):
                     break
+        except BaseException:
+            self._refusal = self._refusal or Replied(0, "", "stopped")
+            pool.shutdown(wait=False, cancel_futures=True)  # nobody who wants to stop waits for a slow provider
+            raise
+        pool.shutdown()
         return found
 
     def _blocks(self, cases: Sequence[Case]) -> Iterator[Sequence[Case]]:
@@ -121,15 +136,8 @@ class Runner:
             raise OperatorError(f"The run stopped: {why.code}. What was answered is kept.", code="verdict.stopped", hint="Mend it, and run the same command again: nothing is asked twice.")  # fmt: skip
         return found
 
-    def _count(self, progress: Progress, scored: Scored) -> None:
-        progress.done += 1
-        costs = [side.cost_usd for side in scored.sides.values()]
-        progress.usd += sum(cost for cost in costs if cost is not None)
-        progress.has_unknown |= None in costs
-        self.tell(progress)
-
-    def _is_over(self, progress: Progress, found: Sequence[Scored]) -> bool:
-        stopping = self.task.stopping
+    def _is_over(self, found: Sequence[Scored]) -> bool:
+        stopping, progress = self.task.stopping, self.progress
         if stopping.usd is not None and progress.usd >= stopping.usd:
             self.stopped = f"stopped after {progress.usd:.4g} USD, as the task says"
         elif stopping.watched and progress.done < progress.cases and self.decided(found):
@@ -142,31 +150,37 @@ class Runner:
         key = hashlib.sha256(f"{self.seal} {case.id}".encode()).hexdigest()
         if (raw := self.memory.scored(key)) is not None:
             return msgspec.json.decode(raw, type=Scored)
+        self._case_has.failed = self._case_has.withheld = False
         texts: dict[str, list[Answer]] = {}
         sides = {}
         for target in sorted(self.task.sides, key=lambda name: hashlib.sha256(f"{case.id} {name}".encode()).digest()):
             sides[target], texts[target] = self._side(case, target)
-        judged = {name: self._judge(judge, case, texts, sides) for name, judge in self._judges.items()}
+        judged = {name: self._judge(judge, case, texts) for name, judge in self._judges.items()}
         inputs = hashlib.sha256(msgspec.json.encode([case.messages, case.tools], order="sorted")).hexdigest()
-        scored = Scored(case.id, case.stratum, case.cluster, inputs, sides, judged)
-        if self._refusal is None and not any("error" in side.statuses for side in sides.values()):
-            self.memory.keep_scored(
-                key, msgspec.json.encode(scored)
-            )  # what failed on the way is tried again by the next run
+        scored = Scored(case.id, case.stratum, case.cluster, inputs, sides, judged, self._case_has.withheld)
+        if self._refusal is None and not (scored.has_failed or scored.is_forbidden or self._case_has.failed):
+            self.memory.keep_scored(key, msgspec.json.encode(scored))  # anything else may be mended, and is tried again
         return scored
 
     def _side(self, case: Case, target: str) -> tuple[Side, list[Answer]]:
-        replies = [
-            self._asked(Asked(body_of(self.task, case, target), case.class_, sample=at))
+        where = ",".join(self.where.get(target, ()))
+        asked = [
+            Asked(body_of(self.task, case, target), case.class_, sample=at, where=where)
             for at in range(self.task.ask.samples)
         ]
+        replies = [self._asked(one) for one in asked]
         answers = [read(reply) for reply in replies]
         statuses, scores = [answer.status for answer in answers], {name: list[float | None]() for name in self._scorers}
         for at, answer in enumerate(answers):
             for name, scorer in self._scorers.items():
-                value = scorer(case, answer) if answer.status == "ok" else None
+                value = self._score(scorer, case, answer)
                 scores[name].append(value)
-                if value is None and answer.status == "ok" and name == name_of(self.task.metrics[0]):
+                if (
+                    value is None
+                    and answer.status == "ok"
+                    and name == name_of(self.task.metrics[0])
+                    and not self._case_has.failed
+                ):
                     statuses[at] = "unparseable"
         costs = [reply.cost_usd for reply in replies]
         text = "\n".join(answer.text for answer in answers)
@@ -174,48 +188,77 @@ class Runner:
         side = Side(
             scores=scores,
             statuses=statuses,
-            cost_usd=sum(cost for cost in costs if cost is not None) if None not in costs else None,
+            codes=[reply.code for reply in replies if reply.code],
+            cost_usd=sum(cost for cost in costs if cost is not None) / len(costs) if None not in costs else None,
             seconds=sum(reply.seconds for reply in replies) / len(replies),
             calls=[reply.call for reply in replies],
             targets=[reply.target for reply in replies],
-            classes=[reply.class_ for reply in replies],
+            classes=[answer.class_ for answer in answers],
             length=sum(len(answer.text) for answer in answers) // len(answers),
-            digest=hashlib.sha256((text + repr([answer.tool_calls for answer in answers])).encode()).hexdigest(),
+            digest=hashlib.sha256(
+                (text + repr([answer.tool_calls for answer in answers])).encode("utf-8", "replace")
+            ).hexdigest(),
             said=short if len(short) <= _SHORT else None,
         )
         return side, answers
 
-    def _judge(
-        self, metric: Judged, case: Case, texts: dict[str, list[Answer]], sides: dict[str, Side]
-    ) -> dict[str, Any]:
-        """What a judge says of each open side; of cases that all were allowed and able to answer."""
-        answers = {target: each[0] for target, each in texts.items()}
-        if any(answer.status != "ok" for answer in answers.values()):
-            return {}
-        closed = answers[self.task.targets.closed].text
-        if metric.mode == "pair":
-            return {
-                name: judging.prefers(metric, self._asked, case, answers[name].text, closed) for name in self.task.opens
-            }
-        of_closed = judging.passes(metric, self._asked, case, closed)
-        return {
-            name: (None, (judging.passes(metric, self._asked, case, answers[name].text), of_closed))
-            for name in self.task.opens
-        }
+    def _score(self, scorer: Scorer, case: Case, answer: Answer) -> float | None:
+        if answer.status != "ok":
+            return None
+        try:
+            return scorer(case, answer)
+        except Withheld:
+            self._case_has.withheld = True
+        except Unscored:
+            self._case_has.failed = True
+        return None
+
+    def _judge(self, metric: Judged, case: Case, texts: dict[str, list[Answer]]) -> dict[str, Any]:
+        """What a judge says of each open side's first answer, beside the closed one's. Of what failed on the way or was kept in, nothing."""
+        closed, found = texts[self.task.targets.closed][0], {}
+        try:
+            of_closed = (
+                judging.passes(metric, self._asked, case, closed)
+                if metric.mode == "grade" and _is_told(closed)
+                else None
+            )
+            for name in self.task.opens:
+                answer = texts[name][0]
+                if not _is_told(answer) or not _is_told(closed):
+                    continue
+                if metric.mode == "pair":
+                    found[name] = judging.prefers(metric, self._asked, case, answer, closed)
+                else:
+                    found[name] = None, (judging.passes(metric, self._asked, case, answer), of_closed)
+        except Withheld:
+            self._case_has.withheld = True
+        except Unscored:
+            self._case_has.failed = True
+        return found
 
     def _asked(self, asked: Asked) -> Replied:
         """Ask, unless it was asked before, or nothing more is to be."""
         key = asked.key
-        if (known := self.memory.reply(key)) is not None:
-            return known
-        if self._refusal is not None:
-            return self._refusal
-        replied = self.ask(asked)
-        if replied.code in STOPPING:
-            self._refusal = replied
-        elif replied.status == 200 or read(replied).status in ("forbidden", "refused"):
-            self.memory.keep_reply(key, replied)
+        replied = self.memory.reply(key)
+        if replied is None:
+            if self._refusal is not None:
+                return self._refusal
+            replied = self.ask(asked)
+            if replied.code in STOPPING:
+                self._refusal = replied
+            elif replied.status == 200 or read(replied).status == "refused":
+                self.memory.keep_reply(key, replied)
+        with self._lock:
+            if key not in self._counted:
+                self._counted.add(key)
+                self.progress.usd += replied.cost_usd or 0.0
+                self.progress.has_unknown |= replied.cost_usd is None and replied.status == 200
         return replied
+
+
+def _is_told(answer: Answer) -> bool:
+    """Whether an answer, good or bad, is the model's own."""
+    return answer.status not in ("error", "forbidden")
 
 
 def in_order(cases: Sequence[Case]) -> list[Case]:

@@ -9,20 +9,50 @@ import importlib.util
 import json
 import math
 import re
+import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from freehold.evals import tasks
-from freehold.evals.answers import Answer, Ask, Asked
+from freehold.evals.answers import WITHHELD, Answer, Ask, Asked, highest
 from freehold.evals.datasets import Case
 from freehold.evals.sandbox import Limits, run
 from freehold.kernel.errors import CallerError
 from freehold.kernel.extras import need
 
 Scorer = Callable[[Case, Answer], float | None]
+
+
+class Withheld(Exception):
+    """What has to be asked for a score may not go where it would have to."""
+
+
+class Unscored(Exception):
+    """What has to be asked for a score was not answered."""
+
+
+def check(metric: tasks.AnyMetric, cases: Sequence[Case]) -> None:
+    """Raises CallerError where a metric could call nothing right: before anything is asked."""
+    needs = isinstance(
+        metric,
+        tasks.Exact | tasks.Normalised | tasks.Number | tasks.Fields | tasks.Tools | tasks.Similar | tasks.Overlap,
+    )
+    needs |= isinstance(metric, tasks.Pattern) and re.compile(metric.pattern).groups > 0
+    without = [case.id for case in cases if case.expected is None]
+    if needs and without:
+        raise tasks.wrong(
+            f"has the scorer {tasks.name_of(metric)!r}, and {len(without):,} of {len(cases):,} cases say nothing of what is expected (such as {without[0][:40]!r}): call it 'expected'"
+        )
+    if isinstance(metric, tasks.Fields):
+        known = [json_of(case.expected) if isinstance(case.expected, str) else case.expected for case in cases]
+        for name in metric.fields:
+            if all(picked(one, name) is _NOTHING for one in known):
+                raise tasks.wrong(f"looks at the field {name!r}, which no expected answer has")
+    if isinstance(metric, tasks.Command) and shutil.which(metric.command[0]) is None:
+        raise tasks.wrong(f"names the command {metric.command[0]!r}, which is not there or may not be run")
 
 
 def scorer_of(metric: tasks.AnyMetric, folder: Path, ask: Ask) -> Scorer | None:
@@ -65,7 +95,10 @@ def _of_field(field: str, scorer: Scorer) -> Scorer:
             return None if json_of(answer.text) is _NOTHING else 0.0
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
         meant = picked(case.expected, field) if isinstance(case.expected, dict) else case.expected
-        return scorer(_with(case, None if meant is _NOTHING else meant), Answer(text, answer.tool_calls, answer.status))
+        return scorer(
+            _with(case, None if meant is _NOTHING else meant),
+            Answer(text, answer.tool_calls, answer.status, answer.class_),
+        )
 
     return score
 
@@ -197,12 +230,17 @@ def _fields(fields: tuple[str, ...], *, whole: bool) -> Scorer:
         if found is _NOTHING:
             return None
         names = fields or tuple(expected if isinstance(expected, dict) else ())
-        right = [_same(picked(found, name), picked(expected, name)) for name in names]
+        right = [_same(_or_null(picked(found, name)), _or_null(picked(expected, name))) for name in names]
         if not right:
             return float(_same(found, expected))
         return float(all(right)) if whole else sum(right) / len(right)
 
     return score
+
+
+def _or_null(value: Any) -> Any:
+    """What is not there is as good as null."""
+    return None if value is _NOTHING else value
 
 
 def _same(found: Any, meant: Any) -> bool:
@@ -236,16 +274,26 @@ def _schema(schema: Any) -> Scorer:
         found = json_of(answer.text)
         key = json.dumps(wanted, sort_keys=True)
         if key not in known:
-            known[key] = library.validator_for(wanted)
+            try:
+                known[key] = library.validator_for(wanted, retriever=_nobody)
+            except ValueError as error:
+                raise tasks.wrong(f"has a schema that is none, or refers to another ({type(error).__name__})") from None
         return float(found is not _NOTHING and known[key].is_valid(found))
 
     return score
 
 
+def _nobody(address: str) -> Any:
+    """Whoever is asked for a schema at another address: only `upstream/` opens connections."""
+    raise ValueError(address)
+
+
 def _format_of(case: Case) -> Any:
     """The schema under which a case is asked."""
-    told = case.fields.get("response_format") or case.fields.get("schema")
-    return told.get("json_schema", {}).get("schema", told) if isinstance(told, dict) else None
+    told = case.fields.get("response_format")
+    if isinstance(told, dict) and isinstance(told.get("json_schema"), dict):
+        return told["json_schema"].get("schema")
+    return case.fields.get("schema")
 
 
 def _tools(*, ordered: bool, arguments: bool) -> Scorer:
@@ -278,44 +326,53 @@ def _call(expected: Any) -> tuple[str, Any]:
     """An expected call: its name, or `{"name", "arguments"}`."""
     if isinstance(expected, str):
         return expected, {}
-    inner = expected.get("function", expected)
+    inner = expected.get("function", expected) if isinstance(expected, dict) else None
+    if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
+        raise CallerError("An expected tool call is a name, or has one.", code="verdict.dataset", hint='Write {"name": …, "arguments": {…}}.')  # fmt: skip
     given = inner.get("arguments", {})
-    return inner["name"], json.loads(given) if isinstance(given, str) else given
+    return inner["name"], json_of(given) if isinstance(given, str) else given
 
 
 # --- programs, embeddings, functions --------------------------------------------------------------------------------
+
+
+_CANNOT_RUN = (126, 127)  # sh(1): found and not executable, not found
 
 
 def _command(command: tuple[str, ...], folder: Path, limits: Limits) -> Scorer:
     placed = tuple(str((folder / part).resolve()) if (folder / part).is_file() else part for part in command)
 
     def score(case: Case, answer: Answer) -> float | None:
-        told = json.dumps({"case": case.fields, "answer": answer.text, "tool_calls": answer.tool_calls})
-        ended = run(placed, told.encode(), limits)
+        told = {"case": case.fields, "answer": answer.text, "tool_calls": answer.tool_calls}
+        ended = run(placed, json.dumps(told, default=str).encode("utf-8", "replace"), limits)
+        if ended.status in _CANNOT_RUN:
+            return None
         last = ended.output.strip().splitlines()[-1:] or [""]
         try:
             value = float(last[0])
         except ValueError:
             return float(ended.status == 0)
-        return value if ended.status == 0 and 0.0 <= value <= 1.0 else 0.0
+        if ended.status != 0:
+            return 0.0
+        return value if 0.0 <= value <= 1.0 else None
 
     return score
 
 
 def _similar(ask: Ask, target: str, at_least: float | None) -> Scorer:
-    def embedded(text: str) -> list[float] | None:
-        replied = ask(Asked({"model": target, "input": text}, path="/embeddings"))
+    def embedded(text: str, class_: str) -> list[float]:
+        replied = ask(Asked({"model": target, "input": text}, class_, path="/embeddings"))
+        if replied.code == WITHHELD:
+            raise Withheld
         try:
-            found: list[float] = json.loads(replied.body)["data"][0]["embedding"]
+            return [float(one) for one in json.loads(replied.body)["data"][0]["embedding"]]
         except (ValueError, KeyError, IndexError, TypeError):
-            return None
-        return found
+            raise Unscored from None
 
     def score(case: Case, answer: Answer) -> float | None:
-        said, meant = embedded(answer.text), [embedded(text) for text in texts(case.expected)]
-        if said is None or None in meant:
-            return None
-        near = max(_cosine(said, one) for one in meant if one is not None)
+        class_ = highest((case.class_, answer.class_))
+        said = embedded(answer.text, class_)
+        near = max(_cosine(said, embedded(text, class_)) for text in texts(case.expected))
         return near if at_least is None else float(near >= at_least)
 
     return score
@@ -323,7 +380,7 @@ def _similar(ask: Ask, target: str, at_least: float | None) -> Scorer:
 
 def _cosine(first: list[float], second: list[float]) -> float:
     lengths = math.hypot(*first) * math.hypot(*second)
-    return max(0.0, sum(map(float.__mul__, map(float, first), map(float, second))) / lengths) if lengths else 0.0
+    return max(0.0, sum(map(float.__mul__, first, second)) / lengths) if lengths else 0.0
 
 
 def _own(function: str, folder: Path) -> Scorer:
@@ -335,7 +392,7 @@ def _own(function: str, folder: Path) -> Scorer:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the border: it is the user's own code, and may do anything
+    except (Exception, SystemExit) as error:  # the border: it is the user's own code, and may do anything
         raise tasks.wrong(f"names {name!r}, which does not load ({type(error).__name__})") from None
     theirs = getattr(module, inner, None)
     if not callable(theirs):
@@ -344,10 +401,13 @@ def _own(function: str, folder: Path) -> Scorer:
     def score(case: Case, answer: Answer) -> float | None:
         try:
             found = theirs(case.fields, answer.text)
-            return None if found is None else float(found)
-        except Exception as error:  # the border: the same
+            value = None if found is None else float(found)
+        except (Exception, SystemExit) as error:  # the border: the same
             raise tasks.wrong(
-                f"has a scorer {function!r} that fails at the case {case.id!r} ({type(error).__name__})"
+                f"has a scorer {function!r} that fails at the case {case.id[:40]!r} ({type(error).__name__})"
             ) from None
+        if value is not None and not math.isfinite(value):
+            raise tasks.wrong(f"has a scorer {function!r} that gives {value} at the case {case.id[:40]!r}")
+        return value
 
     return score

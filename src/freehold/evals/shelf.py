@@ -6,6 +6,7 @@ after looking can be seen.
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -15,19 +16,27 @@ from typing import Any
 
 import msgspec
 
-from freehold.evals.datasets import Case
+from freehold.evals.datasets import Case, questions_of
+from freehold.evals.datasets import digest_of as dataset_of
 from freehold.evals.outcomes import Row
 from freehold.evals.tasks import Seal, Task, digest_of
 from freehold.kernel.errors import CallerError, OperatorError
 
 _NAMED = 16  # characters of a digest that name a folder
+_ALIKE = 0.1  # of the questions
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A run that is kept. verdict: None while it is not over."""
+    """A run that is kept. verdict: None while it is not over; asked: its questions; is_whole: whether the seal is as it was written."""
 
     seal: Seal
     verdict: dict[str, Any] | None
+    asked: frozenset[str]
+    is_whole: bool
+
+    @property
+    def has_answers(self) -> bool:
+        return self.verdict is not None
 
     @property
     def name(self) -> str:
@@ -40,27 +49,49 @@ def name_of(digest: str) -> str:
 
 @dataclass(frozen=True)
 class Shelf:
-    """The runs of one state directory."""
+    """The runs of one state directory. key: 32 secret bytes that mark its seals."""
 
     folder: Path
+    key: bytes
 
-    def seal(
-        self, task: Task, cases: Sequence[Case], dataset: str, files: dict[str, str], *, now: str, version: str
-    ) -> Seal:
-        """Seal a task, or find the seal that it has. Raises OperatorError where it cannot be written."""
-        digest = digest_of(task, dataset, files)
+    def seal(self, task: Task, cases: Sequence[Case], files: dict[str, str], *, now: str, version: str) -> Seal:
+        """Seal a task, or find the seal that it has. Raises OperatorError where it cannot be written, or was changed by hand."""
+        dataset = dataset_of(cases)
+        digest, asked = digest_of(task, dataset, files), questions_of(cases)
         place = self.place(digest)
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             place.mkdir(exist_ok=True, mode=0o700)
             if not (place / "seal.json").is_file():
-                had = any(one.seal.dataset == dataset for one in self.kept())
+                had = any(one.has_answers for one in self._alike(asked, digest))
                 seal = Seal(digest, task.name, dataset, files, len(cases), task.margin, task.sides, now, version, had)
-                _write(place / "task.json", msgspec.json.format(msgspec.json.encode(task)))
-                _write(place / "seal.json", msgspec.json.format(msgspec.json.encode(seal)))
-            return msgspec.json.decode((place / "seal.json").read_bytes(), type=Seal)
+                _write(place / "questions", "\n".join(sorted(asked)).encode())
+                _write(place / "seal.json", msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(seal, mark=self._mark(seal)))))  # fmt: skip
+            found = self._read(place)
         except OSError as error:
             raise OperatorError(f"{str(place)!r} cannot be written ({os.strerror(error.errno or 0).lower()}).", code="verdict.shelf") from None  # fmt: skip
+        if found is None or not found.is_whole or (found.seal.margin, found.seal.dataset) != (task.margin, dataset):
+            raise OperatorError(f"The seal in {place.name!r} was changed by hand, or is damaged.", code="verdict.seal", hint="Remove its folder, and run the task again: it is sealed anew, at this moment.")  # fmt: skip
+        return found.seal
+
+    def _mark(self, seal: Seal) -> str:
+        told = msgspec.json.encode(msgspec.structs.replace(seal, mark=""), order="sorted")
+        return hmac.digest(self.key, told, "sha256").hex()
+
+    def _read(self, place: Path) -> Kept | None:
+        """A run; None for half a folder, or somebody else's."""
+        try:
+            seal = msgspec.json.decode((place / "seal.json").read_bytes(), type=Seal)
+            verdict = place / "verdict.json"
+            told = msgspec.json.decode(verdict.read_bytes(), type=dict[str, Any]) if verdict.is_file() else None
+            asked = frozenset((place / "questions").read_text(encoding="ascii").split())
+        except (OSError, ValueError, msgspec.MsgspecError):
+            return None
+        return Kept(seal, told, asked, hmac.compare_digest(seal.mark, self._mark(seal)))
+
+    def _alike(self, asked: frozenset[str], but: str) -> list[Kept]:
+        """Other runs that ask a tenth of the same questions, or more."""
+        return [one for one in self.kept() if one.seal.digest != but and len(one.asked & asked) >= _ALIKE * len(asked)]
 
     def place(self, digest: str) -> Path:
         return self.folder / name_of(digest)
@@ -79,14 +110,8 @@ class Shelf:
 
     def kept(self) -> list[Kept]:
         """Every run, the newest first."""
-        found = []
-        for path in self.folder.glob("*/seal.json"):
-            try:
-                seal = msgspec.json.decode(path.read_bytes(), type=Seal)
-                verdict = path.with_name("verdict.json")
-                found.append(Kept(seal, json.loads(verdict.read_bytes()) if verdict.is_file() else None))
-            except (OSError, ValueError):
-                continue  # half a folder, or somebody else's file
+        places = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        found = [kept for place in places if place.is_dir() and (kept := self._read(place)) is not None]
         return sorted(found, key=lambda one: one.seal.sealed_at, reverse=True)
 
     def find(self, name: str) -> Kept:
@@ -102,8 +127,9 @@ class Shelf:
         return found[0]
 
     def beside(self, seal: Seal) -> list[Kept]:
-        """Other seals of the same cases."""
-        return [one for one in self.kept() if one.seal.dataset == seal.dataset and one.seal.digest != seal.digest]
+        """Other seals of the same questions."""
+        own = self._read(self.place(seal.digest))
+        return self._alike(own.asked, seal.digest) if own is not None else []
 
 
 def _write(path: Path, data: bytes) -> None:

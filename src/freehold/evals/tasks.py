@@ -135,7 +135,7 @@ class Targets(Strict, frozen=True, kw_only=True):
 
 class Asking(Strict, frozen=True, kw_only=True):
     """How a case becomes a call. template: a prompt with `{fields}` of the case, for cases without messages; system: put before it; samples: answers to each
-    case; body: what else a call says, such as response_format or tools; concurrency: calls at once; class: raises every call to it.
+    case; body: what else a call says, such as response_format or tools; concurrency: calls at once; timeout_s: how long one may take.
     """
 
     template: str = ""
@@ -213,8 +213,12 @@ def read(text: str) -> Task:
         raise wrong("has two metrics of one name: give them names")
     if len(set(found.sides)) < len(found.sides):
         raise wrong("compares a target with itself")
-    if found.stopping.watched and len(found.opens) > 1:
-        raise wrong("is watched and chooses among several open models: which one is best may change from look to look")
+    if not found.opens:
+        raise wrong("names no open model")
+    if found.stopping.watched:
+        _check_watched(found)
+    if odd := sorted({"model", "messages", "stream", "n", "temperature", "max_tokens", "tools"} & set(found.ask.body)):
+        raise wrong(f"has {odd[0]!r} in ask.body, which is said elsewhere or is not for evaluations")
     if found.dataset.startswith(CAPTURED) != (found.before is not None):
         raise wrong(
             "needs `before = 2026-12-01` (a day) where its dataset is captured, so that the cases stay the same, and nowhere else"
@@ -222,6 +226,18 @@ def read(text: str) -> Task:
     if not re.fullmatch(r"[\w .-]{1,80}", found.name):
         raise wrong("needs a name of letters, digits, spaces, dots and dashes")
     return found
+
+
+def _check_watched(found: Task) -> None:
+    """Raises CallerError for what cannot be looked at again and again."""
+    if len(found.opens) > 1:
+        raise wrong("is watched and chooses among several open models: which one is best may change from look to look")
+    if found.strata.shares is not None:
+        raise wrong("is watched and has shares of the traffic: leave one of the two out")
+    if found.labels and isinstance(found.metrics[0], Judged | Human):
+        raise wrong("is watched and has labels: a judge that people correct may be looked at once")
+    if isinstance(found.metrics[0], Own) and found.span is None:
+        raise wrong("is watched with a scorer of its own: say how far apart two scores can be (span)")
 
 
 def name_of(metric: AnyMetric) -> str:
@@ -233,7 +249,9 @@ def wrong(what: str) -> CallerError:
 
 
 class Seal(msgspec.Struct, frozen=True):
-    """What was fixed before anything was asked. digest: of all of it but the time; had_answers: whether answers to these cases were there already."""
+    """What was fixed before anything was asked. digest: of all of it but the time; had_answers: whether answers to the same questions were there already; mark:
+    by a key of this state directory, so that a seal that was changed by hand shows.
+    """
 
     digest: str
     task: str
@@ -245,6 +263,7 @@ class Seal(msgspec.Struct, frozen=True):
     sealed_at: str
     version: str
     had_answers: bool = False
+    mark: str = ""
 
 
 def digest_of(task: Task, dataset: str, files: dict[str, str]) -> str:
@@ -262,7 +281,8 @@ def files_of(task: Task, folder: Path) -> dict[str, str]:
             case Schema(schema=name):
                 names = (name,) if name else ()
             case Own(function=function):
-                names = (function.partition(":")[0],)
+                own = folder / function.partition(":")[0]
+                names = tuple(sorted(str(path.relative_to(folder)) for path in own.parent.glob("*.py"))) or (function.partition(":")[0],)  # fmt: skip
             case Command(command=command):
                 names = tuple(part for part in command if (folder / part).is_file())
         for name in names:
@@ -309,4 +329,9 @@ all_or_nothing = true
 
 [report]
 examples = 5                   # answers that differ, of calls that are public
+"""
+
+EXAMPLE_CASES = """\
+{"id": 1, "prompt": "Hello, I was charged twice for the desk lamp. Anna Weber", "expected": {"department": "billing", "intent": "double_charge"}, "stratum": "billing"}
+{"id": 2, "prompt": "My parcel A-10423 has not arrived. John Doe", "expected": {"department": "shipping", "intent": "not_delivered"}, "stratum": "shipping"}
 """

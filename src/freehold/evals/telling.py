@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -53,7 +54,8 @@ def quotable(verdict: Verdict) -> str:
         return f"{WORDS[whole.verdict]}: {whole.n:,} cases say nothing about the difference."
     low, high = whole.interval
     side = "better" if whole.difference > 0 else "worse"
-    seen = f"On the same {whole.n:,} cases the open model was {_points(abs(whole.difference), verdict)} {side} than the closed one"
+    how = "exactly as good as" if not whole.difference else f"{_points(abs(whole.difference), verdict)} {side} than"
+    seen = f"On the same {whole.n:,} cases the open model was {how} the closed one"
     sure = f"95 % sure: between {_signed(low, verdict)} and {_signed(high, verdict)}"
     return (
         f"{WORDS[whole.verdict]}. {seen} ({sure}); up to {_points(whole.margin, verdict)} worse was to be good enough."
@@ -178,3 +180,25 @@ def _signed(value: float | None, verdict: Verdict) -> str:
 def _money(figure: tuple[float, float, float], times: int) -> str:
     value, low, high = (each * times for each in figure)
     return f"{value:.3g} ({low:.3g} to {high:.3g})"
+
+
+def fragment(verdict: Verdict, told: dict[str, Any]) -> str:
+    """A split as workloads: one for the strata that stay open, one for those that do not."""
+    assert verdict.route is not None
+    targets = (told["seal"] or {}).get("targets") or ["OPEN/MODEL", "CLOSED/MODEL"]
+    best, closed = told.get("open_target") or targets[0], told.get("closed_target") or targets[-1]
+    parts = []
+    for name, target, strata, why in (
+        (
+            "open-enough",
+            best,
+            verdict.route.open,
+            f"proven good enough together, {verdict.route.share_open:.0%} of the traffic",
+        ),
+        ("needs-closed", closed, verdict.route.closed, "proven worse by more than the margin"),
+    ):
+        parts.append(
+            f"# {', '.join(map(json.dumps, strata))}: {why}\n[workloads.{name}]\ntargets = [{json.dumps(target)}]\n"
+            "# class = \"…\"   # as the work's is; without it, restricted: 'freehold check' proves whether these targets may serve it\n"
+        )
+    return "\n".join(parts)
