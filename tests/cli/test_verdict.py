@@ -307,3 +307,84 @@ def test_init_writes_a_task_once(tmp_path: Path) -> None:
     out = tmp_path / "v.toml"
     assert CliRunner().invoke(command, ["init", "--out", str(out)], standalone_mode=False).return_value == 0
     assert CliRunner().invoke(command, ["init", "--out", str(out)], standalone_mode=False).exception is not None
+
+
+# --- holes that a review found --------------------------------------------------------------------------------------
+
+
+def test_a_judge_outside_gets_nothing_that_a_workload_keeps_inside(
+    make_freehold: Callable[..., Freehold], inside: Standin, outside: Standin
+) -> None:
+    """The row says nothing, the key is public: it is the workload that makes the answers restricted."""
+    inside.usual = Behaviour(echo=r"open=\w+")
+    one = make_freehold(
+        NO_ENGINE
+        + f'[providers.rack]\nbase_url = "{inside.base_url}"\nzone = "inside"\n[providers.third]\nbase_url = "{outside.base_url}"\nkey = "env:THIRD"\n'
+        + '[workloads.triage]\nclass = "restricted"\ntargets = ["rack/m"]\n',
+        THIRD="k",
+    ).start()
+    write(one, "kept", [RIGHT] * 6)
+    text = (one.folder / "kept.toml").read_text().replace('"rack/m"', '"triage"').replace('"cloud/m"', '"rack/n"')
+    judge = '[[metrics]]\nscorer = "judge"\ntarget = "third/j"\nrubric = "polite"\n[[metrics]]\nscorer = "embedding"\ntarget = "third/e"\n'
+    (one.folder / "kept.toml").write_text(text + judge)
+    told = run(one, one.key("--class", "public"), "kept.toml")
+    assert told.returncode == 2
+    assert "verdict.forbidden" in told.stderr
+    assert not outside.requests
+
+
+def test_what_a_model_says_does_not_reach_a_terminal_raw(said: Callable[..., Any], tmp_path: Path) -> None:
+    odd = "\x1b]0;PWNED\x07\x1b[2J"
+    rows = [{**row, "stratum": odd} for row in _rows(1, 1, 100)] + [
+        {**row, "id": f"x{row['id']}", "stratum": "b\n[providers.evil]\n#"} for row in _rows(0, 60, 30)
+    ]
+    told = said(rows, "--margin", "0.05")
+    assert "ROUTE" in told.output
+    assert "\x1b" not in told.output
+    assert "\n[providers.evil]" not in told.output
+    assert "[workloads.open-enough]" in told.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "--margin", "nan", "--discordance", "0.1"),
+        ("plan", "--margin", "3", "--discordance", "0.1"),
+        ("plan", "--margin", "0.1", "--spread", "inf"),
+        ("plan", "--margin", "0.1"),
+        ("run", "nothing.toml"),
+        ("label", "nothing.toml"),
+        ("show", "nothing"),
+        ("--outcomes", "nothing.jsonl", "--margin", "0.1"),
+        ("--margin", "0.1"),
+        (),
+    ],
+)
+def test_misuse_is_two_and_a_sentence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    told = subprocess.run(
+        [*PROGRAM, "verdict", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert told.returncode == 2
+    assert "Traceback" not in told.stderr
+    assert told.stderr
+
+
+def test_a_bug_is_a_sentence_and_no_answer(tmp_path: Path) -> None:
+    """Exit code 1 would say that nothing is decided."""
+    code = "import freehold.cli.main as m, freehold.cli.verdict as v; v.decide = lambda *a: 1 / 0; import sys; sys.argv = ['freehold', 'verdict', '--outcomes', 'o.jsonl', '--margin', '0.1']; m.main()"
+    (tmp_path / "o.jsonl").write_text('{"id": 1, "open": true, "closed": true}\n')
+    told = subprocess.run(
+        [PROGRAM[0], "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert told.returncode == 2
+    assert "ZeroDivisionError" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_call_that_takes_too_long_is_an_error_and_not_the_end(freehold: Freehold, key: str, rack: Standin) -> None:
+    file = write(freehold, "slow", [RIGHT] * 33, more="timeout_s = 1.0\n")
+    rack.behave(Behaviour(delay_s=3.0))
+    told = json.loads(run(freehold, key, file).stdout)
+    assert any("calls to rack/m failed: 1 × cli.timeout" in text for text in told["cautions"])
+    assert told["left_out"] == 1
+    assert json.loads(run(freehold, key, file).stdout)["left_out"] == 0

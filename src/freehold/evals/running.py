@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from freehold.evals import judging
-from freehold.evals.answers import STOPPING, Answer, Ask, Asked, Replied, read
+from freehold.evals.answers import STOPPING, Answer, Ask, Asked, Replied, highest, read
 from freehold.evals.datasets import Case
 from freehold.evals.memory import Memory
 from freehold.evals.scorers import Scorer, Unscored, Withheld, check, normal, scorer_of
@@ -151,10 +151,20 @@ class Runner:
         if (raw := self.memory.scored(key)) is not None:
             return msgspec.json.decode(raw, type=Scored)
         self._case_has.failed = self._case_has.withheld = False
-        texts: dict[str, list[Answer]] = {}
-        sides = {}
+        replies = {}
         for target in sorted(self.task.sides, key=lambda name: hashlib.sha256(f"{case.id} {name}".encode()).digest()):
-            sides[target], texts[target] = self._side(case, target)
+            where = ",".join(self.where.get(target, ()))
+            body = body_of(self.task, case, target)
+            replies[target] = [
+                self._asked(Asked(body, case.class_, sample=at, where=where)) for at in range(self.task.ask.samples)
+            ]
+        texts = {target: [read(reply) for reply in each] for target, each in replies.items()}
+        # Whoever is shown any of it to score it is asked as the highest that any side was ruled to be: it is all of one case.
+        class_ = highest(answer.class_ for each in texts.values() for answer in each)
+        texts = {
+            target: [msgspec.structs.replace(one, class_=class_) for one in each] for target, each in texts.items()
+        }
+        sides = {target: self._side(case, replies[target], texts[target]) for target in texts}
         judged = {name: self._judge(judge, case, texts) for name, judge in self._judges.items()}
         inputs = hashlib.sha256(msgspec.json.encode([case.messages, case.tools], order="sorted")).hexdigest()
         scored = Scored(case.id, case.stratum, case.cluster, inputs, sides, judged, self._case_has.withheld)
@@ -162,14 +172,7 @@ class Runner:
             self.memory.keep_scored(key, msgspec.json.encode(scored))  # anything else may be mended, and is tried again
         return scored
 
-    def _side(self, case: Case, target: str) -> tuple[Side, list[Answer]]:
-        where = ",".join(self.where.get(target, ()))
-        asked = [
-            Asked(body_of(self.task, case, target), case.class_, sample=at, where=where)
-            for at in range(self.task.ask.samples)
-        ]
-        replies = [self._asked(one) for one in asked]
-        answers = [read(reply) for reply in replies]
+    def _side(self, case: Case, replies: Sequence[Replied], answers: Sequence[Answer]) -> Side:
         statuses, scores = [answer.status for answer in answers], {name: list[float | None]() for name in self._scorers}
         for at, answer in enumerate(answers):
             for name, scorer in self._scorers.items():
@@ -185,7 +188,7 @@ class Runner:
         costs = [reply.cost_usd for reply in replies]
         text = "\n".join(answer.text for answer in answers)
         short = normal(answers[0].text)
-        side = Side(
+        return Side(
             scores=scores,
             statuses=statuses,
             codes=[reply.code for reply in replies if reply.code],
@@ -200,7 +203,6 @@ class Runner:
             ).hexdigest(),
             said=short if len(short) <= _SHORT else None,
         )
-        return side, answers
 
     def _score(self, scorer: Scorer, case: Case, answer: Answer) -> float | None:
         if answer.status != "ok":
