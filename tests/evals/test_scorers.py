@@ -13,6 +13,7 @@ import pytest
 from freehold.evals import tasks
 from freehold.evals.answers import Answer, Asked, Replied
 from freehold.evals.datasets import Case
+from freehold.evals.matching import Matcher
 from freehold.evals.sandbox import Limits, run
 from freehold.evals.scorers import Unscored, Withheld, check, scorer_of
 from freehold.kernel.errors import CallerError
@@ -198,6 +199,15 @@ def test_a_schema_elsewhere_is_not_fetched(tmp_path: Path) -> None:
         (tmp_path / f"{number}.json").write_text(json.dumps(schema))
         with pytest.raises(CallerError):
             scored(tasks.Schema(schema=f"{number}.json"), "{}", folder=tmp_path)
+
+
+def test_a_pattern_that_never_ends_is_ended() -> None:
+    """And the next text is searched as ever."""
+    matcher = Matcher(r"^(a+)+!$", timeout_s=0.5)
+    assert matcher.search("a" * 40) is None
+    assert matcher.search("aa!") == ["aa!", "aa"]
+    assert matcher.search("\ud800 b") == []
+    matcher.close()
 
 
 # --- commands -------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import Any
 from freehold.evals import tasks
 from freehold.evals.answers import WITHHELD, Answer, Ask, Asked, highest
 from freehold.evals.datasets import Case
+from freehold.evals.matching import Matcher
 from freehold.evals.sandbox import Limits, run
 from freehold.kernel.errors import CallerError
 from freehold.kernel.extras import need
@@ -148,19 +149,16 @@ def _valued(text: str) -> float:
 
 def _pattern(pattern: str) -> Scorer:
     try:
-        found = re.compile(pattern, re.DOTALL)
+        groups = re.compile(pattern, re.DOTALL).groups
     except re.error as error:
         raise tasks.wrong(f"has a pattern that is none: {error}") from None
+    matcher = Matcher(pattern)
 
     def score(case: Case, answer: Answer) -> float | None:
-        hit = found.search(answer.text)
-        if found.groups == 0:
-            return float(hit is not None)
-        return (
-            None
-            if hit is None
-            else float(any((hit[1] or "").strip() == meant.strip() for meant in texts(case.expected)))
-        )
+        hit = matcher.search(answer.text)
+        if hit is None or groups == 0:
+            return None if hit is None else float(bool(hit))
+        return float(any((hit[1] or "").strip() == meant.strip() for meant in texts(case.expected))) if hit else None
 
     return score
 
