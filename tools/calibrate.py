@@ -246,7 +246,7 @@ def powers(draw: np.random.Generator, runs: int) -> Iterator[Row]:
         Aim(0.03, 0.8, 0.01, 0.08),
         Aim(0.1, 0.8, -0.02, 0.2),
     ):
-        n = plan(aim).cases
+        n = plan(aim).needed_n
         assert aim.discordance is not None
         decided = sum(
             decide(outcomes(*pairs(draw, n, 0.9, aim.discordance, aim.difference)), Rule(aim.margin)).whole.verdict
@@ -265,7 +265,7 @@ def powers(draw: np.random.Generator, runs: int) -> Iterator[Row]:
 def powers_numbers(draw: np.random.Generator, runs: int) -> Iterator[Row]:
     """The same for numbers, and for clusters of them."""
     for aim in (Aim(0.2, spread=0.3), Aim(0.05, spread=0.3), Aim(0.1, spread=0.3, cluster_size=10, likeness=0.5)):
-        n, size = plan(aim).cases, int(aim.cluster_size)
+        n, size = plan(aim).needed_n, int(aim.cluster_size)
         n, spread, decided = -(-n // size) * size, aim.spread or 0.0, 0
         for _ in range(runs):
             shared = np.repeat(draw.normal(0, spread * math.sqrt(aim.likeness), n // size), size)

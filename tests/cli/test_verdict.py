@@ -277,7 +277,7 @@ def test_plans() -> None:
         command, ["plan", "--margin", "0.05", "--discordance", "0.1", "--json"], standalone_mode=False
     )
     found = json.loads(told.output)
-    assert 250 < found["cases"] < 350
+    assert 250 < found["needed_n"] < 350
     assert found["power"] >= 0.8
     words = CliRunner().invoke(command, ["plan", "--margin", "0.05", "--discordance", "0.1", "--correlation", "0.8", "--cluster-size", "5", "--likeness", "0.3"], standalone_mode=False)  # fmt: skip
     assert "labels by people" in words.output

@@ -283,7 +283,7 @@ def test_a_plan_says_no_where_nothing_would_do() -> None:
 @pytest.mark.parametrize("aim", [Aim(0.2, spread=0.3), Aim(0.05, spread=0.3), Aim(0.1, 0.9, 0.05, spread=0.4)])
 def test_a_plan_for_numbers_holds(aim: Aim) -> None:
     """Against the method itself, on drawn numbers."""
-    draw, n, shown = _draw(2), plan(aim).cases, 0
+    draw, n, shown = _draw(2), plan(aim).needed_n, 0
     for _ in range(1_500):
         values = draw.normal(aim.difference, aim.spread or 0, n)
         bounds = Student(values.mean(), values.std(ddof=1) / math.sqrt(n), n - 1.0)
@@ -303,7 +303,7 @@ def test_odd_plans_are_refused() -> None:
 
 def test_labels_are_fewer_the_better_the_judge() -> None:
     aim = Aim(0.05, discordance=0.1)
-    needed = plan(aim).cases
+    needed = plan(aim).needed_n
     found = [labels_for(aim, 5_000, correlation) for correlation in (0.0, 0.5, 0.8, 0.95)]
     assert found == sorted(found, reverse=True)
     assert 0.7 * needed < found[0] < 1.1 * needed

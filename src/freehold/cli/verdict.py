@@ -129,8 +129,8 @@ def _plan(**asked: Any) -> int:
         aim = _piloted(aim, _outcomes(asked["pilot"], asked["metric"]))
     planned = plan(aim)
     if asked["correlation"] is not None:
-        judged = asked["cases"] or 10 * planned.cases
-        planned = msgspec.structs.replace(planned, labels=labels_for(aim, judged, asked["correlation"]))
+        judged = asked["cases"] or 10 * planned.needed_n
+        planned = msgspec.structs.replace(planned, needed_labels=labels_for(aim, judged, asked["correlation"]))
     if asked["as_json"]:
         show_json({**msgspec.to_builtins(planned), "aim": msgspec.to_builtins(aim)})
     else:
@@ -159,9 +159,9 @@ def _planned(aim: Aim, planned: Planned) -> str:
         if aim.discordance is not None
         else f"differences spread by {aim.spread:g}"
     )
-    lines = [f"{planned.cases:,} cases: with a true difference of {aim.difference:+g} and {varies}, they prove it good enough at a margin of {aim.margin:g} with a chance of {planned.power:.0%}."]  # fmt: skip
+    lines = [f"{planned.needed_n:,} cases: with a true difference of {aim.difference:+g} and {varies}, they prove it good enough at a margin of {aim.margin:g} with a chance of {planned.power:.0%}."]  # fmt: skip
     if planned.effect > 1:
         lines.append(f"Clusters make it {planned.effect:.2f} times as many as cases that stand alone.")
-    if planned.labels is not None:
-        lines.append(f"{planned.labels:,} labels by people, with the judge on all cases.")
+    if planned.needed_labels is not None:
+        lines.append(f"{planned.needed_labels:,} labels by people, with the judge on all cases.")
     return "\n".join(lines)

@@ -86,7 +86,7 @@ def _needed(cases: Cases, effect: Effect, layers: Layers | None, rule: Rule) -> 
     if is_plain and distance > 0:
         differ = (np.count_nonzero(cases.first - cases.second) + 1.0) / (n + 1.0)
         try:
-            total = plan(Aim(rule.margin, _POWER, effect.value, differ, level=rule.level)).cases
+            total = plan(Aim(rule.margin, _POWER, effect.value, differ, level=rule.level)).needed_n
         except CallerError:
             return None
     else:

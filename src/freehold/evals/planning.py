@@ -45,14 +45,14 @@ class Aim(msgspec.Struct, frozen=True):
 
 
 class Planned(msgspec.Struct, frozen=True):
-    """cases: so many are needed; power: the chance to decide with them; effect: the design effect of clusters that is in it; labels: by people, where a judge
+    """needed_n: so many cases; power: the chance to decide with them; effect: the design effect of clusters that is in it; needed_labels: by people, where a judge
     scores the cases and agrees with people so well, None for no judge.
     """
 
-    cases: int
+    needed_n: int
     power: float
     effect: float
-    labels: int | None = None
+    needed_labels: int | None = None
 
 
 def plan(aim: Aim) -> Planned:
