@@ -157,6 +157,7 @@ def test_bets_own_nothing_more_on_average() -> None:
 # --- several at once ------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=20)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_is_holm(ps: list[float]) -> None:
     assert holm(ps) == pytest.approx(multipletests(ps, method="holm")[1])
