@@ -264,7 +264,7 @@ def powers(draw: np.random.Generator, runs: int) -> Iterator[Row]:
 
 def powers_numbers(draw: np.random.Generator, runs: int) -> Iterator[Row]:
     """The same for numbers, and for clusters of them."""
-    for aim in (Aim(0.2, spread=0.3), Aim(0.05, spread=0.3), Aim(0.1, spread=0.3, cluster_size=10, likeness=0.5)):
+    for aim in (Aim(0.15, spread=0.3), Aim(0.05, spread=0.3), Aim(0.1, spread=0.3, cluster_size=10, likeness=0.5)):
         n, size = plan(aim).needed_n, int(aim.cluster_size)
         n, spread, decided = -(-n // size) * size, aim.spread or 0.0, 0
         for _ in range(runs):
