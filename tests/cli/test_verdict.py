@@ -357,6 +357,8 @@ def test_what_a_model_says_does_not_reach_a_terminal_raw(said: Callable[..., Any
         ("show", "nothing"),
         ("--outcomes", "nothing.jsonl", "--margin", "0.1"),
         ("--margin", "0.1"),
+        ("--margin", "0.1", "run", "x.toml"),
+        ("--outcomes", "nothing.jsonl", "--margin", "0.1", "--share", "a"),
         (),
     ],
 )
@@ -367,6 +369,32 @@ def test_misuse_is_two_and_a_sentence(tmp_path: Path, arguments: tuple[str, ...]
     assert told.returncode == 2
     assert "Traceback" not in told.stderr
     assert told.stderr
+
+
+def test_a_reader_that_has_gone_is_no_answer(tmp_path: Path) -> None:
+    rows = [{**row, "id": f"{at} {row['id']}", "stratum": f"s{at}"} for at in range(300) for row in _rows(1, 1, 3)]
+    (tmp_path / "o.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    shell = f"{' '.join(PROGRAM)} verdict --outcomes o.jsonl --margin 0.1 --json | head -1 >/dev/null; exit ${{PIPESTATUS[0]}}"
+    told = subprocess.run(["bash", "-c", shell], cwd=tmp_path, timeout=60, check=False)
+    assert told.returncode in (0, 141)
+
+
+def test_people_alone_decide(freehold: Freehold, key: str) -> None:
+    """Answer first, label then, run again."""
+    file = write(freehold, "human", [("good", "bad", {})] * 23)
+    text = (
+        (freehold.folder / file)
+        .read_text()
+        .replace('scorer = "regex"\npattern = "=(\\\\w+)"', 'scorer = "human"')
+        .replace("margin = 0.1", 'margin = 0.1\nlabels = "human-labels.jsonl"')
+    )
+    (freehold.folder / file).write_text(text)
+    first = run(freehold, key, file)
+    assert "verdict.labels" in first.stderr
+    assert verdict(freehold, "label", file, "-n", "20", text="0\n" * 20).returncode == 0
+    told = json.loads(run(freehold, key, file).stdout)
+    assert told["n"] == 20
+    assert told["labels"]["count"] == 20
 
 
 def test_a_bug_is_a_sentence_and_no_answer(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from freehold.content.keyring import Keyring
 from freehold.content.sealed import SealedStore
-from freehold.evals import results, tasks
+from freehold.evals import datasets, results, tasks
 from freehold.evals.answers import Answer, Asked, Replied, highest, read
 from freehold.evals.datasets import Case
 from freehold.evals.estimate import estimate
@@ -41,7 +41,16 @@ def task(more: str = "", metric: str = 'scorer = "exact"', open_: str = '"rack/o
 
 def cases(count: int, expected: Callable[[int], Any] = lambda _at: "yes", **more: Any) -> list[Case]:
     return [
-        Case(f"c{at}", [{"role": "user", "content": f"q{at}"}], expected(at), f"s{at % 3}", None, [], "", dict(more))
+        Case(
+            f"c{at}",
+            [{"role": "user", "content": f"q{at}"}],
+            expected(at),
+            f"s{at % 3}",
+            None,
+            [],
+            "",
+            {"prompt": f"q{at}", **more},
+        )
         for at in range(count)
     ]
 
@@ -68,11 +77,12 @@ class World:
 
 
 @contextmanager
-def memory(folder: Path) -> Iterator[Memory]:
+def memory(folder: Path, *owners: str) -> Iterator[Memory]:
     master = folder / "master"
     master.exists() or master.write_bytes(bytes(range(32)))
     ring = Keyring(folder / "subjects.db", master.read_bytes())
-    ring.key("evaluation:x", 0)
+    for owner in ("evaluation:x", *owners):
+        ring.key(owner, 0)
     kept = Memory(SealedStore(folder / "content", ring), folder / "x.journals", "evaluation:x", now_ms=1)
     try:
         yield kept
@@ -238,10 +248,11 @@ def test_a_watched_run_stops_when_it_is_decided(tmp_path: Path) -> None:
 
 def test_a_run_stops_when_enough_is_spent(tmp_path: Path) -> None:
     one = task("[stopping]\nusd = 0.05\nevery = 10\n")
-    with memory(tmp_path) as kept:
-        runner = Runner(one, "s", tmp_path, World(lambda _t, _x: said("yes")), kept)
-        assert len(runner.run(cases(100))) == 30
-    assert "USD" in runner.stopped
+    for _ in range(3):  # and stops there again: what it has cost before counts
+        with memory(tmp_path) as kept:
+            runner = Runner(one, "s", tmp_path, World(lambda _t, _x: said("yes")), kept)
+            assert len(runner.run(cases(100))) == 30
+        assert "USD" in runner.stopped
 
 
 def test_the_best_of_several_is_chosen_on_one_half_and_proven_on_the_other(tmp_path: Path) -> None:
@@ -588,7 +599,7 @@ def test_people_alone_may_decide(tmp_path: Path) -> None:
     )
     data = gather(rows)
     assert not data.is_judged
-    assert sorted(map(str, data.numbers["open"])) == ["1.0"] * 4 + ["nan"] * 2
+    assert data.numbers["open"].tolist() == [1.0] * 4  # what nobody was shown is not missing
 
 
 def test_damage_is_only_asked_again(tmp_path: Path) -> None:
@@ -621,3 +632,77 @@ def test_deep_arguments_are_no_crash() -> None:
 )
 def test_the_highest_class(classes: tuple[str, ...], found: str) -> None:
     assert highest(classes) == found
+
+
+def test_an_answer_that_is_malformed_is_asked_again(tmp_path: Path) -> None:
+    ran(tmp_path, task(), World(lambda _t, _x: Replied(200, '{"choices": []}')), cases(3))
+    again = World(lambda _t, _x: said("yes"))
+    ran(tmp_path, task(), again, cases(3))
+    assert len(again.asked) == 6
+
+
+def test_whoever_erases_a_key_erases_what_its_cases_were_answered(tmp_path: Path) -> None:
+    """Captured cases belong to the key that they were called with."""
+    master = tmp_path / "master"
+    master.write_bytes(bytes(range(32)))
+    ring = Keyring(tmp_path / "subjects.db", master.read_bytes())
+    for owner in ("key_a", "key_b"):
+        ring.key(owner, 0)
+    ring.close()
+    each = [
+        Case(
+            f"c{at}",
+            [{"role": "user", "content": f"q{at}"}],
+            "yes",
+            "",
+            None,
+            [],
+            "",
+            {"caller": f"key_{'ab'[at % 2]}"},
+        )
+        for at in range(6)
+    ]
+
+    def run(world: World) -> None:
+        with memory(tmp_path, "key_a", "key_b") as kept:
+            Runner(task(), "s", tmp_path, world, kept, {}, lambda case: str(case.fields["caller"])).run(each)
+
+    run(World(lambda _t, _x: said("yes")))
+    ring = Keyring(tmp_path / "subjects.db", master.read_bytes())
+    assert ring.erase("key_a", 1)
+    ring.close()
+    again = World(lambda _t, _x: said("yes"))
+    run(again)
+    assert len(again.asked) == 6  # of the three cases of the key that is gone
+
+
+def test_a_verdict_that_was_changed_shows(tmp_path: Path) -> None:
+    shelf = shelf_in(tmp_path)
+    seal = shelf.seal(task(), cases(4), {}, now="2026-01-01T00:00:00+00:00", version="1")
+    shelf.keep(seal, [], {"verdict": "CLOSED"}, {})
+    assert shelf.find("t").is_whole
+    path = shelf.place(seal.digest) / "verdict.json"
+    path.write_text(path.read_text().replace("CLOSED", "OPEN"))
+    assert not shelf.find("t").is_whole
+
+
+def test_questions_are_the_same_whatever_is_put_around_them() -> None:
+    plain = [datasets.case_of({"id": at, "prompt": f"q{at}"}, at, task()) for at in range(3)]
+    told = task('[ask]\nsystem = "S"\ntemplate = "Please: {prompt}"\n')
+    wrapped = [datasets.case_of({"id": f"x{at}", "prompt": f"q{at}", "more": 1}, at, told) for at in range(3)]
+    assert datasets.questions_of(plain) == datasets.questions_of(wrapped)
+
+
+def test_looks_are_counted(tmp_path: Path) -> None:
+    shelf = shelf_in(tmp_path)
+    seal = shelf.seal(task(), cases(4), {}, now="2026-01-01T00:00:00+00:00", version="1")
+    assert [shelf.looks(seal, labels) for labels in ("a", "b", "b", "c", "a")] == [0, 1, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "more", ["[strata]\nshares = { eng = 1.0 }\n", "[strata]\nshares = { s0 = 0.4, s1 = 0.4, s2 = 0.4 }\n"]
+)
+def test_shares_are_looked_at_before_anything_is_asked(more: str) -> None:
+    with pytest.raises(CallerError):
+        results.check(task(more), cases(9))
+    results.check(task("[strata]\nshares = { s0 = 0.4, s1 = 0.4, s2 = 0.2 }\n"), cases(9))

@@ -210,6 +210,20 @@ def test_a_pattern_that_never_ends_is_ended() -> None:
     matcher.close()
 
 
+def test_a_pattern_is_searched_apart_from_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file there that is called like a module is none; and nothing is left when this process is killed in the middle."""
+    (tmp_path / "json.py").write_text("raise SystemExit\n")
+    monkeypatch.chdir(tmp_path)
+    matcher = Matcher("a+")
+    assert matcher.search("baa") == ["aa"]
+    child = matcher._child
+    assert child is not None
+    child.kill()
+    child.wait()
+    assert matcher.search("baa") == ["aa"]
+    matcher.close()
+
+
 # --- commands -------------------------------------------------------------------------------------------------------
 
 CHECK = "import json,sys; told=json.load(sys.stdin); ns={}; exec(told['answer'], ns); sys.exit(ns['double'](2) != told['case']['meant'])"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from freehold.cli.verdict_run import Loaded
 from freehold.kernel.errors import CallerError
 from freehold.testing.standin import Behaviour, Standin
 
-TASK = 'name = "t"\ndataset = "captured:kept"\nbefore = 2999-01-01\nmargin = 0.1\ncluster = "caller"\n[targets]\nopen = "rack/m"\nclosed = "rack/n"\n[[metrics]]\nscorer = "human"\n'
+TASK = 'name = "t"\ndataset = "captured:kept"\nbefore = NOW\nmargin = 0.1\ncluster = "caller"\n[targets]\nopen = "rack/m"\nclosed = "rack/n"\n[[metrics]]\nscorer = "human"\n'
 
 
 def config(inside: Standin, capture: str) -> str:
@@ -26,7 +27,7 @@ def config(inside: Standin, capture: str) -> str:
 
 def loaded(freehold: Freehold) -> Loaded:
     path = freehold.folder / "verdict.toml"
-    path.write_text(TASK)
+    path.write_text(TASK.replace("NOW", datetime.datetime.now(datetime.UTC).isoformat()))
     return Loaded.of(path, Setting(freehold.folder / "freehold.toml", freehold.state))
 
 
@@ -62,6 +63,21 @@ def test_every_kind_of_call_is_kept_and_nothing_else(make_freehold: Callable[...
     one.run("audit", "erase", key, "--yes")
     with pytest.raises(CallerError):
         loaded(one)
+
+
+def test_who_says_so_is_not_kept(make_freehold: Callable[..., Freehold], inside: Standin) -> None:
+    """An evaluation's own calls are no traffic; and days to come are no days."""
+    one = make_freehold(config(inside, "capture = { share = 1.0 }\n")).start()
+    sdk = openai.OpenAI(base_url=one.base_url, api_key=one.key(), max_retries=0)
+    for at in range(6):
+        more = {"x-freehold-no-capture": "true"} if at % 2 else {}
+        sdk.chat.completions.create(model="kept", messages=[{"role": "user", "content": f"n{at}"}], extra_headers=more)
+    one.settled(6)
+    assert {case.messages[-1]["content"] for case in loaded(one).cases} == {"n0", "n2", "n4"}
+    (one.folder / "later.toml").write_text(TASK.replace("NOW", "2999-01-01"))
+    with pytest.raises(CallerError) as refused:
+        Loaded.of(one.folder / "later.toml", Setting(one.folder / "freehold.toml", one.state))
+    assert "still to come" in refused.value.message
 
 
 def test_a_share_is_a_sample(make_freehold: Callable[..., Freehold], inside: Standin) -> None:

@@ -53,6 +53,7 @@ class Asker:
             "Content-Type": "application/json",
             "Authorization": f"Bearer {self.key}",
             "x-freehold-no-fallback": "true",
+            "x-freehold-no-capture": "true",  # what an evaluation asks is no traffic
         }
         if asked.class_:
             headers["x-freehold-class"] = asked.class_

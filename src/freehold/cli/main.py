@@ -62,6 +62,12 @@ def main() -> None:
     """Run the command line."""
     try:
         sys.exit(cli(standalone_mode=False) or 0)
+    except SystemExit as end:
+        if (
+            type(sys.stdout).__name__ == "PacifyFlushWrapper"
+        ):  # click's, when whoever read it has gone: that is no answer
+            sys.exit(141)
+        raise end
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.Abort:

@@ -12,7 +12,7 @@ import numpy as np
 
 from freehold.cli.setting import json_option, show_json
 from freehold.cli.verdict_label import label
-from freehold.cli.verdict_run import run
+from freehold.cli.verdict_run import again, run
 from freehold.cli.verdict_shown import show, tell, write
 from freehold.evals import logs, page, tasks
 from freehold.evals.deciding import decide
@@ -31,6 +31,7 @@ _FEWEST = 10  # cases of a pilot
 @click.option("--margin", type=float, help="How much worse the open model may be, in units of the metric: 0.03 is three points.")  # fmt: skip
 @click.option("--metric", default="", help="Which metric, where the outcomes hold several.")
 @click.option("--span", type=float, help="How far apart two scores can be, for numbers (default: as far as the seen ones are).")  # fmt: skip
+@click.option("--share", "shares", multiple=True, help="A stratum's share of the traffic, such as refunds=0.2; all of them, or none.")  # fmt: skip
 @click.option("--watched", is_flag=True, help="Bounds that hold however often one looks: for evaluations that grow from day to day.")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="Write a page with plots to this folder.")  # fmt: skip
 @json_option
@@ -40,19 +41,18 @@ def _verdict(ctx: click.Context, /, **asked: Any) -> int:
     Exit code 0 if it is decided, 1 if not, 2 if the evaluation itself is at fault.
     """
     if ctx.invoked_subcommand is not None:
+        if any(asked[name] for name in asked):
+            raise click.UsageError(f"options stand behind the command: freehold verdict {ctx.invoked_subcommand} …")
         return 0
     if asked["outcomes"] is None:
         raise click.UsageError("nothing to look at: give --outcomes FILE, or one of the commands (see --help)")
     if asked["margin"] is None:
         raise click.UsageError("--margin is needed: how much worse may the open model be and still be good enough?")
-    rule = Rule(asked["margin"], asked["span"], is_watched=asked["watched"])
+    rule = Rule(asked["margin"], asked["span"], _shares(asked["shares"]), is_watched=asked["watched"])
     found = decide(_outcomes(asked["outcomes"], asked["metric"]), rule)
     told = data(found, None)
     if asked["report"] is not None:
-        repeat = (
-            f"freehold verdict --outcomes {asked['outcomes'].name} --margin {asked['margin']:g}"
-            + " --watched" * asked["watched"]
-        )
+        repeat = again("", rule).replace("verdicts//outcomes.jsonl", asked["outcomes"].name)
         write(asked["report"], page.files(found, told, title=f"Verdict on {asked['outcomes'].name}", repeat=repeat))
     tell(found, told, as_json=asked["as_json"])
     return code_of(found)
@@ -61,6 +61,18 @@ def _verdict(ctx: click.Context, /, **asked: Any) -> int:
 command = _verdict
 for other in (run, show, label):
     command.add_command(other)
+
+
+def _shares(told: tuple[str, ...]) -> dict[str, float] | None:
+    """Raises UsageError for what is no share."""
+    found = {}
+    for one in told:
+        name, _, share = one.rpartition("=")
+        try:
+            found[name] = float(share)
+        except ValueError:
+            raise click.UsageError(f"{one!r} is no share of a stratum: write refunds=0.2") from None
+    return found or None
 
 
 def _outcomes(path: Path, metric: str) -> Outcomes:

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import hashlib
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,18 +29,19 @@ from freehold.cli.verdict_shown import shelf_of, tell, write
 from freehold.content.answers import AnswerCache
 from freehold.content.sealed import SealedStore
 from freehold.evals import datasets, page, results, tasks
-from freehold.evals.answers import Ask, Asked, read
+from freehold.evals.answers import Asked, read
 from freehold.evals.bounds import LEVEL
 from freehold.evals.datasets import Case
 from freehold.evals.deciding import decide, together
 from freehold.evals.estimate import estimate
+from freehold.evals.judged import FEWEST
 from freehold.evals.memory import Memory
 from freehold.evals.outcomes import Outcomes, gather
 from freehold.evals.results import Label, Of, choose, rows_of
 from freehold.evals.running import Progress, Runner, Scored, body_of
 from freehold.evals.shelf import Shelf
 from freehold.evals.soundness import Soundness
-from freehold.evals.tasks import CAPTURED, Judged, Own, Seal, Similar, Task, name_of
+from freehold.evals.tasks import CAPTURED, Human, Judged, Own, Seal, Similar, Task, name_of
 from freehold.evals.telling import code_of, data
 from freehold.evals.verdicts import Rule, Verdict
 from freehold.gateway.app import make_state, open_keyring
@@ -71,6 +73,15 @@ class Loaded:
     snapshot: Snapshot
     seen_by: list[tuple[Scanner, dict[str, Class]]] = field(default_factory=list)
 
+    @property
+    def questions(self) -> str:
+        """A name for what is asked."""
+        return hashlib.sha256("".join(sorted(datasets.questions_of(self.cases))).encode()).hexdigest()[:16]
+
+    def owner_of(self, case: Case) -> str:
+        """Whose key a case was called with, if it is a captured one: whoever erases that key erases what is kept of the case."""
+        return str(case.fields.get("caller") or "") if self.task.before else ""
+
     def may_show(self, texts: Sequence[str]) -> bool:
         """Whether the detectors find nothing in some texts that raises them above what the report may show."""
         if not self.seen_by:
@@ -96,7 +107,8 @@ class Loaded:
             task = tasks.read(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise CallerError(f"{str(path)!r} cannot be read ({type(error).__name__}).", code="verdict.task", hint="'freehold verdict init' writes one to begin with.") from None  # fmt: skip
-        cases = _captured(task, setting) if task.before is not None else datasets.read(path.parent / task.dataset, task)
+        cases = _captured(task, setting) if task.before else datasets.read(path.parent / task.dataset, task)
+        results.check(task, cases)
         labels = labels_in(path.parent / task.labels) if task.labels else {}
         snapshot = setting.snapshot() if setting.file is not None else read_config("", Surroundings({}, ROWS))
         return cls(task, path.parent, cases, labels, _where(task, snapshot), snapshot)
@@ -104,8 +116,13 @@ class Loaded:
 
 def _captured(task: Task, setting: Setting) -> list[Case]:
     """The calls that a workload kept, of before a day. Raises CallerError where there are none."""
-    assert task.before is not None
-    before_ms = datetime.datetime.combine(task.before, datetime.time(), setting.zone()).timestamp() * 1000
+    try:
+        until = datetime.datetime.fromisoformat(task.before)
+    except ValueError:
+        raise tasks.wrong(f"has {task.before!r} as `before`, which is no day and no moment") from None
+    before_ms = (until if until.tzinfo is not None else until.replace(tzinfo=setting.zone())).timestamp() * 1000
+    if before_ms > time.time() * 1000:
+        raise CallerError(f"`before` is {task.before}, which is still to come: the cases would be other ones tomorrow.", code="verdict.task", hint="Take a day or a moment that is over.")  # fmt: skip
     keyring = open_keyring(setting.state)
     cache = AnswerCache(setting.state / "cache.db", SealedStore(setting.state / "content", keyring))
     try:
@@ -124,6 +141,10 @@ def _where(task: Task, snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
     known = snapshot.workloads
     asked = {*task.sides, *(metric.target for metric in task.metrics if isinstance(metric, Judged | Similar))}
     return {name: tuple(one.name for one in known[name].targets) for name in sorted(asked) if name in known}
+
+
+def digest_of(labels: dict[str, Label]) -> str:
+    return hashlib.sha256(msgspec.json.encode(sorted(labels.items()))).hexdigest()
 
 
 def labels_in(path: Path) -> dict[str, Label]:
@@ -176,7 +197,8 @@ def _run_command(**asked: Any) -> int:
             contextlib.redirect_stdout(sys.stderr),
         ):  # where a scorer's own words belong
             try:
-                ran.append(_run(one, seal, ask, memory, level))
+                runner = Runner(one.task, seal.digest, one.folder, ask, memory, one.where, one.owner_of)
+                ran.append(_run(one, seal, runner, shelf, level))
             except KeyboardInterrupt:
                 memory.close()
                 click.echo("\nStopped. What was answered is kept; the same command goes on where it was.", err=True)
@@ -196,7 +218,8 @@ run = _run_command
 
 def _sealed(shelf: Shelf, one: Loaded) -> Seal:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    seal = shelf.seal(one.task, one.cases, one.files, now=now, version=__version__)
+    had = (shelf.folder / f"{one.questions}.journals").is_file()
+    seal = shelf.seal(one.task, one.cases, one.files, now=now, version=__version__, had=had)
     click.echo(
         f"{one.task.name}: {len(one.cases):,} cases, margin {one.task.margin:g}, sealed {seal.sealed_at} as {seal.digest[:23]}",
         err=True,
@@ -239,8 +262,7 @@ def _say_cost(loaded: Sequence[Loaded], rates: Callable[[str], Tariff | None], *
 @contextmanager
 def memory_of(setting: Setting, one: Loaded, *, is_fresh: bool = False) -> Iterator[Memory]:
     """What was answered to these questions before, and a place for what will be. Raises OperatorError where another run has it."""
-    asked = sorted(datasets.questions_of(one.cases))
-    name = hashlib.sha256("".join(asked).encode()).hexdigest()[:16]
+    name = one.questions
     now_ms, keyring = time.time_ns() // 1_000_000, open_keyring(setting.state)
     try:
         lock = take_lock(setting.state / "verdicts", f"{name}.lock")
@@ -250,7 +272,8 @@ def memory_of(setting: Setting, one: Loaded, *, is_fresh: bool = False) -> Itera
     memory = None
     try:
         subject = f"evaluation:{name}"
-        keyring.key(subject, now_ms)
+        for owner in {subject, *(one.owner_of(case) or subject for case in one.cases)}:
+            keyring.key(owner, now_ms)  # of this thread alone the ring may be asked
         store, listed = SealedStore(setting.state / "content", keyring), setting.state / "verdicts" / f"{name}.journals"
         memory = Memory(store, listed, subject, now_ms=now_ms, is_fresh=is_fresh)
         yield memory
@@ -279,12 +302,11 @@ class Ran:
     examples: list[page.Example]
 
 
-def _run(one: Loaded, seal: Seal, ask: Ask, memory: Memory, level: float) -> Ran:
+def _run(one: Loaded, seal: Seal, runner: Runner, shelf: Shelf, level: float) -> Ran:
     task = one.task
     # The scorers' own numbers are from 0 to 1; those of a user's may be any.
     span = task.span if task.span is not None or isinstance(task.metrics[0], Own) else 1.0
     rule = Rule(task.margin, span, task.strata.shares, task.stopping.watched)
-    runner = Runner(task, seal.digest, one.folder, ask, memory, one.where)
 
     def decided(scored: Sequence[Scored]) -> bool:
         with contextlib.suppress(CallerError):
@@ -299,6 +321,8 @@ def _run(one: Loaded, seal: Seal, ask: Ask, memory: Memory, level: float) -> Ran
     of, proving, choice = choose(task, scored, one.labels)
     more = [*(text for text in (choice, runner.stopped) if text), *results.cautions(task, scored, of.open)]
     rows = rows_of(of, proving, one.labels)
+    if isinstance(of.metric, Human) and len(rows) < FEWEST:
+        raise CallerError(f"{len(scored):,} cases were answered, and {len(rows)} of them are labelled; {FEWEST} are the least.", code="verdict.labels", hint="Now 'freehold verdict label' with the same task, and run it again.")  # fmt: skip
     if not rows:
         raise CallerError("No case may go to every side: the perimeter kept all of them in.", code="verdict.forbidden", hint="Compare targets in zones that these cases may enter.")  # fmt: skip
     if all(row.open is None and row.judge_open is None for row in rows) or all(row.closed is None and row.judge_closed is None for row in rows):  # fmt: skip
@@ -308,6 +332,10 @@ def _run(one: Loaded, seal: Seal, ask: Ask, memory: Memory, level: float) -> Ran
         more.append(
             "the same questions had been asked under another seal before this one: whoever set this margin may have seen what came back"
         )
+    if one.labels and isinstance(of.metric, Judged | Human) and (looks := shelf.looks(seal, digest_of(one.labels))):
+        more.append(
+            f"this is look {looks + 1} at labels that grew: the bounds hold for one look, and each more adds to the chance of a wrong word"
+        )
     strange = set(one.labels) - {case.id for case in one.cases}
     if strange:
         more.append(f"{len(strange):,} labels are of cases that are not in the dataset")
@@ -315,7 +343,7 @@ def _run(one: Loaded, seal: Seal, ask: Ask, memory: Memory, level: float) -> Ran
     seen = Soundness(tuple(results.faults(task, proving, by_id)), tuple(more))
     others = {name_of(metric): found for metric in task.metrics[1:] if (found := _other(of._replace(metric=metric), proving, one, rule)) is not None}  # fmt: skip
     outcomes = gather(rows, name_of(of.metric))
-    return Ran(one, seal, of, proving, outcomes, rule, seen, others, _examples(one, of, proving, memory))
+    return Ran(one, seal, of, proving, outcomes, rule, seen, others, _examples(one, of, proving, runner.memory))
 
 
 def _other(of: Of, scored: Sequence[Scored], one: Loaded, rule: Rule) -> Verdict | None:
@@ -411,9 +439,9 @@ def _kept(shelf: Shelf, ran: Ran, verdict: Verdict, files: tuple[Path, ...], rep
     told |= {"task": ran.loaded.task.name, "open_target": ran.of.open, "closed_target": ran.loaded.task.targets.closed}
     told["metrics"] = {name: {**msgspec.to_builtins(one.whole), "verdict": None} for name, one in ran.others.items()}
     place = shelf.place(ran.seal.digest)
-    repeat = f"freehold verdict run {' '.join(path.name for path in files)}\nfreehold verdict --outcomes {place.name}/outcomes.jsonl --margin {ran.rule.margin:g}   # the numbers alone"
+    repeat = f"freehold verdict run {' '.join(path.name for path in files)}\n\n# of the numbers alone, from the state directory:\n{again(place.name, ran.rule)}"
     title, labels = f"Verdict: {ran.loaded.task.name}", ran.loaded.labels
-    told["labels"] = {"count": len(labels), "digest": hashlib.sha256(msgspec.json.encode(sorted(labels.items()))).hexdigest()} if labels else None  # fmt: skip
+    told["labels"] = {"count": len(labels), "digest": digest_of(labels)} if labels else None
     # What is kept shows no words: only a page that is asked for does, and whoever asks for it has it.
     shelf.keep(
         ran.seal, rows_of(ran.of, ran.scored, labels), told, page.files(verdict, told, title=title, repeat=repeat)
@@ -422,6 +450,15 @@ def _kept(shelf: Shelf, ran: Ran, verdict: Verdict, files: tuple[Path, ...], rep
         pages = page.files(verdict, told, title=title, repeat=repeat, examples=ran.examples)
         write(report if len(files) == 1 else report / place.name, pages)
     return told
+
+
+def again(name: str, rule: Rule) -> str:
+    """The command that decides the same from the outcomes of a run."""
+    parts = [f"freehold verdict --outcomes verdicts/{name}/outcomes.jsonl --margin {rule.margin:g}"]
+    parts += [f"--span {rule.span:g}"] if rule.span is not None else []
+    parts += ["--watched"] if rule.is_watched else []
+    parts += [f"--share {shlex.quote(f'{stratum}={share:g}')}" for stratum, share in (rule.shares or {}).items()]
+    return " ".join(parts)
 
 
 def _show_run(ran: Ran, verdict: Verdict, told: dict[str, Any]) -> None:

@@ -67,6 +67,8 @@ def show(name: str, config: Path | None, report: Path | None, as_json: bool) -> 
     if not name:
         return _list(shelf.kept(), as_json=as_json)
     kept = shelf.find(name)
+    if not kept.is_whole:
+        raise CallerError(f"The seal or the verdict in {kept.name!r} was changed by hand, or is damaged.", code="verdict.seal")  # fmt: skip
     if kept.verdict is None:
         raise CallerError(f"{kept.seal.task!r} was sealed, and has no verdict yet.", code="verdict.unknown", hint="Run it to its end with 'freehold verdict run'.")  # fmt: skip
     if report is not None:
@@ -82,6 +84,11 @@ def show(name: str, config: Path | None, report: Path | None, as_json: bool) -> 
     return {"INVALID": 2, "INCONCLUSIVE": 1}.get(kept.verdict["verdict"], 0)
 
 
+def _word(kept: Kept) -> str | None:
+    """A run's word; of one that was changed by hand, that."""
+    return (kept.verdict or {}).get("verdict") if kept.is_whole else "changed by hand"
+
+
 def _list(kept: Sequence[Kept], *, as_json: bool) -> int:
     if as_json:
         show_json(
@@ -89,7 +96,7 @@ def _list(kept: Sequence[Kept], *, as_json: bool) -> int:
         )
         return 0
     rows = [
-        (one.name, one.seal.task, (one.verdict or {}).get("verdict", "not over"), f"{one.seal.cases:,}", f"{one.seal.margin:g}", one.seal.sealed_at[:16].replace("T", " "))
+        (one.name, one.seal.task, _word(one) or "not over", f"{one.seal.cases:,}", f"{one.seal.margin:g}", one.seal.sealed_at[:16].replace("T", " "))
         for one in kept
     ]  # fmt: skip
     show_table(("seal", "task", "verdict", "cases", "margin", "sealed"), rows, right=("cases", "margin"))

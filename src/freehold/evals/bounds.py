@@ -6,6 +6,7 @@ everything round exactly; the order of cases changes nothing; where nothing vari
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -211,6 +212,31 @@ def stretch(sums: Floats, sizes: Floats, freedom: float) -> tuple[float, float]:
         return 1.0, 1.0
     turned = _turned(sums, sizes)
     scores = turned * _scores(turned * sums, sizes)
+    usual = quantile(_TAIL, freedom)
+    below, above = float(np.quantile(scores, 1.0 - _TAIL)) / usual, -float(np.quantile(scores, _TAIL)) / usual
+    return min(max(1.0, below), _FARTHEST), min(max(1.0, above), _FARTHEST)
+
+
+def layered_stretch(parts: Sequence[tuple[float, Floats]], freedom: float) -> tuple[float, float]:
+    """The same over strata of known shares, each resampled in itself. parts: of each stratum, its share and its differences (two at least)."""
+    many = sum(len(values) for _, values in parts)
+    if not 2 < many <= _MOST_RESAMPLED:
+        return 1.0, 1.0
+    sign = _turned(np.concatenate([share * values for share, values in parts]), np.ones(many))
+    draw, ordered = np.random.Generator(np.random.PCG64(many)), []
+    for share, values in parts:
+        turned = np.sort(sign * values)
+        ordered.append((len(turned), share, turned))
+    ordered.sort(key=lambda one: (one[0], one[1], one[2].tolist()))
+    off, spread = np.zeros(_RESAMPLES), np.zeros(_RESAMPLES)
+    for n, share, values in ordered:
+        seen = values.mean()
+        for start in range(0, _RESAMPLES, step := max(1, _AT_ONCE // n)):
+            drawn = values[draw.integers(0, n, (min(step, _RESAMPLES - start), n))]
+            off[start : start + step] += share * (drawn.mean(axis=1) - seen)
+            spread[start : start + step] += share**2 * drawn.var(axis=1, ddof=1) / n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = sign * np.nan_to_num(off / np.sqrt(spread), nan=0.0, posinf=_ENDLESS, neginf=-_ENDLESS)
     usual = quantile(_TAIL, freedom)
     below, above = float(np.quantile(scores, 1.0 - _TAIL)) / usual, -float(np.quantile(scores, _TAIL)) / usual
     return min(max(1.0, below), _FARTHEST), min(max(1.0, above), _FARTHEST)

@@ -20,6 +20,10 @@ from freehold.kernel.extras import need
 _CLASSES = ("public", "internal", "confidential", "restricted")
 _MANY_BYTES = 512 * 1024 * 1024
 _OF_MESSAGE = ("role", "content", "name", "tool_calls", "tool_call_id", "refusal")
+_QUESTIONS, _BESIDE = (
+    ("messages", "prompt", "input", "question"),
+    ("id", "expected", "ideal", "target", "stratum", "cluster", "class"),
+)
 _OF_JSON = ("messages", "tools", "response_format")
 _PLAIN = (str, int, float, bool, list, dict, type(None))
 
@@ -76,9 +80,15 @@ def digest_of(cases: Iterable[Case]) -> str:
 
 
 def questions_of(cases: Iterable[Case]) -> frozenset[str]:
-    """What is asked, as short digests: whatever else a row holds, a question stays the same one."""
-    told = (msgspec.json.encode([case.messages, case.tools], order="sorted") for case in cases)
-    return frozenset(hashlib.sha256(one).hexdigest()[:16] for one in told)
+    """What rows ask, as short digests: whatever system prompt or template is put around it, or else a row holds, a question stays the same one."""
+    return frozenset(
+        hashlib.sha256(msgspec.json.encode(_asked(case), order="sorted")).hexdigest()[:16] for case in cases
+    )
+
+
+def _asked(case: Case) -> Any:
+    told = [case.fields[name] for name in _QUESTIONS if case.fields.get(name)]
+    return told or {name: value for name, value in case.fields.items() if name not in _BESIDE}
 
 
 def _wrong(what: str) -> CallerError:

@@ -48,7 +48,7 @@ def decide(outcomes: Outcomes, rule: Rule, seen: Soundness = Soundness()) -> Ver
     """Give the verdict. seen: what the answers themselves showed. Raises CallerError where there is nothing to compare."""
     cases = cases_of(outcomes, rule)
     check(outcomes, cases, rule)
-    sound = look(outcomes, seen, rule.margin)
+    sound = look(outcomes, seen, rule.margin, cases.span)
     shares = shares_of(outcomes, cases, rule)
     layers = Layers(cases.strata, shares, cases.span) if rule.shares is not None else None
     whole = finding_of(cases.evidence(layers, is_watched=rule.is_watched), cases, layers, rule)
@@ -57,7 +57,7 @@ def decide(outcomes: Outcomes, rule: Rule, seen: Soundness = Soundness()) -> Ver
     judge = judge_of(cases.labelled) if outcomes.is_judged else None
     word, reasons = _word(whole, strata, route, sound, cases, is_judged=outcomes.is_judged)
     return Verdict(
-        whole=msgspec.structs.replace(whole, verdict=word, needed_n=whole.needed_n if word == "INCONCLUSIVE" else None),
+        whole=msgspec.structs.replace(whole, verdict=word, needed_n=whole.needed_n if word == whole.verdict else None),
         strata=tuple(strata),
         route=route if word == "ROUTE" else None,
         reasons=tuple(reasons),
@@ -104,6 +104,8 @@ def _word(
     doubt = _doubt(cases) if is_judged else ""
     if doubt and word in ("OPEN", "OPEN_BETTER", "ROUTE"):
         return "INCONCLUSIVE", [doubt]
+    if doubt and word == "INCONCLUSIVE":
+        return word, [doubt]
     return word, [*([doubt] if doubt else []), *reasons, *([] if word == "ROUTE" else [_why(word, whole)])]
 
 
@@ -148,6 +150,8 @@ def _cautions(outcomes: Outcomes, cases: Cases, whole: Finding, strata: Sequence
     if cases.groups is not None and (count := int(cases.groups.max()) + 1) < _FEW_CLUSTERS:
         few = "all cases are of one cluster, so nobody knows how clusters differ, and nothing can be claimed"
         yield few if count == 1 else f"there are only {count} clusters: the errors over them are themselves unsure"
+    elif cases.groups is not None and (unseen := 1.0 - LEVEL ** (1.0 / count)) > rule.margin / cases.span:
+        yield f"of {count} clusters, up to {unseen:.0%} of all that there are could be failing wholly without one of them being here"
     if not outcomes.is_binary and rule.span is None:
         yield f"nobody said how far apart two scores can be; {cases.span:g} is assumed (--span). Losses that are rare and large, and not among these cases, cannot be seen"
     if rule.level < LEVEL:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from freehold.evals.bounds import Bounds, Floats, Moved, Score, Student, Unknown, Wider, stretch
+from freehold.evals.bounds import Bounds, Floats, Moved, Score, Student, Unknown, Wider, layered_stretch, stretch
 
 Ints = NDArray[np.int64]
 _FEW = 10  # differences that are not the usual one, or clusters with any: too few for a standard error to mean anything
@@ -152,7 +152,11 @@ class Pairs(NamedTuple):
 
     def _stretch(self) -> tuple[float, float]:
         if self.layers is not None:
-            return 1.0, 1.0
+            held = [
+                (float(share), self.differences[self.layers.strata == code])
+                for code, share in enumerate(self.layers.shares)
+            ]
+            return layered_stretch(held, self.freedom)
         if self.groups is None:
             return stretch(self.differences, np.ones(len(self.first)), self.freedom)
         sums = np.bincount(self.groups, self.differences).astype(np.float64)

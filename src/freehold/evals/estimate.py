@@ -42,7 +42,12 @@ def estimate(task: Task, cases: Sequence[Case], rates: Callable[[str], Tariff | 
         if isinstance(metric, Judged):
             asked = 2 * len(task.opens) if metric.mode == "pair" else 1 + len(task.opens)
             calls += asked * len(taken)
-            shown = [(size + 2 * answer + _RUBRIC, metric.max_tokens) for size in sizes for _ in range(asked)]
+            good = [len(msgspec.json.encode(case.expected)) // _BYTES + 1 for case in taken]
+            shown = [
+                (size + also + 2 * answer + _RUBRIC, metric.max_tokens)
+                for size, also in zip(sizes, good, strict=True)
+                for _ in range(asked)
+            ]
             usd[metric.target] = _most(rates(metric.target), shown)
         elif isinstance(metric, Similar):
             each = 2 * len(task.sides) * task.ask.samples

@@ -111,7 +111,7 @@ class _Watched(NamedTuple):
 def check(outcomes: Outcomes, cases: Cases, rule: Rule) -> None:
     """Raises CallerError for a rule that these outcomes cannot be judged by."""
     if not 0.0 < rule.margin < cases.span:
-        raise CallerError(f"The margin must be above zero and below {cases.span:g}, not {rule.margin!r}.", code="verdict.margin", hint="It is how much worse the open model may be and still replace the closed one: 0.03 is three points.")  # fmt: skip
+        raise CallerError(f"The margin must be above zero and below {cases.span:g}, not {rule.margin!r}.", code="verdict.margin", hint="It is how much worse the open model may be and still replace the closed one: 0.03 is three points. How far apart numbers can be is said with --span.")  # fmt: skip
     if not rule.is_watched:
         return
     if not outcomes.is_binary and rule.span is None:

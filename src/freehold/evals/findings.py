@@ -45,7 +45,9 @@ def finding_of(evidence: Evidence, cases: Cases, layers: Layers | None, rule: Ru
         p_mcnemar=mcnemar(*counts) if is_plain else None,
         margin=rule.margin,
         method=bounds.name,
-        needed_n=_needed(cases, effect, layers, rule) if word == "INCONCLUSIVE" and not cases.is_corrected else None,
+        needed_n=_needed(cases, effect, layers, rule, is_counted=bounds.name == "score")
+        if word == "INCONCLUSIVE" and not cases.is_corrected
+        else None,
         needed_labels=_needed_labels(cases, effect, rule) if word == "INCONCLUSIVE" and cases.is_corrected else None,
         p_better=_number(better),
         p_not_worse=_number(not_worse),
@@ -77,16 +79,16 @@ def _mean(values: Floats, layers: Layers | None) -> float | None:
     return _number(float(values.mean() if layers is None else np.dot(layers.weights, values)))
 
 
-def _needed(cases: Cases, effect: Effect, layers: Layers | None, rule: Rule) -> int | None:
+def _needed(cases: Cases, effect: Effect, layers: Layers | None, rule: Rule, *, is_counted: bool) -> int | None:
     """So many cases more, of this kind and with this difference, and the chance to decide is four in five; None for more than anybody has."""
     n, distance = cases.many, effect.value + rule.margin
     if not math.isfinite(effect.error) or abs(distance) < _NEAR * rule.margin:
         return None
-    is_plain = cases.is_binary and cases.groups is None and layers is None
-    if is_plain and distance > 0:
-        differ = (np.count_nonzero(cases.first - cases.second) + 1.0) / (n + 1.0)
+    if is_counted and cases.groups is None and layers is None and distance > 0:
+        unit = 1.0 if cases.is_binary else cases.span  # of which whole ones are counted
+        differ = (float(np.abs(cases.first - cases.second).sum()) / unit + 1.0) / (n + 1.0)
         try:
-            total = plan(Aim(rule.margin, _POWER, effect.value, differ, level=rule.level)).needed_n
+            total = plan(Aim(rule.margin / unit, _POWER, effect.value / unit, differ, level=rule.level)).needed_n
         except CallerError:
             return None
     else:

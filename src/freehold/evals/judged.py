@@ -17,7 +17,10 @@ from freehold.kernel.errors import CallerError
 
 FEWEST = 10  # labels, without which nothing can be corrected
 _HELPS = 1.1  # times as many labels as there are, for a judge to be of use
-_FEW = 10  # labels with which the judge does not go
+_FEW, _STEPS_SEEN = (
+    10,
+    15,
+)  # labels with which the judge does not go; values that differences of a few kinds of labels take
 
 
 class Labelled(NamedTuple):
@@ -105,10 +108,11 @@ class Corrected(NamedTuple):
         if data.groups is not None and self.effect.clusters < 2:
             return Unknown(data.span)
         error = max(self.effect.error, self.effect.plain_error)
-        apart = (data.human[has] - weight * data.judge[has] for weight in (1.0, self.weight))
-        return Student(
-            self.effect.value, max(float(np.hypot(error, _next(each, data.span))) for each in apart), self.freedom
-        )
+        human, judge = data.human[has], data.judge[has]
+        unsure = [_next(human - judge, data.span), _next(human - self.weight * judge, data.span)]
+        # As far as the judge is not relied on, it is the labels alone that say how often people see a difference.
+        unsure.append((1.0 - self.weight) * _next(human, data.span))
+        return Student(self.effect.value, float(np.hypot(error, max(unsure))), self.freedom)
 
     @property
     def freedom(self) -> float:
@@ -121,7 +125,9 @@ class Corrected(NamedTuple):
 def _next(apart: Floats, span: float) -> float:
     """The standard error of what hardly ever varies: as the bound of a proportion has it; 0 where it varies enough to be seen."""
     rest = apart - float(np.median(apart))
-    if np.count_nonzero(np.abs(rest) > 1e-12) >= _FEW:
+    # Of labels that are better, worse or the same, only whole steps are sightings: a judge that is relied on a little moves every one of them a little.
+    least = span / 2.0 if len(np.unique(np.round(apart, 9))) <= _STEPS_SEEN else 1e-12
+    if np.count_nonzero(np.abs(rest) >= least) >= _FEW:
         return 0.0
     unit, n = max(span, float(np.abs(rest).max())), float(len(rest))
     better, worse = (float(np.maximum(turned, 0.0).sum()) / unit for turned in (rest, -rest))

@@ -12,6 +12,7 @@ import json
 import math
 import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ def samples_of(path: Path) -> Iterator[Sample]:
             yield from map(_inspected, json.loads(path.read_bytes()).get("samples") or [])
             return
         yield from _of_events(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, NotImplementedError, zipfile.BadZipFile, struct.error) as error:  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile, struct.error) as error:  # fmt: skip
         raise CallerError(f"{path.name!r} is no log that can be read ({type(error).__name__}).", code="verdict.log", hint="Inspect AI writes .eval and .json, OpenAI's evals .jsonl.") from None  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import selectors
 import subprocess
 import sys
@@ -21,29 +22,41 @@ class Matcher:
         self._child: subprocess.Popen[bytes] | None = None
 
     def search(self, text: str) -> list[str | None] | None:
-        """The whole match and its groups; [] for no match, None where the search took too long."""
+        """The whole match and its groups; [] for no match, None where the search took too long. Raises OperatorError where it cannot be made at all."""
         with self._lock:
-            child = self._running()
-            assert child.stdin is not None
-            assert child.stdout is not None
-            try:
-                child.stdin.write(json.dumps(text).encode() + b"\n")
-                child.stdin.flush()
-                with selectors.DefaultSelector() as ready:
-                    ready.register(child.stdout, selectors.EVENT_READ)
-                    line = child.stdout.readline() if ready.select(self._timeout_s) else b""
-            except BrokenPipeError:
-                line = b""
-            if not line:
-                self.close()
-                return None
-            found: list[str | None] = json.loads(line)
-            return found
+            for _ in range(2):
+                try:
+                    return self._asked(text)
+                except TimeoutError:
+                    self.close()
+                    return None
+                except (OSError, ValueError):  # it was ended by somebody else
+                    self.close()
+        raise OSError("a process that searches for a pattern does not stay")
+
+    def _asked(self, text: str) -> list[str | None]:
+        child = self._running()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps(text).encode() + b"\n")
+        child.stdin.flush()
+        with selectors.DefaultSelector() as ready:
+            ready.register(child.stdout, selectors.EVENT_READ)
+            if not ready.select(self._timeout_s):
+                raise TimeoutError
+        found: list[str | None] = json.loads(child.stdout.readline())
+        return found
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is None:
             self._child = subprocess.Popen(  # noqa: S603 - this module
-                [sys.executable, "-m", "freehold.evals.matching", self._pattern],
+                [
+                    sys.executable,
+                    "-I",
+                    __file__,
+                    self._pattern,
+                    str(self._timeout_s),
+                ],  # apart from folder and environment
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -65,8 +78,13 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def main() -> None:
     """In the child: a text a line, a match a line."""
-    pattern = re.compile(sys.argv[1], re.DOTALL)
+    pattern, timeout_s = re.compile(sys.argv[1], re.DOTALL), float(sys.argv[2])
     for line in sys.stdin:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        least = int(used.ru_utime + used.ru_stime + timeout_s) + 2
+        resource.setrlimit(
+            resource.RLIMIT_CPU, (least, resource.RLIM_INFINITY)
+        )  # it ends also where nobody is left to end it
         hit = pattern.search(json.loads(line))
         sys.stdout.write(json.dumps([hit[0], *hit.groups()] if hit is not None else []) + "\n")
         sys.stdout.flush()

@@ -27,13 +27,14 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 class Memory:
-    """The replies and scored cases of one set of questions. Any thread may use it. is_fresh: what was answered before is left alone. Close it."""
+    """The replies and scored cases of one set of questions. Any thread may use it. is_fresh: what was answered before is left alone; owner:
+    under whose key something is kept instead of the run's own. Close it."""
 
     def __init__(self, store: SealedStore, listed: Path, subject: str, *, now_ms: int, is_fresh: bool = False) -> None:
         self._store, self._listed, self._subject, self._now_ms = store, listed, subject, now_ms
         self._known: dict[tuple[str, str], bytes] = {}
         self._lock = threading.Lock()
-        self._journal: Journal | None = None
+        self._journals: dict[str, Journal] = {}
         self._is_closed = False
         for about in listed.read_bytes().split() if listed.is_file() and not is_fresh else ():
             self._load(about.decode("ascii", "replace"))
@@ -50,34 +51,41 @@ class Memory:
         raw = self._known.get(("reply", key))
         return msgspec.json.decode(raw, type=Replied) if raw is not None else None
 
-    def keep_reply(self, key: str, replied: Replied) -> None:
-        self._keep("reply", key, msgspec.json.encode(replied))
+    def keep_reply(self, key: str, replied: Replied, owner: str = "") -> None:
+        self._keep("reply", key, msgspec.json.encode(replied), owner)
 
     def scored(self, key: str) -> bytes | None:
         return self._known.get(("case", key))
 
-    def keep_scored(self, key: str, raw: bytes) -> None:
-        self._keep("case", key, raw)
+    def keep_scored(self, key: str, raw: bytes, owner: str = "") -> None:
+        self._keep("case", key, raw, owner)
 
-    def _keep(self, kind: str, key: str, raw: bytes) -> None:
+    def _keep(self, kind: str, key: str, raw: bytes, owner: str) -> None:
         with self._lock:
             if self._is_closed:
                 return  # the run was broken off while this one was on its way
             try:
-                if self._journal is None:
-                    until_ms = self._now_ms + DAYS * 86_400_000
-                    self._journal = self._store.begin_journal(self._subject, _KIND, until_ms=until_ms)
-                    with self._listed.open("a", encoding="ascii") as file:
-                        file.write(f"\n{self._journal.about}\n")  # a name that was cut off ends here
-                self._journal.append(msgspec.json.encode(_Record(key, kind, msgspec.Raw(raw))))
+                self._journal_of(owner or self._subject).append(
+                    msgspec.json.encode(_Record(key, kind, msgspec.Raw(raw)))
+                )
             except OSError as error:
+                self._is_closed = True  # the first error is the true one
                 raise OperatorError(f"What was answered cannot be kept ({os.strerror(error.errno or 0).lower()}).", code="verdict.memory", hint="Make room in the state directory, and run it again: what was kept is not asked twice.") from None  # fmt: skip
             self._known[kind, key] = raw
+
+    def _journal_of(self, subject: str) -> Journal:
+        """Where what is kept under a subject's key goes. Raises OSError."""
+        if subject not in self._journals:
+            until_ms = self._now_ms + DAYS * 86_400_000
+            self._journals[subject] = journal = self._store.begin_journal(subject, _KIND, until_ms=until_ms)
+            with self._listed.open("a", encoding="ascii") as file:
+                file.write(f"\n{journal.about}\n")  # a name that was cut off ends here
+        return self._journals[subject]
 
     def close(self) -> None:
         with self._lock:
             self._is_closed = True
-            if self._journal is not None:
+            for journal in self._journals.values():
                 with contextlib.suppress(OSError):
-                    self._journal.sync()
-                self._journal.close()
+                    journal.sync()
+                journal.close()

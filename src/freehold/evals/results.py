@@ -17,7 +17,7 @@ from freehold.evals.datasets import Case
 from freehold.evals.outcomes import Row
 from freehold.evals.running import Scored, Side
 from freehold.evals.scorers import normal
-from freehold.evals.tasks import AnyMetric, Exact, Human, Judged, Normalised, Task, name_of
+from freehold.evals.tasks import AnyMetric, Exact, Human, Judged, Normalised, Own, Task, name_of, wrong
 
 _WORST = ("error", "refused", "truncated", "unparseable")
 _LEAST, _FEW_LABELS, _BETTER = 20, 20, 0.3
@@ -45,10 +45,32 @@ class Of(NamedTuple):
     open: str
 
 
+def check(task: Task, cases: Sequence[Case]) -> None:
+    """Raises CallerError for a margin or shares that could never be judged by: before anything is asked."""
+    span = task.span if task.span is not None else None if isinstance(task.metrics[0], Own) else 1.0
+    if span is not None and task.margin >= span:
+        raise wrong(
+            f"has a margin of {task.margin:g} where two scores cannot be farther apart than {span:g}: three points are 0.03"
+        )
+    shares = task.strata.shares
+    if shares is None:
+        return
+    counts = Counter(case.stratum for case in cases)
+    if odd := sorted(set(shares) ^ set(counts)):
+        raise wrong(f"has shares of other strata than its cases: {', '.join(map(repr, odd[:5]))}")
+    if few := sorted(name for name, count in counts.items() if count < 2):
+        raise wrong(f"has shares, and less than two cases of {', '.join(map(repr, few[:5]))}")
+    if not all(share > 0 for share in shares.values()) or abs(sum(shares.values()) - 1.0) > 1e-3:
+        raise wrong("has shares that are not above zero, or do not sum to 1")
+
+
 def rows_of(of: Of, scored: Sequence[Scored], labels: Mapping[str, Label]) -> list[Row]:
     """Outcomes of one open side against the closed one, of cases that were allowed to go to both."""
     inputs = Counter(one.inputs for one in scored)
-    return [_row(of, one, labels.get(one.id), inputs) for one in scored if not one.is_forbidden]
+    told = [one for one in scored if not one.is_forbidden]
+    if isinstance(of.metric, Human):  # what nobody was shown is not missing
+        told = [one for one in told if (label := labels.get(one.id)) is not None and label.open in ("", of.open)]
+    return [_row(of, one, labels.get(one.id), inputs) for one in told]
 
 
 def _row(of: Of, one: Scored, label: Label | None, inputs: Counter[str]) -> Row:

@@ -55,6 +55,8 @@ class Scored(msgspec.Struct, frozen=True):
     sides: dict[str, Side]
     judged: dict[str, dict[str, tuple[float | None, tuple[float | None, float | None]]]] = {}
     is_withheld: bool = False  # from whoever was to score it
+    usd: float = 0.0  # of every call for it, judges and all
+    has_unknown: bool = False
 
     @property
     def is_forbidden(self) -> bool:
@@ -78,7 +80,8 @@ class Progress:
 
 @dataclass
 class Runner:
-    """One run. where: which targets a workload has; tell: told after every case; decided: whether what there is decides it, asked at every look of a watched run."""
+    """One run. where: which targets a workload has; owner_of: whose a case is, so
+    that what is kept of it goes with whose key is destroyed; tell: told after every case; decided: whether what there is decides it, asked at every look of a watched run."""
 
     task: Task
     seal: str
@@ -86,14 +89,13 @@ class Runner:
     ask: Ask
     memory: Memory
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    owner_of: Callable[[Case], str] = lambda _case: ""
     tell: Callable[[Progress], None] = lambda _progress: None
     decided: Callable[[Sequence[Scored]], bool] = lambda _scored: False
     stopped: str = ""
     progress: Progress = field(default_factory=lambda: Progress(0))
     _scorers: dict[str, Scorer] = field(default_factory=dict)
     _judges: dict[str, Judged] = field(default_factory=dict)
-    _counted: set[str] = field(default_factory=set)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
     _case_has: threading.local = field(default_factory=threading.local)
     _refusal: Replied | None = None
 
@@ -114,6 +116,8 @@ class Runner:
                 for future in [pool.submit(self._case, case) for case in block]:
                     found.append(self._result(future))
                     self.progress.done += 1
+                    self.progress.usd += found[-1].usd
+                    self.progress.has_unknown |= found[-1].has_unknown
                     self.tell(self.progress)
                 if self._is_over(found):
                     break
@@ -150,7 +154,8 @@ class Runner:
         key = hashlib.sha256(f"{self.seal} {case.id}".encode()).hexdigest()
         if (raw := self.memory.scored(key)) is not None:
             return msgspec.json.decode(raw, type=Scored)
-        self._case_has.failed = self._case_has.withheld = False
+        self._case_has.failed = self._case_has.withheld = self._case_has.unknown = False
+        self._case_has.usd, self._case_has.owner = 0.0, self.owner_of(case)
         replies = {}
         for target in sorted(self.task.sides, key=lambda name: hashlib.sha256(f"{case.id} {name}".encode()).digest()):
             where = ",".join(self.where.get(target, ()))
@@ -167,9 +172,21 @@ class Runner:
         sides = {target: self._side(case, replies[target], texts[target]) for target in texts}
         judged = {name: self._judge(judge, case, texts) for name, judge in self._judges.items()}
         inputs = hashlib.sha256(msgspec.json.encode([case.messages, case.tools], order="sorted")).hexdigest()
-        scored = Scored(case.id, case.stratum, case.cluster, inputs, sides, judged, self._case_has.withheld)
+        scored = Scored(
+            case.id,
+            case.stratum,
+            case.cluster,
+            inputs,
+            sides,
+            judged,
+            self._case_has.withheld,
+            self._case_has.usd,
+            self._case_has.unknown,
+        )
         if self._refusal is None and not (scored.has_failed or scored.is_forbidden or self._case_has.failed):
-            self.memory.keep_scored(key, msgspec.json.encode(scored))  # anything else may be mended, and is tried again
+            self.memory.keep_scored(
+                key, msgspec.json.encode(scored), self._case_has.owner
+            )  # anything else may be mended, and is tried again
         return scored
 
     def _side(self, case: Case, replies: Sequence[Replied], answers: Sequence[Answer]) -> Side:
@@ -248,14 +265,18 @@ class Runner:
             replied = self.ask(asked)
             if replied.code in STOPPING:
                 self._refusal = replied
-            elif replied.status == 200 or read(replied).status == "refused":
-                self.memory.keep_reply(key, replied)
-        with self._lock:
-            if key not in self._counted:
-                self._counted.add(key)
-                self.progress.usd += replied.cost_usd or 0.0
-                self.progress.has_unknown |= replied.cost_usd is None and replied.status == 200
+            elif _is_worth_keeping(asked, replied):
+                self.memory.keep_reply(key, replied, self._case_has.owner)
+        self._case_has.usd += replied.cost_usd or 0.0
+        self._case_has.unknown |= replied.cost_usd is None and replied.status == 200
         return replied
+
+
+def _is_worth_keeping(asked: Asked, replied: Replied) -> bool:
+    """What came back whole: an answer, a refusal, a vector. Anything else may come back better the next time."""
+    if asked.path == "/chat/completions":
+        return read(replied).status not in ("error", "forbidden")
+    return replied.status == 200 and '"embedding"' in replied.body
 
 
 def _is_told(answer: Answer) -> bool:

@@ -43,14 +43,13 @@ class Ended(NamedTuple):
 def run(command: Sequence[str], told: bytes, limits: Limits) -> Ended:
     """Run it with `told` on its standard input. Never raises for what the command does."""
     with tempfile.TemporaryDirectory(prefix="freehold-", ignore_cleanup_errors=True) as folder:
-        fence = [sys.executable, "-m", "freehold.evals.sandbox", str(limits.timeout_s), str(limits.memory_mb), *command]
+        fence = [sys.executable, "-I", __file__, str(limits.timeout_s), str(limits.memory_mb), *command]
         environment = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "HOME": folder,
             "TMPDIR": folder,
             "LANG": "C.UTF-8",
         }
-        environment |= {"PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
         with tempfile.TemporaryFile() as output, subprocess.Popen(  # noqa: S603 - the user's own command, from the task
             fence, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.DEVNULL, cwd=folder, env=environment, start_new_session=True
         ) as child:  # fmt: skip
@@ -75,7 +74,6 @@ def run(command: Sequence[str], told: bytes, limits: Limits) -> Ended:
 def main() -> None:
     """The fence: a process that runs the command in namespaces of its own, and ends whatever it leaves behind."""
     timeout_s, memory_mb, *command = sys.argv[1:]
-    os.environ.pop("PYTHONPATH", None)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_SUBREAPER, 1, 0, 0, 0)
     apart = _NEW_FILES | _NEW_PROCESSES | _NEW_NET

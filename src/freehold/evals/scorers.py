@@ -21,7 +21,7 @@ from freehold.evals.answers import WITHHELD, Answer, Ask, Asked, highest
 from freehold.evals.datasets import Case
 from freehold.evals.matching import Matcher
 from freehold.evals.sandbox import Limits, run
-from freehold.kernel.errors import CallerError
+from freehold.kernel.errors import CallerError, OperatorError
 from freehold.kernel.extras import need
 
 Scorer = Callable[[Case, Answer], float | None]
@@ -155,7 +155,10 @@ def _pattern(pattern: str) -> Scorer:
     matcher = Matcher(pattern)
 
     def score(case: Case, answer: Answer) -> float | None:
-        hit = matcher.search(answer.text)
+        try:
+            hit = matcher.search(answer.text)
+        except OSError as error:
+            raise OperatorError(f"The pattern cannot be searched for: {error}.", code="verdict.pattern") from None
         if hit is None or groups == 0:
             return None if hit is None else float(bool(hit))
         return float(any((hit[1] or "").strip() == meant.strip() for meant in texts(case.expected))) if hit else None

@@ -27,7 +27,7 @@ _ALIKE = 0.1  # of the questions
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A run that is kept. verdict: None while it is not over; asked: its questions; is_whole: whether the seal is as it was written."""
+    """A run that is kept. verdict: None while it is not over; asked: its questions; is_whole: whether seal and verdict are as they were written."""
 
     seal: Seal
     verdict: dict[str, Any] | None
@@ -54,8 +54,10 @@ class Shelf:
     folder: Path
     key: bytes
 
-    def seal(self, task: Task, cases: Sequence[Case], files: dict[str, str], *, now: str, version: str) -> Seal:
-        """Seal a task, or find the seal that it has. Raises OperatorError where it cannot be written, or was changed by hand."""
+    def seal(
+        self, task: Task, cases: Sequence[Case], files: dict[str, str], *, now: str, version: str, had: bool = False
+    ) -> Seal:
+        """Seal a task, or find the seal that it has. had: whether answers to its questions are known to be there. Raises OperatorError where it cannot be written, or was changed by hand."""
         dataset = dataset_of(cases)
         digest, asked = digest_of(task, dataset, files), questions_of(cases)
         place = self.place(digest)
@@ -63,7 +65,7 @@ class Shelf:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             place.mkdir(exist_ok=True, mode=0o700)
             if not (place / "seal.json").is_file():
-                had = any(one.has_answers for one in self._alike(asked, digest))
+                had = had or any(one.has_answers for one in self._alike(asked, digest))
                 seal = Seal(digest, task.name, dataset, files, len(cases), task.margin, task.sides, now, version, had)
                 _write(place / "questions", "\n".join(sorted(asked)).encode())
                 _write(place / "seal.json", msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(seal, mark=self._mark(seal)))))  # fmt: skip
@@ -71,12 +73,12 @@ class Shelf:
         except OSError as error:
             raise OperatorError(f"{str(place)!r} cannot be written ({os.strerror(error.errno or 0).lower()}).", code="verdict.shelf") from None  # fmt: skip
         if found is None or not found.is_whole or (found.seal.margin, found.seal.dataset) != (task.margin, dataset):
-            raise OperatorError(f"The seal in {place.name!r} was changed by hand, or is damaged.", code="verdict.seal", hint="Remove its folder, and run the task again: it is sealed anew, at this moment.")  # fmt: skip
+            raise OperatorError(f"The seal in {place.name!r} was changed by hand, or is damaged.", code="verdict.seal", hint="Put back what it was, or change the task: it is sealed anew then.")  # fmt: skip
         return found.seal
 
-    def _mark(self, seal: Seal) -> str:
-        told = msgspec.json.encode(msgspec.structs.replace(seal, mark=""), order="sorted")
-        return hmac.digest(self.key, told, "sha256").hex()
+    def _mark(self, told: Any) -> str:
+        plain = msgspec.to_builtins(told)
+        return hmac.digest(self.key, msgspec.json.encode({**plain, "mark": ""}, order="sorted"), "sha256").hex()
 
     def _read(self, place: Path) -> Kept | None:
         """A run; None for half a folder, or somebody else's."""
@@ -87,7 +89,10 @@ class Shelf:
             asked = frozenset((place / "questions").read_text(encoding="ascii").split())
         except (OSError, ValueError, msgspec.MsgspecError):
             return None
-        return Kept(seal, told, asked, hmac.compare_digest(seal.mark, self._mark(seal)))
+        is_whole = hmac.compare_digest(seal.mark, self._mark(seal))
+        if told is not None:
+            is_whole &= hmac.compare_digest(str(told.get("mark")), self._mark(told))
+        return Kept(seal, told, asked, is_whole)
 
     def _alike(self, asked: frozenset[str], but: str) -> list[Kept]:
         """Other runs that ask a tenth of the same questions, or more."""
@@ -95,6 +100,16 @@ class Shelf:
 
     def place(self, digest: str) -> Path:
         return self.folder / name_of(digest)
+
+    def looks(self, seal: Seal, labels: str) -> int:
+        """Write down that a verdict was looked at with these labels; returns how many different ones there have been before."""
+        path = self.place(seal.digest) / "looks"
+        seen = path.read_text(encoding="ascii").split() if path.is_file() else []
+        if labels in seen:
+            return seen.index(labels)
+        with path.open("a", encoding="ascii") as file:
+            file.write(f"{labels}\n")
+        return len(seen)
 
     def keep(self, seal: Seal, rows: Iterable[Row], verdict: dict[str, Any], files: dict[str, str]) -> None:
         """Keep what a run found. files: its report, by name."""
@@ -104,7 +119,10 @@ class Shelf:
             for row in rows
         )
         _write(place / "outcomes.jsonl", lines + b"\n")
-        _write(place / "verdict.json", json.dumps(verdict, indent=2, ensure_ascii=False).encode())
+        _write(
+            place / "verdict.json",
+            json.dumps({**verdict, "mark": self._mark(verdict)}, indent=2, ensure_ascii=False).encode(),
+        )
         for name, text in files.items():
             _write(place / name, text.encode())
 

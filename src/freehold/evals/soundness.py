@@ -34,14 +34,14 @@ class Soundness(NamedTuple):
     broken: frozenset[str] = frozenset()
 
 
-def look(outcomes: Outcomes, seen: Soundness, margin: float) -> Soundness:
+def look(outcomes: Outcomes, seen: Soundness, margin: float, span: float) -> Soundness:
     """Look for everything that would make a verdict lie. seen: what only the answers themselves could show."""
     broken = dict(_collapsed(outcomes))
     faults = [
         *seen.faults,
         *_twice(outcomes),
         *_statuses(outcomes),
-        *_lost(outcomes, margin),
+        *_lost(outcomes, margin, span),
         *_turned(outcomes),
         *_never(outcomes),
         *broken.values(),
@@ -86,8 +86,8 @@ def _format_collapse(outcomes: Outcomes, side: str, status: NDArray[np.int8]) ->
         yield f"format collapse: {bad[code] / counts[code]:.0%} of the {side} side's answers in {outcomes.stratum_names[code]!r} could not be read."
 
 
-def _lost(outcomes: Outcomes, margin: float) -> Iterator[str]:
-    """Cases without an outcome: too many on a side, or more on one side than on the other by as much as could move a verdict."""
+def _lost(outcomes: Outcomes, margin: float, span: float) -> Iterator[str]:
+    """Cases without an outcome: too many on a side, or more on one side than on the other, or more than the margin."""
     names = ("judge_open", "judge_closed") if outcomes.is_judged else ("open", "closed")
     gone = []
     for side, name in zip(("open", "closed"), names, strict=True):
@@ -98,9 +98,11 @@ def _lost(outcomes: Outcomes, margin: float) -> Iterator[str]:
             yield f"{share:.0%} of the cases have no outcome on the {side} side: what is left is not a sample of what was asked."
     rates = [float(one.mean()) for one in gone]
     alone = int((gone[0] & ~gone[1]).sum()), int((gone[1] & ~gone[0]).sum())
-    apart = min(_APART, margin / 2.0) if outcomes.is_binary else _APART
-    if abs(rates[0] - rates[1]) > apart and mcnemar(*alone) < _SURE:
+    share = margin / span
+    if abs(rates[0] - rates[1]) > min(_APART, share / 2.0) and mcnemar(*alone) < _SURE:
         yield f"errors on the way, or outcomes that are missing, differ between the sides: {rates[0]:.1%} open, {rates[1]:.1%} closed. What failed is not a sample of what was asked."
+    elif (either := float((gone[0] | gone[1]).mean())) > share:
+        yield f"{either:.1%} of the cases have no outcome on a side, and that is more than the margin: what is missing could turn the verdict."
 
 
 def _never(outcomes: Outcomes) -> Iterator[str]:

@@ -132,4 +132,5 @@ def _around(values: Floats, weights: Floats, groups: Ints | None) -> tuple[float
         return None
     effect = mean_of(values[has], weights[has] / weights[has].sum(), groups[has] if groups is not None else None)
     bounds = Student(effect.value, max(effect.error, effect.plain_error), float(has.sum() - 1))
-    return effect.value, bounds.lower(LEVEL / 2), bounds.upper(LEVEL / 2)
+    found = effect.value, bounds.lower(LEVEL / 2), bounds.upper(LEVEL / 2)
+    return found if all(map(math.isfinite, found)) else None

@@ -186,7 +186,7 @@ class Task(Strict, frozen=True, kw_only=True):
     strata: Strata = Strata()
     cluster: str = "cluster"
     labels: str = ""
-    before: datetime.date | None = None
+    before: str = ""
     stopping: Stopping = Stopping()
     report: Telling = Telling()
 
@@ -203,7 +203,10 @@ class Task(Strict, frozen=True, kw_only=True):
 def read(text: str) -> Task:
     """Read a task in TOML. Raises CallerError `verdict.task` that says where and what is wrong."""
     try:
-        found = msgspec.convert(tomllib.loads(text), Task, strict=True)
+        tree = tomllib.loads(text)
+        if isinstance(before := tree.get("before"), datetime.date):
+            tree["before"] = before.isoformat()
+        found = msgspec.convert(tree, Task, strict=True)
     except tomllib.TOMLDecodeError as error:
         raise wrong(f"is no TOML: {error}") from None
     except msgspec.ValidationError as error:
@@ -219,9 +222,9 @@ def read(text: str) -> Task:
         _check_watched(found)
     if odd := sorted({"model", "messages", "stream", "n", "temperature", "max_tokens", "tools"} & set(found.ask.body)):
         raise wrong(f"has {odd[0]!r} in ask.body, which is said elsewhere or is not for evaluations")
-    if found.dataset.startswith(CAPTURED) != (found.before is not None):
+    if found.dataset.startswith(CAPTURED) != bool(found.before):
         raise wrong(
-            "needs `before = 2026-12-01` (a day) where its dataset is captured, so that the cases stay the same, and nowhere else"
+            "needs `before = 2026-12-01` (a day, or a moment) where its dataset is captured, so that the cases stay the same, and nowhere else"
         )
     if not re.fullmatch(r"[\w .-]{1,80}", found.name):
         raise wrong("needs a name of letters, digits, spaces, dots and dashes")

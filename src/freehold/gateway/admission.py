@@ -21,6 +21,7 @@ _WANTED = frozenset(
         b"x-freehold-class",
         b"x-freehold-workload",
         b"x-freehold-no-fallback",
+        b"x-freehold-no-capture",
         b"x-api-key",
         b"x-goog-api-key",
         b"cache-control",
@@ -67,7 +68,16 @@ class Caller(msgspec.Struct, frozen=True):
 
     @property
     def allows_fallback(self) -> bool:
-        return self.values.get(b"x-freehold-no-fallback", "").lower() not in ("1", "true", "yes")
+        return not _is_yes(self.values.get(b"x-freehold-no-fallback", ""))
+
+    @property
+    def allows_capture(self) -> bool:
+        """Whether the call may be kept as a case, where its workload keeps some."""
+        return not _is_yes(self.values.get(b"x-freehold-no-capture", ""))
+
+
+def _is_yes(value: str) -> bool:
+    return value.lower() in ("1", "true", "yes")
 
 
 def wanted(headers: Headers) -> dict[bytes, str]:

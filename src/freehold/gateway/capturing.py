@@ -36,7 +36,8 @@ def capture(run: Run, call: Call) -> None:
     if workload is None or settings is None or ruling is None or run.life.state is not State.SETTLED:
         return
     if (
-        not call.is_conversation
+        not run.caller.allows_capture
+        or not call.is_conversation
         or call.refers
         or call.needs_state
         or call.unrecorded
