@@ -548,3 +548,10 @@ def test_json_never_holds_what_is_none() -> None:
 def test_many_clusters_may_still_hide_one_that_fails() -> None:
     cases = [{"open": True, "closed": at % 100 != 0, "cluster": at // 50} for at in range(1_000)]
     assert any("failing wholly" in caution for caution in judged(cases).cautions)
+
+
+def test_columns_that_are_not_used_are_told() -> None:
+    judged_too = [{**case, "open": True, "closed": True} for case in _with_judge(100, 0.5)]
+    assert any("open and closed are not used" in caution for caution in judged(judged_too).cautions)
+    people = [{**case, "human_open": True, "human_closed": True} for case in rows(1, 1, 50)]
+    assert any("are not used" in caution for caution in judged(people).cautions)

@@ -145,6 +145,10 @@ def _cautions(outcomes: Outcomes, cases: Cases, whole: Finding, strata: Sequence
     """What does not change the word, and should be known."""
     if outcomes.strange:
         yield f"fields that mean nothing here were passed over: {', '.join(outcomes.strange[:_SHOWN])}"
+    if outcomes.is_judged and ("open" in outcomes.numbers or "closed" in outcomes.numbers):
+        yield "the judge's scores are what is compared (judge_open, judge_closed); open and closed are not used"
+    if not outcomes.is_judged and ("human_open" in outcomes.numbers or "human_closed" in outcomes.numbers):
+        yield "what people say corrects a judge (judge_open, judge_closed), and there is none: human_open and human_closed are not used"
     if len(outcomes.stratum_names) > MOST_STRATA:
         yield f"{len(outcomes.stratum_names):,} strata are too many to look at one by one"
     if cases.groups is not None and (count := int(cases.groups.max()) + 1) < _FEW_CLUSTERS:
