@@ -22,7 +22,7 @@ from freehold.kernel.errors import CallerError
 @click.command("label")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("-n", "count", type=click.IntRange(min=1), default=50, show_default=True, help="How many cases to label.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where labels go (default: what the task names, or labels.jsonl beside it).")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where labels go (default: where the task looks for them, labels.jsonl).")  # fmt: skip
 @config_option
 def label(file: Path, count: int, out: Path | None, config: Path | None) -> int:
     """Show answers of the task in FILE, blind and in random order, and write down what you say of them.
@@ -31,7 +31,7 @@ def label(file: Path, count: int, out: Path | None, config: Path | None) -> int:
     """
     setting = Setting.find(config)
     loaded = Loaded.of(file, setting)
-    task, to = loaded.task, out or loaded.folder / (loaded.task.labels or "labels.jsonl")
+    task, to = loaded.task, out or loaded.folder / loaded.task.labels
     is_graded = any(isinstance(metric, Judged) and metric.mode == "grade" for metric in task.metrics)
     done, open_ = labels_in(to), _chosen(loaded, setting)
     cases = [case for case in in_order(loaded.cases)[: task.stopping.cases] if case.id not in done]

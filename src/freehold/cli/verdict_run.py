@@ -109,7 +109,7 @@ class Loaded:
             raise CallerError(f"{str(path)!r} cannot be read ({type(error).__name__}).", code="verdict.task", hint="'freehold verdict init' writes one to begin with.") from None  # fmt: skip
         cases = _captured(task, setting) if task.before else datasets.read(path.parent / task.dataset, task)
         results.check(task, cases)
-        labels = labels_in(path.parent / task.labels) if task.labels else {}
+        labels = labels_in(path.parent / task.labels)
         snapshot = setting.snapshot() if setting.file is not None else read_config("", Surroundings({}, ROWS))
         return cls(task, path.parent, cases, labels, _where(task, snapshot), snapshot)
 

@@ -173,7 +173,7 @@ class Telling(Strict, frozen=True, kw_only=True):
 
 class Task(Strict, frozen=True, kw_only=True):
     """The whole file. dataset: a file beside the task, or `captured:NAME` for the calls that a workload kept, of those the ones before a day; margin: how much worse the open model may be, in units of the first metric; span: how far apart two scores can be, for numbers;
-    metrics: the first decides, the others are told; labels: a file of what people say, by id; cluster: the case's field that says what it belongs to.
+    metrics: the first decides, the others are told; labels: a file of what people say, by id, if it is there; cluster: the case's field that says what it belongs to.
     """
 
     name: str
@@ -185,7 +185,7 @@ class Task(Strict, frozen=True, kw_only=True):
     ask: Asking = Asking()
     strata: Strata = Strata()
     cluster: str = "cluster"
-    labels: str = ""
+    labels: str = "labels.jsonl"
     before: str = ""
     stopping: Stopping = Stopping()
     report: Telling = Telling()
@@ -237,8 +237,8 @@ def _check_watched(found: Task) -> None:
         raise wrong("is watched and chooses among several open models: which one is best may change from look to look")
     if found.strata.shares is not None:
         raise wrong("is watched and has shares of the traffic: leave one of the two out")
-    if found.labels and isinstance(found.metrics[0], Judged | Human):
-        raise wrong("is watched and has labels: a judge that people correct may be looked at once")
+    if isinstance(found.metrics[0], Judged | Human):
+        raise wrong("is watched, and people decide or correct a judge: that may be looked at once")
     if isinstance(found.metrics[0], Own) and found.span is None:
         raise wrong("is watched with a scorer of its own: say how far apart two scores can be (span)")
 
@@ -324,7 +324,7 @@ all_or_nothing = true
 # rubric = "Which reply would the customer rather get? It is polite, correct and promises nothing."
 
 # dataset = "captured:support" with before = 2026-12-01 takes calls that a workload kept (capture = {} on it)
-# labels = "labels.jsonl"      # what people say of some cases: {"id": 1, "human_open": true, "human_closed": false}; 'freehold verdict label' writes it
+# labels = "labels.jsonl"      # what people say of some cases, for judges: {"id": 1, "human_open": 1, "human_closed": 0}; 'freehold verdict label' writes it
 
 [stopping]
 # watched = true               # look every 25 cases and stop when it is decided; the error is held however often one looks
