@@ -373,7 +373,7 @@ def _bar(task: Task, cases: int) -> Iterator[Callable[[Progress], None]]:
                 shown,
                 completed=progress.done,
                 total=progress.cases,
-                usd=f"{progress.usd:.4g} USD of about {expected:.4g}",
+                usd=f"{progress.usd:.4f} USD of about {expected:.4f}",
             )
 
         yield told
