@@ -28,7 +28,7 @@ PROMISES = {promise.__name__: promise for promise in calibrate.ALL}
 @pytest.mark.parametrize("name", list(PROMISES))
 def test_promise(name: str) -> None:
     """Each holds, within what chance does to so few simulations."""
-    runs = 60 if PROMISES[name] in calibrate.SLOW else 120
+    runs = 40 if PROMISES[name] in calibrate.SLOW else 80
     for row in PROMISES[name](np.random.default_rng(11), runs):
         assert row.holds, row
 

@@ -232,7 +232,7 @@ def test_a_killed_freehold_finds_its_parcels_again(
             time.sleep(pause)
             freehold.kill()
             freehold.start()
-        batch = wait(sdk, batch)
+        batch = wait(sdk, batch, 150)  # killed before anything was sent, it looks a minute for what may be there
         assert counts_of(batch) == (300, 0)
         answers = lines_of(sdk, batch.output_file_id)
     asked = [json.dumps(body) for bodies in outside.batching.handed_in for body in bodies]
