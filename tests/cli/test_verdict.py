@@ -127,6 +127,10 @@ def test_a_run_from_task_to_report(freehold: Freehold, key: str, rack: Standin, 
     assert "open=" not in outcomes.with_name("index.html").read_text()  # what is kept shows no words
     assert "<script" not in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    for path in freehold.state.rglob("*"):  # neither what was asked nor what was answered lies anywhere in the clear
+        assert not path.is_file() or (
+            b"closed=yes number" not in path.read_bytes() and b"You wrote" not in path.read_bytes()
+        )
     again = run(freehold, key, file)
     assert json.loads(again.stdout)["interval"] == found["interval"]
     assert len(rack.requests) - before == 72

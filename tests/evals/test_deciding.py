@@ -362,6 +362,15 @@ def test_a_stratum_that_is_the_cluster_stands_for_itself() -> None:
     assert {one.stratum: one.finding.verdict for one in found.strata} == {"a": "OPEN", "b": "OPEN", "c": "CLOSED"}
 
 
+def test_a_stratum_that_shares_its_clusters_does_not() -> None:
+    """The same names in both columns, but not in every row: then clusters are clusters."""
+    cases = [
+        {**case, "stratum": "ab"[at % 2], "cluster": "ab"[at % 2 if at < 2 else 0]}
+        for at, case in enumerate(rows(0, 60, 140))
+    ]
+    assert not [one for one in judged(cases).strata if one.finding.verdict != "INCONCLUSIVE"]
+
+
 def test_what_cannot_be_watched_is_refused() -> None:
     numbers = [{"open": 0.5, "closed": 0.5 + at % 2 / 10} for at in range(40)]
     for cases, rule, code in (

@@ -70,8 +70,8 @@ def score(better: float | Floats, worse: float | Floats, n: float | Floats, at: 
 class Score:
     """Of pairs that are right or wrong: Tango's score, with one more pair counted against what is to be shown.
 
-    Without that pair the chance of a wrong claim is up to 6 % where 5 % are meant; with it 5.1 % at the most, over every n from 10 to 400, margin from
-    0.01 to 0.15 and share of pairs that differ (enumerated exactly: `make calibrate`). n: pairs, or as many as they are worth.
+    Without that pair the chance of a wrong claim is up to 6 % where 5 % are meant; with it 5.1 % at the most, on a grid of n from 10 to 400, margins
+    from 0.01 to 0.15 and shares of pairs that differ (counted out: `make calibrate`). n: pairs, or as many as they are worth.
     """
 
     name = "score"

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -115,15 +114,15 @@ class _Columns:
         for side, kept in self.statuses.items():
             kept.append(np.array([_status(getattr(row, f"{side}_status")) for row in rows], dtype=np.int8))
 
-    def _picked(self, value: Any) -> Metric:
+    def _picked(self, value: Metric | dict[str, Metric]) -> Metric:
         """The metric that is asked for, of a table of them."""
         if not isinstance(value, dict):
-            return value  # type: ignore[no-any-return]
+            return value
         if self.metric in value:
-            return value[self.metric]  # type: ignore[no-any-return]
+            return value[self.metric]
         if len(value) == 1 and not self.metric:
             self.metric = next(iter(value))  # and of all rows the same
-            return value[self.metric]  # type: ignore[no-any-return]
+            return value[self.metric]
         raise CallerError(f"The outcomes are tables of {', '.join(map(repr, sorted(value)))}, and {self.metric or 'none'!r} of them is asked for.", code="verdict.outcomes", hint="Choose one with --metric.")  # fmt: skip
 
 

@@ -243,15 +243,19 @@ def _judge_cautions(task: Task, scored: Sequence[Scored], best: str) -> Iterator
         if not isinstance(metric, Judged) or metric.mode != "pair":
             continue
         name = name_of(metric)
-        said = [(one.judged.get(name, {}).get(best), one) for one in scored]
-        both = [(found[1], one) for found, one in said if found is not None and None not in found[1]]
+        both = []
+        for one in scored:
+            heard = one.judged.get(name, {}).get(best, (None, (None, None)))[1]
+            if heard[0] is not None and heard[1] is not None:
+                both.append((heard[0], heard[1], one))
         if len(both) < _LEAST:
             continue
-        turned = sum(orders[0] != orders[1] for orders, _ in both)
-        firsts = float(np.mean([orders[0] + 1.0 - orders[1] for orders, _ in both])) / 2.0  # type: ignore[operator]
-        yield f"the judge {metric.target} changes its mind with the order in {turned / len(both):.0%} of the cases, and prefers the first answer in {firsts:.0%}; both orders were asked"
-        longer = np.log([(one.sides[best].length + 1) / (one.sides[task.targets.closed].length + 1) for _, one in both])
-        preferred = np.array([(orders[0] + orders[1]) / 2.0 - 0.5 for orders, _ in both]) * 2.0  # type: ignore[operator]
+        changed = sum(straight != turned for straight, turned, _ in both)
+        firsts = float(np.mean([straight + 1.0 - turned for straight, turned, _ in both])) / 2.0
+        yield f"the judge {metric.target} changes its mind with the order in {changed / len(both):.0%} of the cases, and prefers the first answer in {firsts:.0%}; both orders were asked"
+        closed = task.targets.closed
+        longer = np.log([(one.sides[best].length + 1) / (one.sides[closed].length + 1) for *_, one in both])
+        preferred = np.array([straight + turned - 1.0 for straight, turned, _ in both])
         if longer.std() > 0:
             yield from _length(metric.target, longer, preferred)
 

@@ -27,7 +27,7 @@ def strata_of(outcomes: Outcomes, cases: Cases, shares: Floats, rule: Rule, soun
     if not 1 < len(names) <= MOST_STRATA:
         return []
     found, rows = [], cases.by_stratum()
-    is_same = _are_strata_clusters(outcomes, cases)
+    is_same = _are_strata_clusters(outcomes)
     for name, code in sorted((name, code) for code, name in enumerate(names)):
         if code in rows:
             own = cases.of(rows[code])
@@ -47,11 +47,11 @@ def strata_of(outcomes: Outcomes, cases: Cases, shares: Floats, rule: Rule, soun
     ]
 
 
-def _are_strata_clusters(outcomes: Outcomes, cases: Cases) -> bool:
+def _are_strata_clusters(outcomes: Outcomes) -> bool:
     """Whether both are one and the same, name by name: then a stratum is not a draw of several, and its cases stand alone in it."""
-    return (
-        cases.groups is not None and outcomes.clusters is not None and outcomes.cluster_names == outcomes.stratum_names
-    )
+    if outcomes.clusters is None or outcomes.cluster_names != outcomes.stratum_names:
+        return False
+    return bool(np.array_equal(outcomes.clusters, outcomes.strata))  # in every row, not only as lists of names
 
 
 def _open_ended(one: Stratum) -> Stratum:
@@ -76,7 +76,7 @@ def route_of(outcomes: Outcomes, cases: Cases, strata: Sequence[Stratum], shares
     own = own._replace(strata=order[own.strata])
     layers = Layers(own.strata, of_kept, cases.span) if rule.shares is not None else None
     evidence = own.evidence(layers, is_watched=False)
-    is_same = _are_strata_clusters(outcomes, cases)
+    is_same = _are_strata_clusters(outcomes)
     lower = min(evidence.bounds().lower(rule.level), _lower_of_kept(own, kept, of_kept, rule, is_same=is_same))
     if lower <= -rule.margin:
         return None
