@@ -155,6 +155,21 @@ def false_open_watched(draw: np.random.Generator, runs: int, looks: int = 60) ->
         yield Row("… and without it (why it is there)", plain / runs, 0, 1, runs)
 
 
+def watched_lengths(draw: np.random.Generator, runs: int) -> Iterator[tuple[str, float, float]]:
+    """How many times the planned number of cases a watched run takes where both sides are alike: half of the runs, and four of five."""
+    for margin, discordance in ((0.05, 0.1), (0.05, 0.3), (0.03, 0.1), (0.1, 0.2)):
+        n, ends = plan(Aim(margin, discordance=discordance)).needed_n, []
+        for _ in range(runs):
+            first, second = pairs(draw, 6 * n, 0.9, discordance, 0.0)
+            looks = range(25, 6 * n, max(25, n // 40))
+            ends.append(next((t for t in looks if Bets((first - second)[:t], 1.0).p_above(-margin) <= 0.05), 6 * n))
+        yield (
+            f"margin {margin:g}, {discordance:.0%} differ",
+            float(np.median(ends)) / n,
+            float(np.quantile(ends, 0.8)) / n,
+        )
+
+
 def _score_shows(seen: Floats, margin: float) -> bool:
     better, worse, n = float((seen > 0).sum()), float((seen < 0).sum()), float(len(seen))
     return bool(score(better, worse + 1, n + 1, -margin) >= quantile(0.05, math.inf))
@@ -354,7 +369,12 @@ def main() -> int:
     asked.add_argument("--runs", type=int, default=10_000)
     asked.add_argument("--judging", type=Path, help="pandalm_500.jsonl.gz")
     asked.add_argument("--write", action="store_true")
+    asked.add_argument("--lengths", action="store_true", help="only how long watched runs take")
     given = asked.parse_args()
+    if given.lengths:
+        for what, half, most in watched_lengths(np.random.default_rng(SEED), 200):
+            print(f"{what}: half within {half:.2f} times the planned cases, four of five within {most:.2f}")
+        return 0
     draw, rows = np.random.default_rng(SEED), []
     for promise in ALL:
         began = time.monotonic()

@@ -15,7 +15,7 @@ from freehold.kernel.errors import CallerError
 
 _MOST_CASES = 10**9
 _POWER, _NEAR = 0.8, 0.01  # a difference so near to the margin, in margins, is beyond deciding
-_WATCHED = 2.3  # times as many cases until four of five watched runs are over (docs/explanation/verdict.md)
+_WATCHED = 2.3  # times as many cases until four of five watched runs are over (tools/calibrate.py --lengths)
 
 
 def finding_of(evidence: Evidence, cases: Cases, layers: Layers | None, rule: Rule, share: float = 1.0) -> Finding:
