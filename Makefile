@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 RUN    := .venv/.run-installed
+JOBS    ?= 4
 LITELLM ?= 1.106.2
 DEV    := .venv/.dev-installed
 
@@ -16,7 +17,7 @@ up: $(RUN)  ## install from the lock and start Freehold (make up ARGS="--port 41
 
 test: $(DEV)  ## lint, types, import rules, fences, then the whole suite (what CI runs)
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(DEV)  ## ruff, mypy --strict, import-linter, fences, generated docs
 	$(BIN)/ruff check src tests tools bench models

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import json
 import os
 import signal
@@ -36,18 +37,21 @@ PROGRAM = [sys.executable, "-m", "freehold.cli.main"]
 NO_ENGINE = "[engine]\nenabled = false\n"
 
 
-_given: set[int] = set()
+# Below the ports that the system gives out itself, and each process of the suite has a thousand of its own.
+_ports = itertools.count(12_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
 
 
 def free_port() -> int:
-    """A port that nobody has, and that no other test was given: the system may offer the same one twice."""
-    while True:
+    """A port that nobody has, and that no other test was given."""
+    for port in _ports:
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
             return port
+    raise AssertionError
 
 
 def clean_env(**more: str) -> dict[str, str]:
