@@ -16,7 +16,8 @@ class Claims:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._policy: Record = {}
+        self._policy: Record = {}  # the one in force
+        self._policies: dict[str, Record] = {}  # those of this epoch, by digest
         self._keys: dict[str, Record] = {}
         self._intents: dict[str, list[Record]] = {}
         self._settled: set[str] = set()
@@ -24,8 +25,12 @@ class Claims:
     def take(self, record: Record, where: str) -> None:
         kind = record.get("kind")
         self._report.count(f"records: {kind}")
-        if kind == "opened":
-            self._policy, self._keys = record, {}
+        if kind in ("opened", "policy"):
+            if kind == "opened":
+                self._policies, self._keys = {}, {}
+            elif record.get("before") != self._policy.get("policy"):
+                self._report.find(where, "follows another policy than the one that was in force")
+            self._policy = self._policies[str(record.get("policy"))] = record
             if not isinstance(record.get("classes"), dict) or not isinstance(record.get("providers"), dict):
                 self._report.find(where, "the epoch does not say which policy it ran under")
         elif kind == "key":
@@ -47,12 +52,16 @@ class Claims:
 
     def _intend(self, record: Record, where: str) -> None:
         class_, zone = record.get("class"), record.get("zone")
-        allowed = self._policy.get("classes", {}).get(class_)
+        policy = self._policies.get(record["policy"]) if "policy" in record else self._policy
+        if policy is None:
+            self._report.find(where, f"was decided under {record['policy']!r}, a policy that was never in force")
+            return
+        allowed = policy.get("classes", {}).get(class_)
         if allowed is None:
             self._report.find(where, f"class {class_!r} is not in the policy")
         elif zone not in allowed:
             self._report.find(where, f"a {class_} call was to go {zone}, which its class forbids")
-        self._floor(record, where)
+        self._floor(record, policy, where)
         if record.get("decision") != "allow" or zone not in (record.get("zones") or ()):
             self._report.find(where, f"an attempt {zone} without a decision to allow it")
         if allowed is not None and not set(record.get("zones") or ()) <= set(allowed):
@@ -63,16 +72,16 @@ class Claims:
         if record.get("attempt") != len(before) + 1:
             self._report.find(where, f"attempt {record.get('attempt')} follows attempt {len(before)}")
         before.append(record)
-        self._agreement(record, where)
+        self._agreement(record, policy, where)
 
-    def _floor(self, record: Record, where: str) -> None:
+    def _floor(self, record: Record, policy: Record, where: str) -> None:
         """No call counts as less than its key or its workload; without either, or with one that nobody configured, it is restricted."""
         class_, key = record.get("class"), self._keys.get(str(record.get("key")))
         if key is None or key.get("is_revoked"):
             self._report.find(where, f"the key {record.get('key')} was not introduced before")
             return
         floors = {
-            f"the workload {name}": self._policy.get("workloads", {}).get(name, "restricted")
+            f"the workload {name}": policy.get("workloads", {}).get(name, "restricted")
             for name in {key.get("workload"), record.get("workload")} - {None}
         }
         if key.get("class") is not None or not key.get("workload"):
@@ -81,9 +90,9 @@ class Claims:
             if class_ in _LADDER and (least not in _LADDER or _LADDER.index(class_) < _LADDER.index(least)):
                 self._report.find(where, f"a {class_} call of {who}, which is {least}")
 
-    def _agreement(self, record: Record, where: str) -> None:
+    def _agreement(self, record: Record, policy: Record, where: str) -> None:
         """The target runs where the policy says, under an agreement that held at that moment."""
-        provider = self._policy.get("providers", {}).get(str(record.get("target")).partition("/")[0])
+        provider = policy.get("providers", {}).get(str(record.get("target")).partition("/")[0])
         zone = record.get("zone")
         if provider is None:
             self._report.find(where, f"target {record.get('target')!r} has a provider that the policy does not have")

@@ -106,7 +106,7 @@ async def test_a_detector_that_crashes_makes_it_restricted(
         def broken(*_: object) -> list[Finding]:
             raise RuntimeError("the words of a patient")
 
-        monkeypatch.setattr(decide.world.scanner, "scan", broken)
+        monkeypatch.setattr(decide.world.policy.scanner, "scan", broken)
         found = await decide("an ordinary question")
         assert (found.class_, found.zones) == (Class.RESTRICTED, {Zone.INSIDE})
         assert "detection failed, so restricted" in found.reasons
@@ -120,7 +120,7 @@ async def test_a_detector_that_takes_too_long_makes_it_restricted(
 ) -> None:
     gate = threading.Event()
     async with ruling(tmp_path) as decide:
-        monkeypatch.setattr(decide.world.scanner, "scan", lambda *_: (gate.wait(5) and []) or [])
+        monkeypatch.setattr(decide.world.policy.scanner, "scan", lambda *_: (gate.wait(5) and []) or [])
         monkeypatch.setattr(detecting, "DEADLINE_S", 0.05)
         found = await decide("x" * (detecting.LONG + 1))
         gate.set()
@@ -141,7 +141,7 @@ async def test_a_long_text_does_not_stop_the_loop(tmp_path: Path) -> None:
 
 async def test_a_call_that_stays_inside_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with ruling(tmp_path) as decide:
-        monkeypatch.setattr(decide.world.scanner, "scan", lambda *_: pytest.fail("read for nothing"))
+        monkeypatch.setattr(decide.world.policy.scanner, "scan", lambda *_: pytest.fail("read for nothing"))
         assert (await decide("536-90-4399", Class.RESTRICTED)).class_ is Class.RESTRICTED
 
 

@@ -399,6 +399,25 @@ AGREED = {"providers": {**FACTS["providers"], "a": {"zone": "attested", "host": 
 USED = {"evidence": "sha256:1", "controls": ["zero-retention"], "until_ms": 1_700_000_500_000}
 
 
+async def test_a_call_is_held_to_the_policy_that_it_began_under(tmp_path: Path) -> None:
+    """Reloaded: what holds is the last one, but for calls that name an earlier one of the same epoch."""
+    ledger = open_ledger(tmp_path)
+    strict = {**FACTS, "classes": {**FACTS["classes"], "public": ["inside"]}}
+    ledger.note("policy", {**strict, "policy": "sha256:q", "before": "sha256:p", "by": "file"})
+    run_call(ledger, "call_1", zone="outside", policy="sha256:p")
+    ledger.close()
+    assert audit(tmp_path).findings == []
+    wrong = [("sha256:q", "outside", {}), ("sha256:q", "inside", {"policy": "sha256:x"}), ("sha256:p", "inside", {})]
+    for number, (before, zone, more) in enumerate(wrong):
+        state = tmp_path / str(number)
+        ledger = open_ledger(state)
+        ledger.note("policy", {**strict, "policy": "sha256:q", "before": "sha256:p", "by": "file"})
+        ledger.note("policy", {**strict, "policy": "sha256:r", "before": before, "by": "file"})
+        run_call(ledger, "call_1", zone=zone, **more)
+        ledger.close()
+        assert len(audit(state).findings) == 1, number
+
+
 @pytest.mark.parametrize(
     ("make", "facts", "expected"),
     [

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conftest import snapshot_of
-from freehold.gateway.world import build_fleet
+from freehold.gateway.policy import build_fleet
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import CallerError, PolicyRefusal
 from freehold.kernel.snapshot import Snapshot, Target

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
-from freehold.gateway.world import Prices, build_fleet
+from freehold.gateway.policy import Prices, build_fleet
 from freehold.kernel.snapshot import Snapshot
 from freehold.kernel.units import Usd, show_usd
 from freehold.pricing.book import Tariff

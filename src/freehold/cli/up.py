@@ -18,9 +18,12 @@ from freehold.cli.hello import first_call
 from freehold.cli.setting import Setting, config_option, show_table, zone_words
 from freehold.engines.bulletin import Bulletin
 from freehold.engines.embedded import Embedded, Place, choose_place
-from freehold.gateway.app import build, listen, make_engine, prepare, running, stop_signal
+from freehold.gateway.app import compose, listen, make_engine, prepare, running, stop_signal
+from freehold.gateway.line import Line
 from freehold.gateway.logs import log
-from freehold.gateway.world import World, served_names
+from freehold.gateway.policy import served_names
+from freehold.gateway.reloading import Asking, Reloading, Source
+from freehold.gateway.world import World
 from freehold.identity.keys import Lent
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import BUILTIN, Surroundings
@@ -63,7 +66,8 @@ def command(config: Path | None, port: int, admin_port: int, host: str, workers:
     around = Surroundings(os.environ, ROWS, builtin_url=place.base_url, builtin_key=place.key)
     snapshot = setting.snapshot(around)
     sockets = (listen(host, port, "--port"), listen("127.0.0.1", admin_port, "--admin-port"))
-    start = Start(setting, snapshot, place, sockets, f"http://{host}:{sockets[0].getsockname()[1]}/v1", hello)
+    source = Source(setting.file, around)
+    start = Start(setting, snapshot, source, place, sockets, f"http://{host}:{sockets[0].getsockname()[1]}/v1", hello)
     if workers > 1:
         return _supervise(start, workers)
     import uvloop  # only the server needs it
@@ -78,6 +82,7 @@ class Start:
 
     setting: Setting
     snapshot: Snapshot
+    source: Source
     place: Place
     sockets: tuple[socket.socket, socket.socket]
     base_url: str
@@ -90,31 +95,38 @@ class Start:
 async def _alone(start: Start) -> None:
     """Serve in this process."""
     stop = stop_signal()
-    world = build(start.snapshot, start.setting.state)
+    prepared = prepare(start.snapshot, start.setting.state)
+    world = compose(prepared)
     world.keys.lend(start.lent)
     engine = make_engine(start.snapshot, start.place)
+    reloading = Reloading(world, prepared, start.source)
+    world.reload = reloading.reload
+    reloading.on_hangup(stop)
     async with running(world, start.sockets, engine=engine):
+        watching = asyncio.ensure_future(reloading.watch())
         await _greet(start, world, engine)
         await stop.wait()
+        watching.cancel()
         log("draining")
     log("stopped")
 
 
 def _supervise(start: Start, workers: int) -> int:
     """Serve in processes of their own, and watch over them."""
-    from freehold.gateway.workers import Line, Supervisor  # whoever serves alone needs none of it
+    from freehold.gateway.workers import Supervisor  # whoever serves alone needs none of it
 
     engine = make_engine(start.snapshot, start.place)
     bulletin = Bulletin(engine.settings, engine.model) if engine is not None else None
 
-    async def serve(world: World, line: Line, is_first: bool) -> None:
-        stop = stop_signal()
-        line.when_gone(stop)
+    async def serve(world: World, reloading: Reloading, line: Line, is_first: bool) -> None:
+        stop, asking = stop_signal(), Asking(reloading, line)
+        line.listen(asking.hear, stop)
+        world.reload = asking.reload
         world.keys.lend(start.lent)
         if bulletin is not None:
             world.engine_ready = lambda: bulletin.is_ready or bulletin.failure is not None
         async with running(world, start.sockets):
-            line.say_ready()
+            line.say({"ready": True})
             if is_first:
                 await _greet(start, world, bulletin)
             await stop.wait()
@@ -122,7 +134,7 @@ def _supervise(start: Start, workers: int) -> int:
     async def keep(line: Line) -> None:
         """Run the engine, and tell the workers how it is."""
         stop, own = stop_signal(), make_engine(start.snapshot, start.place)
-        line.when_gone(stop)
+        line.listen(lambda _: None, stop)
         assert own is not None
         assert bulletin is not None
         own.start()
@@ -134,7 +146,8 @@ def _supervise(start: Start, workers: int) -> int:
         await own.stop()
 
     prepared = prepare(start.snapshot, start.setting.state)
-    return Supervisor(prepared, start.sockets, workers, serve, keep if bulletin is not None else None).run()
+    keeps = keep if bulletin is not None else None
+    return Supervisor(prepared, start.source, start.sockets, workers, serve=serve, keep=keeps).run()
 
 
 async def _greet(start: Start, world: World, engine: Embedded | Bulletin | None) -> None:
@@ -165,7 +178,7 @@ def show_fleet(world: World, setting: Setting, engine: Embedded | Bulletin | Non
     now = world.clock.now_s()
     rows = []
     for provider in world.snapshot.providers.values():
-        models = sorted(target.model for target in world.fleet.abilities if target.provider == provider.name)
+        models = sorted(target.model for target in world.policy.fleet.abilities if target.provider == provider.name)
         rows.append((provider.name, zone_words(provider, now), _models(models), _why(provider, setting)))
     show_table(
         ("provider", "zone", "models", "why"),
@@ -206,10 +219,10 @@ def first_model(world: World, keys: Shown) -> tuple[str, str] | None:
     """A model to try, and the key that may: the built-in one, else a workload or a model inside, else one outside."""
     inside: list[str] = []
     outside: list[str] = []
-    for name, owner in served_names(world.fleet, world.snapshot).items():
+    for name, owner in served_names(world.policy.fleet, world.snapshot).items():
         workload = world.snapshot.workloads.get(name)
         targets = workload.targets if workload is not None else (Target(owner, name.removeprefix(f"{owner}/")),)
-        is_inside = any(world.zone_of(target) is Zone.INSIDE for target in targets)
+        is_inside = any(world.policy.zone_of(target) is Zone.INSIDE for target in targets)
         (inside if is_inside else outside).append(name)
     own = next((name for name in inside if name.startswith(f"{BUILTIN}/")), None)
     if own or inside:

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from freehold.gateway.data_app import readiness
 from freehold.gateway.world import World
+from freehold.kernel.errors import FreeholdError
 
 # path → (method, role that it needs). Loopback is the role "operator" until people can sign in.
 ROUTES: dict[str, tuple[str, str]] = {
@@ -18,6 +19,7 @@ ROUTES: dict[str, tuple[str, str]] = {
     "/readyz": ("GET", "anyone"),
     "/metrics": ("GET", "operator"),
     "/api/targets": ("GET", "operator"),
+    "/api/reload": ("POST", "operator"),
 }
 
 
@@ -37,7 +39,23 @@ def build_admin_app(world: World) -> Starlette:
     async def targets(_: Request) -> Response:
         return JSONResponse({"targets": list_targets(world)})
 
-    endpoints = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics, "/api/targets": targets}
+    async def reload(_: Request) -> Response:
+        if world.reload is None:
+            return JSONResponse({"error": {"code": "config.no_file", "message": "Nothing can be read anew here."}}, 503)
+        try:
+            policy, is_changed = await world.reload("admin")
+        except FreeholdError as error:
+            told = {"code": error.code, "message": error.message, "hint": error.hint}
+            return JSONResponse({"error": told}, status_code=422)
+        return JSONResponse({"policy": policy, "changed": is_changed})
+
+    endpoints = {
+        "/healthz": healthz,
+        "/readyz": readyz,
+        "/metrics": metrics,
+        "/api/targets": targets,
+        "/api/reload": reload,
+    }
     return Starlette(routes=[Route(path, endpoints[path], methods=[method]) for path, (method, _) in ROUTES.items()])
 
 
@@ -45,7 +63,7 @@ def list_targets(world: World) -> list[dict[str, Any]]:
     """Every known target with its zone, the reason for it, and its provider's health."""
     now = world.clock.now_s()
     rows = []
-    for target in sorted(world.fleet.abilities):
+    for target in sorted(world.policy.fleet.abilities):
         provider = world.snapshot.providers[target.provider]
         rows.append(
             {
@@ -55,7 +73,7 @@ def list_targets(world: World) -> list[dict[str, Any]]:
                 "is_resting": (vital := world.health.vital(target, world.clock.monotonic_s())).is_resting,
                 "in_flight": vital.in_flight,
                 "latency_ms": round(vital.latency_s * 1000) if vital.latency_s is not None else None,
-                "is_priced": world.prices.of(target) is not None,
+                "is_priced": world.policy.prices.of(target) is not None,
             }
         )
     return rows

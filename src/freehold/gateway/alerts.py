@@ -29,7 +29,7 @@ class Alerts:
     """Writes alerts down and delivers them. `deliver` runs as long as Freehold does. now_s: seconds since 1970."""
 
     def __init__(self, organisation: Organisation, transport: Transport, now_s: Callable[[], float]) -> None:
-        self._organisation, self._transport, self._now_s = organisation, transport, now_s
+        self.organisation, self._transport, self._now_s = organisation, transport, now_s
         self._unwritten: deque[Crossing] = deque()
         self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
         self._news = asyncio.Event()
@@ -55,14 +55,14 @@ class Alerts:
             },
         )
         log("budget", scope=budget.scope, budget=budget.words, share=f"{crossing.at:f}", spent=f"{crossing.spent:f}")
-        if self._organisation.webhook is not None:
+        if self.organisation.webhook is not None:
             self._waiting.append(strict.encode(self._told(crossing)))
             self._news.set()
 
     def _told(self, crossing: Crossing) -> dict[str, object]:
         budget, now_s = crossing.budget, self._now_s()
         kind, _, name = budget.scope.partition(":")
-        whose = f"{kind} {name}" if name else self._organisation.name or kind
+        whose = f"{kind} {name}" if name else self.organisation.name or kind
         percent = f"{(crossing.at * 100).normalize():f}"
         return {
             "event": "budget.alert",
@@ -88,7 +88,7 @@ class Alerts:
                 await self._send(self._waiting.popleft())
 
     async def _send(self, body: bytes) -> None:
-        errand = self._organisation.webhook
+        errand = self.organisation.webhook
         assert errand is not None
         why = ""
         for tries in range(TRIES):

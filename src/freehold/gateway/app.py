@@ -10,7 +10,7 @@ import socket
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -30,10 +30,11 @@ from freehold.gateway.data_app import DataApp
 from freehold.gateway.limits import Throttle
 from freehold.gateway.logs import log
 from freehold.gateway.metrics import Metrics
+from freehold.gateway.policy import Policy, decide
 from freehold.gateway.posting import Post
 from freehold.gateway.protocol import FreeholdProtocol
 from freehold.gateway.traffic import Traffic
-from freehold.gateway.world import Prices, World, build_fleet
+from freehold.gateway.world import World
 from freehold.identity.keys import Keys
 from freehold.jobs.records import Records
 from freehold.jobs.runner import Runner
@@ -47,7 +48,6 @@ from freehold.ledger.ledger import Ledger
 from freehold.ledger.pools import Board, MemoryPools, Pools
 from freehold.ledger.steward import Steward
 from freehold.ledger.store import SqliteStore, UsageRow, catch_up
-from freehold.perimeter.detection import raises_of
 from freehold.perimeter.detectors.engines import HyperscanEngine
 from freehold.perimeter.detectors.scanner import Scanner, digest_of
 from freehold.perimeter.proof import prove
@@ -108,7 +108,27 @@ def prepare(snapshot: Snapshot, state: Path, clock: Clock | None = None) -> Prep
 
     Raises OperatorError when the proof fails, a budget cannot be kept, or the ledger is locked or broken. Whoever prepares closes the steward.
     """
-    clock = clock or Clock()
+    clock, book = clock or Clock(), load_book()
+    _check(snapshot, book, clock)
+    make_state(state)
+    return Prepared(snapshot, state, clock, book, load_scanner(snapshot, state), Steward(state, clock.now_ms))
+
+
+def revise(prepared: Prepared, snapshot: Snapshot) -> Prepared:
+    """The same with another configuration. Raises OperatorError as `prepare` does, and `config.needs_restart` for what is decided once for a process."""
+    for table in ("engine", "network"):
+        if getattr(snapshot, table) != getattr(prepared.snapshot, table):
+            raise OperatorError(
+                f"[{table}] cannot be changed while Freehold runs, so nothing has changed.",
+                code="config.needs_restart",
+                hint="Restart Freehold, or start it again with --take-over, which drops no call.",
+            )
+    _check(snapshot, prepared.book, prepared.clock)
+    return replace(prepared, snapshot=snapshot, scanner=load_scanner(snapshot, prepared.state))
+
+
+def _check(snapshot: Snapshot, book: Book, clock: Clock) -> None:
+    """Prove that nothing can leave its zones, and that every budget can be kept. Raises OperatorError."""
     proof = prove(snapshot, now_s=clock.now_s())
     if not proof.holds:
         listed = "\n".join(
@@ -119,11 +139,8 @@ def prepare(snapshot: Snapshot, state: Path, clock: Clock | None = None) -> Prep
             code="perimeter.unproven",
             hint="'freehold check' shows the whole proof.",
         )
-    book = load_book()
     if contradicting(without := unpriced(snapshot, book)):
         raise without_price(without)
-    make_state(state)
-    return Prepared(snapshot, state, clock, book, load_scanner(snapshot, state), Steward(state, clock.now_ms))
 
 
 def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Transport | None = None) -> World:
@@ -140,9 +157,7 @@ def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Tra
     content = SealedStore(prepared.state / "content", keyring)
     transport = transport or HttpTransport(ca_bundle=_bundle(snapshot))
     return World(
-        snapshot=snapshot,
-        prices=Prices(prepared.book, snapshot),
-        fleet=build_fleet(snapshot, prepared.book, lambda target: health.vital(target, clock.monotonic_s())),
+        policy=policy_of(prepared, health),
         keys=keys,
         ledger=ledger,
         pools=pools,
@@ -156,12 +171,22 @@ def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Tra
         content=content,
         cache=AnswerCache(prepared.state / "cache.db", content),
         records=Records(prepared.state / "jobs.db"),
-        scanner=prepared.scanner,
-        raises=raises_of(snapshot),
         health=health,
         traffic=Traffic(throttle, health, metrics, clock),
         clock=clock,
         state=prepared.state,
+    )
+
+
+def policy_of(prepared: Prepared, health: Health) -> Policy:
+    """What follows from what was prepared."""
+    clock = prepared.clock
+    return decide(
+        prepared.snapshot,
+        prepared.book,
+        prepared.scanner,
+        lambda target: health.vital(target, clock.monotonic_s()),
+        clock.now_s,
     )
 
 
@@ -173,7 +198,11 @@ def _tell_of_rest(metrics: Metrics, name: str, rests: bool) -> None:
 
 def build(snapshot: Snapshot, state: Path, *, transport: Transport | None = None, clock: Clock | None = None) -> World:
     """Compose a world for this process alone. Raises OperatorError. Close it with `close`."""
-    prepared = prepare(snapshot, state, clock)
+    return compose(prepare(snapshot, state, clock), transport)
+
+
+def compose(prepared: Prepared, transport: Transport | None = None) -> World:
+    """Compose a world for this process alone from what was prepared. Raises OperatorError. Close it with `close`."""
     try:
         ledger, board = prepared.steward.open(prepared.facts), Board()
         seed(MemoryPools(board, worker="before"), spent_before(prepared))
@@ -204,9 +233,7 @@ def spent_before(prepared: Prepared) -> list[tuple[Budget, int, Decimal]]:
     snapshot, clock, state = prepared.snapshot, prepared.clock, prepared.state
     keys = open_keys(state)
     budgets = [
-        *snapshot.organisation.budgets,
-        *(budget for department in snapshot.organisation.departments.values() for budget in department.budgets),
-        *(budget for workload in snapshot.workloads.values() for budget in workload.budgets),
+        *snapshot.budgets,
         *(budget for key in keys.all() if key.revoked_ms is None for budget in key.budgets),
     ]
     keys.close()
@@ -311,15 +338,10 @@ async def running(
         "lifespan": "off",
         "server_header": False,
         "date_header": False,
-        "timeout_graceful_shutdown": int(world.snapshot.server.drain),
         "ws": "none",
         "proxy_headers": False,
     }
-    data = _Server(
-        uvicorn.Config(
-            DataApp(world), http=_protocol(world.snapshot.server.body_timeout), timeout_keep_alive=75, **options
-        )
-    )
+    data = _Server(uvicorn.Config(DataApp(world), http=_protocol(world), timeout_keep_alive=75, **options))
     admin = _Server(uvicorn.Config(build_admin_app(world), **options))
     tasks = [
         asyncio.ensure_future(server.serve(sockets=[sock])) for server, sock in zip((data, admin), sockets, strict=True)
@@ -335,6 +357,9 @@ async def running(
         yield
     finally:
         world.is_draining = True
+        data.config.timeout_graceful_shutdown = admin.config.timeout_graceful_shutdown = int(
+            world.snapshot.server.drain
+        )
         data.should_exit = True
         await asyncio.gather(tasks[0], batches.stop(world.snapshot.server.drain), return_exceptions=True)
         admin.should_exit = True
@@ -346,8 +371,9 @@ async def running(
         await close(world)
 
 
-def _protocol(deadline_s: float) -> type[FreeholdProtocol]:
-    return type("Connection", (FreeholdProtocol,), {"deadline_s": deadline_s})
+def _protocol(world: World) -> type[FreeholdProtocol]:
+    deadline = property(lambda _: world.snapshot.server.body_timeout)
+    return type("Connection", (FreeholdProtocol,), {"deadline_s": deadline})
 
 
 async def _keep_synced(world: World) -> None:

@@ -70,7 +70,7 @@ def _degraded(run: Run, spent: Exhausted, targets: tuple[Target, ...]) -> tuple[
     """What of the plan costs nothing, where a spent budget lets a call go on there. Raises Exhausted where it does not, or there is nothing."""
     if spent.budget.when_spent != "degrade":
         raise spent
-    free = tuple(one for one in targets if run.world.zone_of(one) is Zone.INSIDE and run.quote(one)[0] == 0)
+    free = tuple(one for one in targets if run.policy.zone_of(one) is Zone.INSIDE and run.quote(one)[0] == 0)
     if not free or free == targets:
         raise spent
     run.degraded = spent.budget.pool
@@ -150,6 +150,8 @@ def intend(run: Run, call: Call, target: Target) -> tuple[Fitted, Grant, bytes |
         "held_tokens": run.held_tokens,
         "held_output": run.held_output,
     }
+    if run.policy is not world.policy:
+        fields["policy"] = run.snapshot.digest  # it began before another was put in force
     _introduce(run)
     run.leaf = world.ledger.intend(fields)
     run.sending(permit, fitted.transformed, tells_cost=fitted.route.traits.tells_cost)

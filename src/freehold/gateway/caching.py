@@ -53,7 +53,7 @@ def slot_of(run: Run, call: Call, firsts: Collection[Target]) -> Slot | None:
         [
             "freehold cache 1",
             run.snapshot.digest,
-            run.world.scanner.digest,
+            run.policy.scanner.digest,
             workload.name,
             ruling.class_.label,
             call.dialect,

@@ -19,9 +19,10 @@ from freehold.gateway.filing import Filing, Wanted, file_away
 from freehold.gateway.logs import log_bug
 from freehold.gateway.openapi import describe
 from freehold.gateway.pipeline import refuse, serve
+from freehold.gateway.policy import served_names
 from freehold.gateway.protocol import SCOPE_KEY, FreeholdProtocol
 from freehold.gateway.run import Asked
-from freehold.gateway.world import World, served_names
+from freehold.gateway.world import World
 from freehold.kernel.errors import Bug, CallerError, FreeholdError, OperatorError
 from freehold.perimeter.ruling import rule
 from freehold.wire.call import Address, Endpoint
@@ -321,8 +322,8 @@ def visible_models(world: World, caller: Caller) -> dict[str, str]:
     if caller.key.workload is not None:
         return {caller.key.workload: "workload"}
     zones = rule(caller.declared(None), snapshot).zones
-    names = served_names(world.fleet, snapshot)
-    allowed = {target.name for target in world.fleet.abilities if world.zone_of(target) in zones}
+    names = served_names(world.policy.fleet, snapshot)
+    allowed = {target.name for target in world.policy.fleet.abilities if world.policy.zone_of(target) in zones}
     return {name: owner for name, owner in names.items() if owner == "workload" or name in allowed}
 
 

@@ -30,7 +30,7 @@ _INSIDE = frozenset({Zone.INSIDE})
 
 async def rule_on(run: Run, call: Call, declared: Declared) -> tuple[Ruling, Reading | None]:
     """Rule on a decoded call: by what was declared, then by what is in it."""
-    base = run.world.base_ruling(declared, run.snapshot)
+    base = run.policy.base_ruling(declared)
     run.has_more = bool(call.refers or call.unrecorded)
     if base.zones == _INSIDE:
         run.has_more = run.has_more or (bool(run.budgets) and strings_of(call.body).is_opaque)
@@ -40,7 +40,7 @@ async def rule_on(run: Run, call: Call, declared: Declared) -> tuple[Ruling, Rea
     run.has_more = run.has_more or strings.is_opaque
     try:
         findings = await _scan(run, call, strings)
-        reading, found = Reading(strings, tuple(findings)), weigh(findings, run.world.raises)
+        reading, found = Reading(strings, tuple(findings)), weigh(findings, run.policy.raises)
     except (Unread, TimeoutError):
         reading, found = None, UNREAD
     except Exception as error:  # the border: whatever went wrong, the call is held inside
@@ -56,14 +56,14 @@ async def rule_on(run: Run, call: Call, declared: Declared) -> tuple[Ruling, Rea
 def check_name(run: Run, choice: Choice) -> None:
     """A model that nobody listed is named by its caller, and names are written down. Raises CallerError 404 for one that tells something."""
     target = choice.groups[0][0]
-    if choice.name != target.name or target in run.world.fleet.abilities:
+    if choice.name != target.name or target in run.policy.fleet.abilities:
         return
-    if len(target.model) > _LONGEST_NAME or run.world.scanner.scan([target.model]):
+    if len(target.model) > _LONGEST_NAME or run.policy.scanner.scan([target.model]):
         raise CallerError("This model is not known here.", code="routing.unknown_model", status=404)
 
 
 async def _scan(run: Run, call: Call, strings: Strings) -> list[Finding]:
-    scanner = run.world.scanner
+    scanner = run.policy.scanner
     if call.size < LONG:
         return scanner.scan(strings.texts, strings.seams)
     async with asyncio.timeout(DEADLINE_S):

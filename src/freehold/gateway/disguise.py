@@ -48,7 +48,7 @@ class Fits:
         """Raises Unfit when the target cannot serve the call, or may not get it as it would have to be sent."""
         run = self._run
         assert run.ruling is not None
-        provider, zone = run.snapshot.providers[target.provider], run.world.zone_of(target)
+        provider, zone = run.snapshot.providers[target.provider], run.policy.zone_of(target)
         if zone in run.ruling.zones or zone not in run.ruling.through:
             return self._plain.to(target, provider)
         fitted = self._transformed().to(target, provider)
@@ -70,7 +70,7 @@ class Fits:
     def _fitting(self, call: Call) -> Fitting:
         run = self._run
         is_lossless = run.workload is not None and run.workload.is_lossless
-        return Fitting(call, run.world.fleet.abilities.get, run.world.zone_of, is_lossless=is_lossless)
+        return Fitting(call, run.policy.fleet.abilities.get, run.policy.zone_of, is_lossless=is_lossless)
 
     def _transformed(self) -> Fitting:
         if self._disguised is None:
@@ -88,7 +88,7 @@ class Fits:
 
     def _clean(self, kind: Kind, reading: Reading, key: bytes, floor: Class) -> Transformed | None:
         """Transform until nothing is found any more: what is left around a stand-in may look like something else."""
-        raises, body, made = self._run.world.raises, self._call.body, None
+        raises, body, made = self._run.policy.raises, self._call.body, None
         for _ in range(_ROUNDS):
             more = transform(kind, body, reading, key=key, raises=raises, floor=floor)
             if more is None:
@@ -104,7 +104,7 @@ class Fits:
     def _check(self, fitted: Fitted, floor: Class) -> None:
         """Read what would leave, as it would leave."""
         found = self._read(fitted.body).findings
-        left = weigh(found, self._run.world.raises)
+        left = weigh(found, self._run.policy.raises)
         if left.class_ is not None and left.class_ > floor:
             types = ", ".join(sorted({one.type for one in found}))
             raise Held(f"would still be sent something that may not leave ({types})")
@@ -112,6 +112,6 @@ class Fits:
     def _read(self, body: Any) -> Reading:
         strings = strings_of(body)
         try:
-            return Reading(strings, tuple(self._run.world.scanner.scan(strings.texts, strings.seams)))
+            return Reading(strings, tuple(self._run.policy.scanner.scan(strings.texts, strings.seams)))
         except Unread:
             raise Held("has more encoded in it than can be read") from None

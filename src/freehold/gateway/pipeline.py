@@ -64,16 +64,16 @@ async def serve(world: World, caller: Caller, asked: Asked, raw: bytes, reply: R
 
 
 async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
-    world, caller = run.world, run.caller
+    policy, caller = run.policy, run.caller
     bound, named = caller.key.workload, caller.named_workload
     # What is known before the body is read, in case it cannot be.
-    run.ruling = world.base_ruling(caller.declared(named), run.snapshot)
+    run.ruling = policy.base_ruling(caller.declared(named))
     call = run.call = run.spoken.read_call(run.endpoint, raw, run.asked.address)
     issued = run.issued = await find_issued(run, call) if call.refers else None
     if issued is not None and call.endpoint in STORED:
         choice = choice_of(run, call, issued)
     else:
-        choice = resolve(call.model, run.snapshot, world.fleet, bound=bound, named=named)
+        choice = resolve(call.model, run.snapshot, policy.fleet, bound=bound, named=named)
         choice = held_by(call, issued, choice) if issued is not None else choice
         choice = only_holder(call, choice) if call.unrecorded else choice
     check_name(run, choice)
@@ -82,11 +82,11 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
     referred = issued.class_ if issued is not None else None
     declared = caller.declared(choice.workload.name if choice.workload else None, referred)
     targets = [target for group in choice.groups for target in group]
-    call = run.call = capped(call, choice.workload, run.budgets, map(world.fleet.abilities.get, targets))
+    call = run.call = capped(call, choice.workload, run.budgets, map(policy.fleet.abilities.get, targets))
     run.ruling, reading = await rule_on(run, call, declared)
     run.life.to(State.RULED)
     fits = run.fits = Fits(run, call, reading)
-    make = partial(plan, choice, call, run.ruling, world.fleet, zone_of=world.zone_of, why_unfit=fits.why_not)
+    make = partial(plan, choice, call, run.ruling, policy.fleet, zone_of=policy.zone_of, why_unfit=fits.why_not)
     # To transform a long text takes a while, and what becomes of it is read again.
     order = await asyncio.to_thread(make) if fits.is_needed and call.size >= LONG else make()
     run.life.to(State.PLANNED)

@@ -100,7 +100,7 @@ def way_of(run: Run, call: Call, target: Target) -> str:
         or call.is_stream
     ):
         return ""
-    rates, zone = run.world.prices.of(target), run.world.zone_of(target)
+    rates, zone = run.policy.prices.of(target), run.policy.zone_of(target)
     if zone is Zone.ATTESTED or rates is None or not rates.saves(BATCH):
         return ""
     if asked_tier(call.dialect, call.body) not in ("", AUTO) or rates.cost(run.most_tokens(target), _IN_BATCH) is None:
@@ -315,7 +315,7 @@ class Post:
         tokens = used.tokens if used is not None else None
         if tokens is None:
             return Answer(200, body, sent.call)  # what it used is not known, so it stays at the most that it could
-        rates = self._world.prices.of(_target(sent.target))
+        rates = self._world.policy.prices.of(_target(sent.target))
         if sent.tells_cost and used is not None and used.cost is not None:
             bill = told(used.cost, sent.target.partition("/")[0])
         else:
@@ -369,7 +369,7 @@ class Post:
         budgets = (*(key.budgets if key is not None else ()), *world.snapshot.budgets_of(workload))
         now_ms, more = world.clock.now_ms(), missing.prompt + missing.completion
         world.budgets.correct(budgets, amount, more, then_ms=so_far.at_ms, now_ms=now_ms)
-        world.metrics.count(receipt, _target(sent.target) in world.fleet.abilities)
+        world.metrics.count(receipt, _target(sent.target) in world.policy.fleet.abilities)
 
     def _courier(self, way: str) -> tuple[Style, Courier]:
         """Whoever speaks with a way's provider, in the style in which it was begun. Raises UpstreamError if that is configured no more."""
@@ -418,7 +418,7 @@ def _described(run: Run) -> Sent:
         spoken=run.asked.dialect,
         endpoint=run.endpoint.value,
         target=target.name,
-        zone=run.world.zone_of(target).value,
+        zone=run.policy.zone_of(target).value,
         dialect=fitted.dialect.name,
         family=fitted.route.traits.family,
         tells_cost=fitted.route.traits.tells_cost,

@@ -82,6 +82,7 @@ class Run:
         "lost",
         "model",
         "passage",
+        "policy",
         "posted_to",
         "result",
         "ruling",
@@ -104,7 +105,8 @@ class Run:
         self.spoken = SPOKEN[asked.dialect]
         self.fits: Fitter | None = None
         self.lost: set[str] = set()
-        self.snapshot: Snapshot = world.snapshot
+        self.policy = world.policy
+        self.snapshot: Snapshot = self.policy.snapshot
         self.call_id = make_id("call", world.clock.now_ms())
         self.began_s = world.clock.monotonic_s()
         self.life = Life()
@@ -151,7 +153,7 @@ class Run:
         self.grant, self.is_trying, self.transformed = permit, True, transformed
         self.tells_cost, self.told = tells_cost, None
         assert self.call is not None
-        tier, rates = asked_tier(self.call.dialect, self.call.body), self.world.prices.of(permit.target)
+        tier, rates = asked_tier(self.call.dialect, self.call.body), self.policy.prices.of(permit.target)
         tier = (
             tier if rates is not None and tier in rates.services else ""
         )  # a target may not know the word, and says nothing then
@@ -201,7 +203,7 @@ class Run:
 
     def bounds(self, target: Target) -> Bounds:
         assert self.call is not None
-        return bounds(self.call, self.world.fleet.abilities.get(target), has_more=self.has_more)
+        return bounds(self.call, self.policy.fleet.abilities.get(target), has_more=self.has_more)
 
     def quote(self, target: Target) -> tuple[Usd | None, Bounds]:
         """The most that an attempt at a target can cost and use."""
@@ -211,7 +213,7 @@ class Run:
         routes = self.snapshot.providers[target.provider].routes_to(target.model)
         if not call.dialect.startswith("openai") and any(route.dialect.startswith("openai") for route in routes):
             tier = AUTO  # a translation asks for none, so the provider decides
-        rates = self.world.prices.of(target)
+        rates = self.policy.prices.of(target)
         if self.posted_to is not None and rates is not None:
             return rates.most(most.prompt, most.output, BATCH_TIER), most
         return quote(rates, most.prompt, most.output, tier), most
@@ -250,7 +252,7 @@ class Run:
             return
         self.counts_at = self.seen_tokens + COUNT_EVERY
         tokens = Tokens(input=-(-self.call.size // 4), output=self.seen_tokens)
-        so_far = charge(self.world.prices.of(self.grant.target), tokens, self.terms).amount
+        so_far = charge(self.policy.prices.of(self.grant.target), tokens, self.terms).amount
         self.world.budgets.count(self.hold, so_far, tokens.prompt + tokens.completion)
 
     def release(self) -> None:
@@ -265,9 +267,19 @@ class Run:
         if self.hold is not None:
             self.world.budgets.settle(self.hold, bill.amount, used)
             self.hold = None
+        if self.policy is not self.world.policy and self.endpoint not in STORED:
+            self._count_in_new(bill, used)
         self.leave(used)
         if self.ticket is not None:
             self.world.throttle.leave(self.ticket, used, now_ns=self.world.clock.now_ns())
+
+    def _count_in_new(self, bill: Charge, used: int) -> None:
+        """Count a call in the budgets that were configured while it was under way."""
+        after = self.world.snapshot
+        workload = after.workloads.get(self.workload.name) if self.workload is not None else None
+        pools, now_ms = {budget.pool for budget in self.budgets}, self.world.clock.now_ms()
+        fresh = [budget for budget in after.budgets_of(workload) if budget.pool not in pools]
+        self.world.budgets.correct(fresh, bill.amount or ZERO, used, then_ms=now_ms, now_ms=now_ms)
 
     # --- the end ----------------------------------------------------------------------------------------------
 
@@ -285,7 +297,7 @@ class Run:
         try:
             self.world.ledger.settle(receipt)
         finally:
-            self.world.metrics.count(receipt, target is None or target in self.world.fleet.abilities)
+            self.world.metrics.count(receipt, target is None or target in self.policy.fleet.abilities)
         return bill
 
     def _bill(self, outcome: str, target: Target | None) -> tuple[Charge, Tokens]:
@@ -293,7 +305,7 @@ class Run:
             return Charge(ZERO, "given again"), _NOTHING
         if target is None:
             return Charge(None, "nothing was sent"), _NOTHING
-        rates, call = self.world.prices.of(target), self.call
+        rates, call = self.policy.prices.of(target), self.call
         if self.endpoint in STORED:
             return self._correction(outcome, rates)
         is_later = self.posted_to is not None or (call is not None and call.is_background)

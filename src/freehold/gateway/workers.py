@@ -8,7 +8,6 @@ comes down to what it spent. A worker whose supervisor is gone drains and ends.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 import signal
@@ -24,9 +23,11 @@ from typing import Any, NoReturn
 import uvloop
 from prometheus_client import multiprocess
 
-from freehold.gateway.app import Prepared, assemble, open_keys, spent_before
+from freehold.gateway.app import Prepared, assemble, open_keys, revise, spent_before
+from freehold.gateway.line import Line, Message
 from freehold.gateway.logs import log, log_bug
 from freehold.gateway.metrics import share_metrics
+from freehold.gateway.reloading import LOOK_EVERY_S, Reloading, Source, Watch, missing_of, tell_refusal
 from freehold.gateway.world import World
 from freehold.kernel.errors import FreeholdError, OperatorError
 from freehold.kernel.limits import Budget, period_start_ms
@@ -40,37 +41,13 @@ _KILL_AFTER_S = 10.0  # beyond the time that draining may take
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 _YOUNG_S = 1.0
 _KEEPER_WAIT_S = 1.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_ADOPT_S = 20.0  # how long workers may take to serve with another configuration
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
 
-Keep = Callable[["Line"], Awaitable[None]]
+Keep = Callable[[Line], Awaitable[None]]
 Serve = Callable[
-    [World, "Line", bool], Awaitable[None]
-]  # the world, the line to the supervisor, whether it is the first of all
-
-
-class Line:
-    """The line between a worker and its supervisor: ready goes up, and its end says that the other is gone."""
-
-    def __init__(self, end: socket.socket) -> None:
-        self._end = end
-        end.setblocking(False)
-
-    def say_ready(self) -> None:
-        self._end.send(b"r")
-
-    def is_ready(self) -> bool:
-        """Whether the other side has said that it is ready."""
-        try:
-            return self._end.recv(16) != b""
-        except OSError:
-            return False
-
-    def when_gone(self, stop: asyncio.Event) -> None:
-        """Set an event when the supervisor is gone."""
-        asyncio.get_running_loop().add_reader(self._end.fileno(), stop.set)
-
-    def close(self) -> None:
-        self._end.close()
+    [World, Reloading, Line, bool], Awaitable[None]
+]  # the world, what reloads it, the line to the supervisor, whether it is the first of all
 
 
 @dataclass(slots=True)
@@ -80,6 +57,7 @@ class _Worker:
     line: Line
     began_s: float = field(default_factory=time.monotonic)
     is_ready: bool = False
+    adopted: int = 0  # the last configuration that it was told of and serves with
 
 
 class Supervisor:
@@ -88,9 +66,22 @@ class Supervisor:
     """
 
     def __init__(
-        self, prepared: Prepared, sockets: Sequence[socket.socket], count: int, serve: Serve, keep: Keep | None
+        self,
+        prepared: Prepared,
+        source: Source,
+        sockets: Sequence[socket.socket],
+        count: int,
+        *,
+        serve: Serve,
+        keep: Keep | None,
     ) -> None:
-        self._prepared, self._sockets, self._count, self._serve, self._keep = prepared, sockets, count, serve, keep
+        self._prepared, self._source, self._sockets, self._count = prepared, source, sockets, count
+        self._serve, self._keep = serve, keep
+        self._watch = Watch(source.file)
+        self._look_at = time.monotonic() + LOOK_EVERY_S
+        self._asked: list[tuple[_Worker | None, str]] = []  # who asked for the configuration to be read anew
+        self._reloads = 0
+        self._had_terminal = os.isatty(2)
         self._pools_file = prepared.state / "pools.db"
         self._metrics = prepared.state / "metrics"
         self._workers: dict[int, _Worker] = {}
@@ -112,14 +103,19 @@ class Supervisor:
         for _ in range(1, self._count):
             self._start(())
         while True:
-            found = signal.sigtimedwait(_SIGNALS, 0.2)
-            if found is not None and found.si_signo != signal.SIGCHLD:
+            found = signal.sigtimedwait(_SIGNALS, 0.1)
+            number = found.si_signo if found is not None else None
+            if number == signal.SIGHUP and (os.isatty(2) or not self._had_terminal):
+                self._asked.append((None, "signal"))
+            elif number not in (None, signal.SIGCHLD):
                 return self._stop()
             self._bury()
             if not self._was_ready and not self._workers:
                 log("workers_failed")
                 return 1
             self._replace()
+            self._hear()
+            self._look()
 
     def _seed(self) -> None:
         pools = SqlitePools(self._pools_file, worker="before", workers=self._count)
@@ -138,7 +134,7 @@ class Supervisor:
             mine.close()
             self._be_worker(ledger, Line(theirs), is_first=is_first)
         theirs.close()
-        self._workers[pid] = _Worker(pid, ledger.epoch, Line(mine))
+        self._workers[pid] = _Worker(pid, ledger.epoch, Line(mine), adopted=self._reloads)
         ledger.leave()
         log("worker", pid=pid, epoch=ledger.epoch)
 
@@ -153,7 +149,7 @@ class Supervisor:
             world = assemble(
                 self._prepared, ledger, SqlitePools(self._pools_file, worker=str(ledger.epoch), workers=self._count)
             )
-            _run(self._serve(world, line, is_first))
+            _run(self._serve(world, Reloading(world, self._prepared, self._source), line, is_first))
             status = ORDERLY if ends == [True] else DISORDERLY
         except FreeholdError as error:
             log("worker_failed", reason=error.code)
@@ -202,9 +198,68 @@ class Supervisor:
             if pid == 0:
                 break
             self._ended(pid, os.waitstatus_to_exitcode(status))
+
+    def _hear(self) -> None:
+        """Take in what the workers say."""
         for worker in self._workers.values():
-            if not worker.is_ready and worker.line.is_ready():
-                worker.is_ready = self._was_ready = True
+            for message in worker.line.heard():
+                match message:
+                    case {"ready": True}:
+                        worker.is_ready = self._was_ready = True
+                    case {"reload": str(by)}:
+                        self._asked.append((worker, by))
+                    case {"adopted": int(number)}:
+                        worker.adopted = number
+
+    def _look(self) -> None:
+        """Read the configuration anew if the file has changed, or somebody asked."""
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_EVERY_S
+            if self._watch.is_changed() and self._prepared.snapshot.server.watch:
+                self._asked.append((None, "file"))
+        asked, self._asked = self._asked, []
+        for worker, by in asked:
+            said = self._reload(by)
+            if worker is not None:
+                worker.line.say(said)
+
+    def _reload(self, by: str) -> Message:
+        """Let all workers serve with what the file says now, or none; returns what is said to whoever asked."""
+        before = self._prepared
+        try:
+            text = self._source.text()
+            revised = revise(before, self._source.read(text))
+            self._seed_new(before, revised)
+        except FreeholdError as error:
+            tell_refusal(error, by)
+            return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+        self._prepared = revised
+        self._reloads += 1
+        for worker in self._workers.values():
+            worker.line.say({"adopt": text, "by": by, "number": self._reloads})
+        until = time.monotonic() + _ADOPT_S
+        while self._late() and time.monotonic() < until:
+            select.select([], [], [], 0.01)
+            self._bury()
+            self._hear()
+        for worker in self._late():  # it may not go on under what is no longer in force: another begins in its place
+            log("worker_late", pid=worker.pid)
+            os.kill(worker.pid, signal.SIGTERM)
+        self._seed_new(before, revised)
+        log("reloaded", policy=revised.snapshot.digest, by=by)
+        return {"reloaded": revised.snapshot.digest, "changed": revised.snapshot.digest != before.snapshot.digest}
+
+    def _late(self) -> list[_Worker]:
+        return [worker for worker in self._workers.values() if worker.adopted != self._reloads]
+
+    def _seed_new(self, before: Prepared, revised: Prepared) -> None:
+        """Count what budgets that are new have spent before. What a worker has not told yet may be counted twice, never not at all."""
+        pools = SqlitePools(
+            self._pools_file, worker=f"reload {self._reloads} {time.monotonic_ns()}", workers=self._count
+        )
+        for budget, start_ms, missing in missing_of(pools, before.snapshot, revised, spent_before(revised)):
+            pools.report(budget.pool, start_ms, leased=missing, spent=missing)
+        pools.close()
 
     def _ended(self, pid: int, status: int) -> None:
         if self._keeper is not None and pid == self._keeper.pid:

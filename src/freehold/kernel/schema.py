@@ -249,13 +249,16 @@ class Detection(File, frozen=True):
 
 
 class Server(File, frozen=True):
-    """The `[server]` table: limits of the data plane. file_bytes: how much one key may keep in files (for batches)."""
+    """The `[server]` table: limits of the data plane. file_bytes: how much one key may keep in files (for batches); watch: whether this file is read
+    anew when it has changed.
+    """
 
     max_body_bytes: Annotated[int, msgspec.Meta(gt=0)] = 32 * 1024 * 1024
     file_bytes: Annotated[int, msgspec.Meta(ge=0)] = 8 * 1024 * 1024 * 1024
     body_timeout: Seconds = 30.0
     drain: Seconds = 30.0
     headers: bool = True
+    watch: bool = True
 
 
 class Network(File, frozen=True):

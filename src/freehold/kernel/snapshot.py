@@ -207,6 +207,12 @@ class Snapshot:
     detection: Detection = Detection()
     organisation: Organisation = Organisation()
 
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """Every budget that is configured."""
+        departments = (budget for one in self.organisation.departments.values() for budget in one.budgets)
+        return (*self.organisation.budgets, *departments, *(b for one in self.workloads.values() for b in one.budgets))
+
     def budgets_of(self, workload: Workload | None) -> tuple[Budget, ...]:
         """Every budget that a workload's calls count in, beside their key's."""
         if workload is None:

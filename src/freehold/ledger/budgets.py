@@ -63,7 +63,7 @@ class Budgets:
     """Every budget's counter, by its pool. zone: where a day begins."""
 
     def __init__(self, pools: Pools, *, zone: datetime.tzinfo = datetime.UTC) -> None:
-        self._pools, self._zone = pools, zone
+        self._pools, self.zone = pools, zone
         self._accounts: dict[str, _Account] = {}
         self._touched: set[_Account] = set()  # since the others were last told
 
@@ -148,7 +148,7 @@ class Budgets:
         if account is not None and now_ms < account.until_ms and account.budget is budget:
             self._touched.add(account)
             return account
-        start = period_start_ms(budget.period, now_ms, self._zone)
+        start = period_start_ms(budget.period, now_ms, self.zone)
         if account is None:
             account = self._accounts[budget.pool] = _Account(budget, Share(self._pools, budget.pool, start))
         elif start > account.share.start_ms:
