@@ -23,7 +23,7 @@ from freehold.gateway.policy import served_names
 from freehold.gateway.protocol import SCOPE_KEY, FreeholdProtocol
 from freehold.gateway.run import Asked
 from freehold.gateway.world import World
-from freehold.kernel.errors import Bug, CallerError, FreeholdError, OperatorError
+from freehold.kernel.errors import Bug, CallerError, FreeholdError
 from freehold.perimeter.ruling import rule
 from freehold.wire.call import Address, Endpoint
 from freehold.wire.dialect import Model
@@ -181,8 +181,6 @@ class DataApp:
             return
         values = wanted(scope["headers"])
         caller = admit(self.world, values, scope["query_string"])
-        if self.world.is_draining:
-            raise OperatorError("Freehold is shutting down.", code="server.draining", retry_after_s=1)
         if isinstance(asked, Wanted):
             await file_away(self.world, caller, asked, self._parts(scope, receive), reply)
             return
@@ -307,7 +305,7 @@ class AsgiReply:
 
 def readiness(world: World) -> tuple[bool, str]:
     """Whether calls can be served now, and if not, why."""
-    if world.is_draining:
+    if world.is_draining and not world.has_successor:
         return False, "draining"
     if world.ledger.failure is not None:
         return False, f"the ledger cannot be written: {world.ledger.failure}"

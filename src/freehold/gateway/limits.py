@@ -57,6 +57,14 @@ class Throttle:
         self._gates: dict[str, _Gate] = {}
         self._touched: set[_Gate] = set()  # since the others were last told
 
+    def move(self, pools: Pools) -> None:
+        """Go on with the same counters elsewhere."""
+        self._pools = pools
+        for gate in self._gates.values():
+            for part in (gate.places, gate.calls, gate.tokens):
+                if part is not None:
+                    part.move(pools)
+
     def admit(self, limits: Sequence[Scoped], tokens: int, *, now_ns: int) -> Ticket:
         """Take what a call needs. tokens: the most that it may use. Raises TurnedAway `limits.*` (429), and has taken nothing then."""
         ticket = Ticket([], tokens)

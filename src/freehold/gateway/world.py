@@ -49,6 +49,7 @@ class World:
     traffic: Traffic
     clock: Clock = field(default_factory=Clock)
     is_draining: bool = False
+    has_successor: bool = False  # another process serves in this one's place
     steward: Steward | None = None  # where this process has the state directory itself
     reload: Callable[[str], Awaitable[tuple[str, bool]]] | None = (
         None  # reads the configuration anew, where that can be done: by whom; the digest, and whether it is another

@@ -67,6 +67,12 @@ class Budgets:
         self._accounts: dict[str, _Account] = {}
         self._touched: set[_Account] = set()  # since the others were last told
 
+    def move(self, pools: Pools) -> None:
+        """Go on with the same counters elsewhere."""
+        self._pools = pools
+        for account in self._accounts.values():
+            account.share.move(pools)
+
     def reserve(self, budgets: Sequence[Budget], usd: Usd | None, tokens: int = 0, *, now_ms: int) -> Hold:
         """Set the worst case aside: so many dollars (None: unknown) and tokens. Raises Exhausted (429) or PolicyRefusal `budget.unknown_price` (403)."""
         held: list[tuple[_Account, Decimal, Decimal, int]] = []

@@ -27,7 +27,8 @@ FILE = "parent.log"
 class Epochs:
     """The parent log of a state directory. Whoever has the directory's lock may write."""
 
-    def __init__(self, folder: Path, signer: Signer) -> None:
+    def __init__(self, folder: Path, signer: Signer, run: int | None = None) -> None:
+        """run: the one that goes on, where epochs of it are still written; else a new one begins."""
         self._folder, self._signer = folder, signer
         self._path = folder / FILE
         if self._path.is_file():
@@ -41,12 +42,17 @@ class Epochs:
         for entry, line in entries(self._path):
             self._take(entry, line)
             self._run = max(self._run, entry.get("run", 0) + 1)
+        self._run = run or self._run
         if self._key not in (None, signer.public):
             raise OperatorError(
                 "signing.key is not the key that the log was handed over to.",
                 code="ledger.broken",
                 hint="Restore signing.key (or signing.next) of the state directory from a backup.",
             )
+
+    @property
+    def run(self) -> int:
+        return self._run
 
     def begin(self, now_ms: int) -> tuple[int, str]:
         """Open the next epoch; returns its number and the link that its log begins with."""

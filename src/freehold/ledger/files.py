@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from freehold.kernel.errors import OperatorError
@@ -60,16 +61,23 @@ def append_synced(path: Path, data: bytes) -> None:
         os.close(fd)
 
 
-def take_lock(state: Path, name: str = "lock") -> int:
-    """A lock in a state directory, held until the descriptor is closed: its own, or that of one task. Raises OperatorError `ledger.locked`."""
+def take_lock(state: Path, name: str = "lock", *, wait_s: float = 0.0) -> int:
+    """A lock in a state directory, held until the descriptor is closed: its own, or that of one task. wait_s: how long whoever has it may take to let
+    go. Raises OperatorError `ledger.locked`.
+    """
     fd = os.open(state / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise OperatorError(
-            f"Another Freehold already uses the state directory {str(state)!r}.",
-            code="ledger.locked",
-            hint="Stop it, or set FREEHOLD_HOME to another directory.",
-        ) from None
-    return fd
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except OSError:
+            if time.monotonic() < until:
+                time.sleep(0.02)
+                continue
+            os.close(fd)
+            raise OperatorError(
+                f"Another Freehold already uses the state directory {str(state)!r}.",
+                code="ledger.locked",
+                hint="Take its place with --take-over, stop it, or set FREEHOLD_HOME to another directory.",
+            ) from None

@@ -10,6 +10,7 @@ What it does not know: what records mean.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,7 @@ class Log:
         self._fd = os.open(
             folder / f"{self.epoch:08d}{_SUFFIX}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600
         )
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until its process ends, however it ends
         _sync_folder(folder)
         self._written = self._synced = 0
         self.synced_tree = self.tree.size, self.tree.root()  # what was on the disk when it was last waited for
@@ -151,6 +153,21 @@ class Log:
         self._disk.shutdown(wait=False)
         os.close(self._fd)
         self._fd, self._is_dead = -1, True
+
+
+def is_written(path: Path) -> bool:
+    """Whether a living process has a segment open to write in it."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def segments(folder: Path) -> list[Path]:

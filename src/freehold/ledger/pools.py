@@ -104,6 +104,10 @@ class Share:
         if over > 0:
             self.leased += self._pools.lease(self._pool, self.start_ms, over, None)
 
+    def move(self, pools: Pools) -> None:
+        """Go on with the same counters elsewhere."""
+        self._pools = pools
+
     def tell(self) -> None:
         """Say what is spent, and give back what was not needed since the last time."""
         self._keep(self.spent + self.held + max((self.spent - self._told) * 2, _ZERO))
@@ -151,6 +155,10 @@ class Credit:
             self._pools.repay(self._name, self.rate, amount, now_ns)
         else:
             self._have += amount
+
+    def move(self, pools: Pools) -> None:
+        """Go on with the same rate elsewhere."""
+        self._pools, self._is_alone = pools, pools.workers == 1
 
     def tell(self, now_ns: int) -> None:
         """Give back what was taken ahead, and take what was used beyond."""

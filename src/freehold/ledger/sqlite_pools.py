@@ -12,7 +12,7 @@ from pathlib import Path
 
 from freehold.kernel.limits import Rate
 from freehold.ledger.alone import alone
-from freehold.ledger.pools import Pace, Use, granted_of, paced, repaid
+from freehold.ledger.pools import Board, Pace, Use, granted_of, paced, repaid
 
 _SCHEMA = """
 create table if not exists use (pool text not null, start_ms integer not null, worker text not null, leased text not null, spent text not null,
@@ -84,6 +84,16 @@ class SqlitePools:
         self._db.execute(
             "insert into rate values (?, ?) on conflict do update set arrival = excluded.arrival", (name, arrival)
         )
+
+    def fill(self, board: Board, worker: str) -> None:
+        """Take over what stood in memory; worker: whose the part of the only one is from here on."""
+        with alone(self._db) as db:
+            for (pool, start_ms), uses in board.uses.items():
+                for name, use in uses.items():
+                    row = (pool, start_ms, name or worker, format(use.leased, "f"), format(use.spent, "f"))
+                    db.execute("insert into use values (?, ?, ?, ?, ?)", row)
+            db.executemany("insert into mark values (?, ?, ?)", board.marks)
+            db.executemany("insert into rate values (?, ?)", board.arrivals.items())
 
     def leased(self) -> list[tuple[str, int]]:
         """The pools and periods of which this worker has something."""

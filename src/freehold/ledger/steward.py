@@ -7,6 +7,7 @@ and seals an epoch only when every call of it has its end; so whatever is killed
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hmac
 import os
 from collections.abc import Iterable, Mapping
@@ -23,18 +24,23 @@ from freehold.ledger.files import secret_file, take_lock
 from freehold.ledger.ledger import Ledger, NowMs, Seals, SubjectKey
 from freehold.ledger.rotation import signer_in_force
 
+_WAIT_S = 5.0
+
 
 class Steward:
     """Take with `Steward(state, now_ms)`, which raises OperatorError `ledger.locked` if another process has it, `ledger.broken` if a log cannot be read."""
 
-    def __init__(self, state: Path, now_ms: NowMs) -> None:
+    def __init__(self, state: Path, now_ms: NowMs, run: int | None = None) -> None:
+        """run: the one that another process has begun and hands over; epochs of it may still be written."""
+        self._own = set[int]()  # epochs that were begun here
+        self._is_heir, self._is_lent = run is not None, False
         self._state, self._folder, self._now_ms = state, state / "log", now_ms
         self._owed: list[int] = []  # epochs to be sealed, in this order
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock_fd = take_lock(state)
+        self._lock_fd = take_lock(state, wait_s=_WAIT_S if run is not None else 0.0)
         try:
             self._signer = signer_in_force(state)
-            self._epochs = Epochs(self._folder, self._signer)
+            self._epochs = Epochs(self._folder, self._signer, run)
             self._answers = Answers(state)
         except BaseException:
             self.close()
@@ -45,17 +51,49 @@ class Steward:
         """Epochs that are not sealed: those of dead processes, and those of workers that live."""
         return tuple(sorted(self._epochs.open))
 
+    @property
+    def bereft(self) -> tuple[int, ...]:
+        """Epochs that others have begun and that nobody writes any more."""
+        others = (epoch for epoch in self.left_open if epoch not in self._own)
+        return tuple(epoch for epoch in others if not logs.is_written(self._folder / f"{epoch:08d}.jsonl"))
+
+    def lend(self) -> int:
+        """Let another process be the steward of this run; returns the run. What is sealed here from now on, it seals."""
+        self._is_lent = True
+        fcntl.flock(self._lock_fd, fcntl.LOCK_UN)  # for all that have inherited it, too
+        return self._epochs.run
+
+    def regain(self) -> None:
+        """Be the steward again, after the other has gone. Raises OperatorError `ledger.locked` if it has not."""
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._epochs = Epochs(self._folder, self._signer, self._epochs.run)
+        self._is_lent = False
+
+    def inherit(self, facts: Mapping[str, Any]) -> list[int]:
+        """Settle and seal what processes have left that were not begun here; returns their epochs."""
+        if self._is_lent or not (dead := self.bereft):
+            return []
+        if self.unsettled(dead):
+            self.open(facts, after=dead).close()
+        else:
+            for epoch in dead:
+                self.seal(epoch)
+        return list(dead)
+
     def open(
         self, facts: Mapping[str, Any], *, after: Iterable[int] | None = None, subject_key: SubjectKey | None = None
     ) -> Ledger:
         """Begin an epoch, settle in it what dead ones left, and seal those.
 
         facts: what the first record says of the configuration (at least its digest), for whoever audits the log; after: the dead epochs, all
-        that are open if not given; subject_key: the keys under which commitments are made.
+        that nobody writes if not given; subject_key: the keys under which commitments are made.
         """
-        dead = self.left_open if after is None else tuple(after)
+        if after is None:
+            after = self.bereft if self._is_heir else self.left_open  # whoever has the lock alone has everything
+        dead = tuple(after)
         unsettled = self.unsettled(dead)
         log = logs.Log(self._folder, *self._epochs.begin(self._now_ms()))
+        self._own.add(log.epoch)
         keys = subject_key or _derived(secret_file(self._state / "commitment.key"))
         seals = Seals(self._folder, self._signer, keys)
         ledger = Ledger(log, seals, self._now_ms, self._answers, lambda is_whole: self._ended(log.epoch, is_whole))
@@ -80,11 +118,13 @@ class Steward:
             self.seal(epoch)
 
     def seal(self, epoch: int) -> None:
-        """Say that an epoch is over, and what it came to. Every call of it has its end.
+        """Say that an epoch is over, and what it came to. Every call of it has its end. Where another process is the steward, it sees that itself.
 
         What cannot be written now is owed, and comes first the next time: sealed out of order, the end of a call could lie in a sealed epoch
         and its beginning in an open one, and the next start would end it again.
         """
+        if self._is_lent:
+            return
         self._owed.append(epoch)
         with contextlib.suppress(OperatorError, OSError):
             while self._owed:
