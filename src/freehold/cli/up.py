@@ -18,7 +18,9 @@ from freehold.cli.hello import first_call
 from freehold.cli.setting import Setting, config_option, show_table, zone_words
 from freehold.engines.bulletin import Bulletin
 from freehold.engines.embedded import Embedded, Place, choose_place
-from freehold.gateway.app import compose, listen, make_engine, prepare, running, stop_signal
+from freehold.gateway.app import Prepared, compose, listen, make_engine, prepare, running, stop_signal
+from freehold.gateway.bereaved import keep_heirs, offer
+from freehold.gateway.handover import Taken, take
 from freehold.gateway.line import Line
 from freehold.gateway.logs import log
 from freehold.gateway.policy import served_names
@@ -27,7 +29,8 @@ from freehold.gateway.world import World
 from freehold.identity.keys import Lent
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import BUILTIN, Surroundings
-from freehold.kernel.snapshot import Provider, Snapshot, Target
+from freehold.kernel.errors import OperatorError
+from freehold.kernel.snapshot import Provider, Target
 from freehold.upstream.rows import ROWS
 
 ENGINE_WAIT_S = 60.0
@@ -55,8 +58,23 @@ class Shown:
 @click.option(
     "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that serve, on one port."
 )
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Take the place of the Freehold that serves from this state directory: no call is dropped.",
+)
 @click.option("--hello/--no-hello", default=True, help="Make one real first call and show it.")
-def command(config: Path | None, port: int, admin_port: int, host: str, workers: int, hello: bool) -> int:
+@click.pass_context
+def command(
+    context: click.Context,
+    config: Path | None,
+    port: int,
+    admin_port: int,
+    host: str,
+    workers: int,
+    take_over: bool,
+    hello: bool,
+) -> int:
     """Start Freehold on 127.0.0.1:4000 (admin on 4001).
 
     Without a freehold.toml it uses what is there: known key variables, a local Ollama, vLLM or llama.cpp, and the built-in model.
@@ -64,10 +82,21 @@ def command(config: Path | None, port: int, admin_port: int, host: str, workers:
     setting = Setting.find(config)
     place = choose_place()
     around = Surroundings(os.environ, ROWS, builtin_url=place.base_url, builtin_key=place.key)
-    snapshot = setting.snapshot(around)
-    sockets = (listen(host, port, "--port"), listen("127.0.0.1", admin_port, "--admin-port"))
-    source = Source(setting.file, around)
-    start = Start(setting, snapshot, source, place, sockets, f"http://{host}:{sockets[0].getsockname()[1]}/v1", hello)
+    taken: list[Taken] = []
+
+    def claim() -> int | None:
+        if take_over:
+            taken.append(take(setting.state))
+            _check_ports(context, taken[0].sockets)
+        return taken[0].run if taken else None
+
+    prepared = prepare(setting.snapshot(around), setting.state, claim=claim)
+    sockets = (
+        taken[0].sockets if taken else (listen(host, port, "--port"), listen("127.0.0.1", admin_port, "--admin-port"))
+    )
+    name, number = sockets[0].getsockname()[:2]
+    source, base_url = Source(setting.file, around), f"http://{f'[{name}]' if ':' in name else name}:{number}/v1"
+    start = Start(setting, prepared, source, place, sockets, base_url, hello, taken[0] if taken else None)
     if workers > 1:
         return _supervise(start, workers)
     import uvloop  # only the server needs it
@@ -76,17 +105,31 @@ def command(config: Path | None, port: int, admin_port: int, host: str, workers:
     return 0
 
 
+def _check_ports(context: click.Context, sockets: tuple[socket.socket, socket.socket]) -> None:
+    """Ports are taken over as they are. Raises OperatorError `takeover.other_port` if others are asked for."""
+    for name, sock in zip(("port", "admin_port"), sockets, strict=True):
+        wanted, found = context.params[name], sock.getsockname()[1]
+        is_asked = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        if is_asked and wanted not in (0, found):
+            raise OperatorError(
+                f"The Freehold that serves listens on port {found}, and --{name.replace('_', '-')} says {wanted}.",
+                code="takeover.other_port",
+                hint="Ports are taken over as they are. To change them, stop it and start anew.",
+            )
+
+
 @dataclass(frozen=True)
 class Start:
     """What was decided before anything serves."""
 
     setting: Setting
-    snapshot: Snapshot
+    prepared: Prepared
     source: Source
     place: Place
     sockets: tuple[socket.socket, socket.socket]
     base_url: str
     hello: bool
+    taken: Taken | None = None
     lent: Lent = field(
         default_factory=lambda: Lent.make("hello", int(time.time() * 1000))
     )  # for the first call, if the keys of the first run are known
@@ -95,18 +138,23 @@ class Start:
 async def _alone(start: Start) -> None:
     """Serve in this process."""
     stop = stop_signal()
-    prepared = prepare(start.snapshot, start.setting.state)
-    world = compose(prepared)
+    world = compose(start.prepared)
     world.keys.lend(start.lent)
-    engine = make_engine(start.snapshot, start.place)
-    reloading = Reloading(world, prepared, start.source)
+    engine = make_engine(start.prepared.snapshot, start.place)
+    reloading = Reloading(world, start.prepared, start.source)
     world.reload = reloading.reload
     reloading.on_hangup(stop)
     async with running(world, start.sockets, engine=engine):
-        watching = asyncio.ensure_future(reloading.watch())
+        watching = [asyncio.ensure_future(work) for work in (reloading.watch(), keep_heirs(world, start.prepared))]
+        if start.taken is not None:
+            if engine is not None:
+                await engine.wait(ENGINE_WAIT_S)
+            start.taken.say_ready()
+        offering = asyncio.ensure_future(offer(world, start.sockets, stop))
         await _greet(start, world, engine)
         await stop.wait()
-        watching.cancel()
+        for task in (*watching, offering):
+            task.cancel()
         log("draining")
     log("stopped")
 
@@ -115,7 +163,7 @@ def _supervise(start: Start, workers: int) -> int:
     """Serve in processes of their own, and watch over them."""
     from freehold.gateway.workers import Supervisor  # whoever serves alone needs none of it
 
-    engine = make_engine(start.snapshot, start.place)
+    engine = make_engine(start.prepared.snapshot, start.place)
     bulletin = Bulletin(engine.settings, engine.model) if engine is not None else None
 
     async def serve(world: World, reloading: Reloading, line: Line, is_first: bool) -> None:
@@ -126,6 +174,8 @@ def _supervise(start: Start, workers: int) -> int:
         if bulletin is not None:
             world.engine_ready = lambda: bulletin.is_ready or bulletin.failure is not None
         async with running(world, start.sockets):
+            if start.taken is not None and bulletin is not None:
+                await bulletin.wait(ENGINE_WAIT_S)
             line.say({"ready": True})
             if is_first:
                 await _greet(start, world, bulletin)
@@ -133,7 +183,7 @@ def _supervise(start: Start, workers: int) -> int:
 
     async def keep(line: Line) -> None:
         """Run the engine, and tell the workers how it is."""
-        stop, own = stop_signal(), make_engine(start.snapshot, start.place)
+        stop, own = stop_signal(), make_engine(start.prepared.snapshot, start.place)
         line.listen(lambda _: None, stop)
         assert own is not None
         assert bulletin is not None
@@ -145,9 +195,9 @@ def _supervise(start: Start, workers: int) -> int:
                     await stop.wait()
         await own.stop()
 
-    prepared = prepare(start.snapshot, start.setting.state)
     keeps = keep if bulletin is not None else None
-    return Supervisor(prepared, start.source, start.sockets, workers, serve=serve, keep=keeps).run()
+    supervisor = Supervisor(start.prepared, start.source, start.sockets, workers, serve=serve, keep=keeps)
+    return supervisor.run(start.taken)
 
 
 async def _greet(start: Start, world: World, engine: Embedded | Bulletin | None) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -27,6 +27,7 @@ from freehold.gateway.admin_app import build_admin_app
 from freehold.gateway.alerts import Alerts
 from freehold.gateway.asking import ask
 from freehold.gateway.data_app import DataApp
+from freehold.gateway.handover import DRAIN_S
 from freehold.gateway.limits import Throttle
 from freehold.gateway.logs import log
 from freehold.gateway.metrics import Metrics
@@ -45,7 +46,8 @@ from freehold.kernel.snapshot import Snapshot
 from freehold.ledger.budgets import Budgets, seed
 from freehold.ledger.files import secret_file, take_lock, write_private
 from freehold.ledger.ledger import Ledger
-from freehold.ledger.pools import Board, MemoryPools, Pools
+from freehold.ledger.pools import NOTHING, Board, MemoryPools, Pools
+from freehold.ledger.sqlite_pools import SqlitePools
 from freehold.ledger.steward import Steward
 from freehold.ledger.store import SqliteStore, UsageRow, catch_up
 from freehold.perimeter.detectors.engines import HyperscanEngine
@@ -58,6 +60,8 @@ from freehold.upstream.health import Health
 from freehold.upstream.transport import HttpTransport, Transport
 
 SYNC_EVERY_S = 1.0
+POOLS = "pools.db"
+Spent = tuple[Budget, int, Decimal]  # in the period that began then
 HEARTH = Path(__file__).parent.parent / "engines" / "hearth.gguf"
 
 
@@ -103,15 +107,18 @@ class Prepared:
         return {**facts_of(self.snapshot), **facts, "build": __version__}
 
 
-def prepare(snapshot: Snapshot, state: Path, clock: Clock | None = None) -> Prepared:
-    """Prove the perimeter, load what is needed, take the state directory.
+def prepare(
+    snapshot: Snapshot, state: Path, clock: Clock | None = None, *, claim: Callable[[], int | None] = lambda: None
+) -> Prepared:
+    """Prove the perimeter, load what is needed, take the state directory. claim: asks whoever has it, and says which run of the log goes on.
 
     Raises OperatorError when the proof fails, a budget cannot be kept, or the ledger is locked or broken. Whoever prepares closes the steward.
     """
     clock, book = clock or Clock(), load_book()
     _check(snapshot, book, clock)
     make_state(state)
-    return Prepared(snapshot, state, clock, book, load_scanner(snapshot, state), Steward(state, clock.now_ms))
+    scanner = load_scanner(snapshot, state)
+    return Prepared(snapshot, state, clock, book, scanner, Steward(state, clock.now_ms, claim()))
 
 
 def revise(prepared: Prepared, snapshot: Snapshot) -> Prepared:
@@ -205,8 +212,16 @@ def compose(prepared: Prepared, transport: Transport | None = None) -> World:
     """Compose a world for this process alone from what was prepared. Raises OperatorError. Close it with `close`."""
     try:
         ledger, board = prepared.steward.open(prepared.facts), Board()
-        seed(MemoryPools(board, worker="before"), spent_before(prepared))
-        world = assemble(prepared, ledger, MemoryPools(board), transport=transport)
+        pools: Pools = MemoryPools(board)
+        if prepared.steward.is_heir:  # the one before counts there too, until it has ended
+            pools = SqlitePools(prepared.state / POOLS, worker=str(ledger.epoch), workers=2)
+            before: Pools = SqlitePools(prepared.state / POOLS, worker=f"before {ledger.epoch}", workers=2)
+            ledger.answers.is_shared = True
+        else:
+            before = MemoryPools(board, worker="before")
+        seed(before, uncounted(before, spent_before(prepared)))
+        before.close()
+        world = assemble(prepared, ledger, pools, transport=transport)
     except BaseException:
         prepared.steward.close()
         raise
@@ -228,7 +243,28 @@ async def close(world: World) -> None:
     world.pools.close()
 
 
-def spent_before(prepared: Prepared) -> list[tuple[Budget, int, Decimal]]:
+def share(world: World) -> int:
+    """Let another process go on with the log and count in the same pools; returns the run of the log. For one that served alone."""
+    assert world.steward is not None
+    if isinstance(world.pools, MemoryPools):
+        for suffix in ("", "-wal", "-shm"):
+            (world.state / f"{POOLS}{suffix}").unlink(missing_ok=True)
+        pools = SqlitePools(world.state / POOLS, worker=str(world.ledger.epoch), workers=2)
+        pools.fill(world.pools.board, str(world.ledger.epoch))
+        world.pools = pools
+        world.budgets.move(pools)
+        world.throttle.move(pools)
+    world.ledger.answers.is_shared = True
+    world.ledger.flush()
+    return world.steward.lend()
+
+
+def uncounted(pools: Pools, spent: Iterable[Spent]) -> list[Spent]:
+    """Of what budgets had spent, that of which no pool knows yet."""
+    return [(budget, start, amount) for budget, start, amount in spent if pools.use(budget.pool, start) == NOTHING]
+
+
+def spent_before(prepared: Prepared) -> list[Spent]:
     """What every budget had already spent in its running period, which began then, from the receipts: ask when a crash's are written."""
     snapshot, clock, state = prepared.snapshot, prepared.clock, prepared.state
     keys = open_keys(state)
@@ -357,11 +393,10 @@ async def running(
         yield
     finally:
         world.is_draining = True
-        data.config.timeout_graceful_shutdown = admin.config.timeout_graceful_shutdown = int(
-            world.snapshot.server.drain
-        )
+        drain_s = DRAIN_S if world.has_successor else world.snapshot.server.drain
+        data.config.timeout_graceful_shutdown = admin.config.timeout_graceful_shutdown = int(drain_s)
         data.should_exit = True
-        await asyncio.gather(tasks[0], batches.stop(world.snapshot.server.drain), return_exceptions=True)
+        await asyncio.gather(tasks[0], batches.stop(drain_s), return_exceptions=True)
         admin.should_exit = True
         for keeper in keepers:
             keeper.cancel()

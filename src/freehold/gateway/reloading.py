@@ -13,23 +13,20 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from freehold.gateway.app import Prepared, policy_of, revise, spent_before
+from freehold.gateway.app import Prepared, Spent, policy_of, revise, spent_before
 from freehold.gateway.line import Line, Message
 from freehold.gateway.logs import log
 from freehold.gateway.world import World
 from freehold.kernel.config import Surroundings, read
 from freehold.kernel.errors import Bug, FreeholdError, OperatorError
-from freehold.kernel.limits import Budget
 from freehold.kernel.snapshot import Snapshot
 from freehold.kernel.units import Usd
 from freehold.ledger.pools import Pools
 
 LOOK_EVERY_S = 1.0
-Spent = tuple[Budget, int, Decimal]
 
 
 class Reloaded(NamedTuple):
@@ -97,7 +94,7 @@ class Reloading:
     """Reloads one process. adopt: swaps the policy of its world."""
 
     def __init__(self, world: World, prepared: Prepared, source: Source) -> None:
-        self._world, self._prepared, self._source = world, prepared, source
+        self.world, self._prepared, self._source = world, prepared, source
         self._turn = asyncio.Lock()
 
     async def reload(self, by: str) -> Reloaded:
@@ -111,7 +108,7 @@ class Reloading:
     async def adopt(self, text: str, by: str, *, seeds: bool = True) -> Reloaded:
         """Serve with this configuration. seeds: count what new budgets have spent before, because nobody else does."""
         async with self._turn:
-            world, before = self._world, self._world.snapshot
+            world, before = self.world, self.world.snapshot
             revised = await asyncio.to_thread(lambda: revise(self._prepared, self._source.read(text)))
             spent = await asyncio.to_thread(spent_before, revised) if seeds else []
             if seeds:
@@ -129,7 +126,7 @@ class Reloading:
         look = Watch(self._source.file)
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if self._world.snapshot.server.watch and look.is_changed():
+            if self.world.snapshot.server.watch and look.is_changed():
                 await self._quietly("file")
 
     def on_hangup(self, stop: asyncio.Event) -> None:
@@ -176,7 +173,9 @@ class Asking:
 
     def hear(self, message: Message) -> None:
         """Take in what the supervisor says."""
-        if "adopt" in message:
+        if "leave" in message:
+            self._reloading.world.has_successor = True
+        elif "adopt" in message:
             task = asyncio.ensure_future(self._adopt(message))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -10,31 +10,31 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import socket
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import uvloop
 from prometheus_client import multiprocess
 
-from freehold.gateway.app import Prepared, assemble, open_keys, revise, spent_before
+from freehold.gateway.app import POOLS, Prepared, assemble, revise, spent_before, uncounted
+from freehold.gateway.bereaved import inherit, settle_pools
+from freehold.gateway.handover import DRAIN_S, Offer, Taken
 from freehold.gateway.line import Line, Message
 from freehold.gateway.logs import log, log_bug
 from freehold.gateway.metrics import share_metrics
 from freehold.gateway.reloading import LOOK_EVERY_S, Reloading, Source, Watch, missing_of, tell_refusal
 from freehold.gateway.world import World
 from freehold.kernel.errors import FreeholdError, OperatorError
-from freehold.kernel.limits import Budget, period_start_ms
 from freehold.ledger.budgets import seed
 from freehold.ledger.ledger import Ledger
 from freehold.ledger.sqlite_pools import SqlitePools
-from freehold.ledger.steward import records_of
 
 ORDERLY, DISORDERLY = 0, 4  # how a worker ends: with every call of its epoch settled, or not
 _KILL_AFTER_S = 10.0  # beyond the time that draining may take
@@ -82,8 +82,12 @@ class Supervisor:
         self._asked: list[tuple[_Worker | None, str]] = []  # who asked for the configuration to be read anew
         self._reloads = 0
         self._had_terminal = os.isatty(2)
-        self._pools_file = prepared.state / "pools.db"
-        self._metrics = prepared.state / "metrics"
+        self._pools_file = prepared.state / POOLS
+        self._taken: Taken | None = None
+        self._is_leaving = False
+        self._offer = Offer(prepared.state, sockets, prepared.steward.lend, prepared.steward.regain)
+        self._inherit_at = 0.0
+        self._metrics = prepared.state / "metrics" / str(prepared.steward.run)  # counters go on with the run
         self._workers: dict[int, _Worker] = {}
         self._keeper: _Worker | None = None
         self._keeper_due = 0.0
@@ -91,9 +95,12 @@ class Supervisor:
         self._due: list[tuple[float, tuple[int, ...]]] = []  # when to replace whom
         self._was_ready = False
 
-    def run(self) -> int:
-        """Serve until SIGTERM or SIGINT; returns the exit code."""
-        self._clean()
+    def run(self, taken: Taken | None = None) -> int:
+        """Serve until SIGTERM or SIGINT; returns the exit code. taken: what was handed over by the one before, who waits to be told that this one serves."""
+        self._taken = taken
+        if taken is None:
+            self._clean()
+        self._metrics.mkdir(exist_ok=True, mode=0o700, parents=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         if self._keep is not None:
             self._keeper = self._fork_keeper()
@@ -116,10 +123,17 @@ class Supervisor:
             self._replace()
             self._hear()
             self._look()
+            self._inherit()
+            if self._taken is not None and all(worker.is_ready for worker in self._workers.values()):
+                self._taken.say_ready()
+                self._taken = None
+            if self._offer.is_taken():
+                self._is_leaving = True
+                return self._stop()
 
     def _seed(self) -> None:
         pools = SqlitePools(self._pools_file, worker="before", workers=self._count)
-        seed(pools, spent_before(self._prepared))
+        seed(pools, uncounted(pools, spent_before(self._prepared)))
         pools.close()  # no connection may go through a fork
 
     def _start(self, dead: tuple[int, ...]) -> None:
@@ -179,6 +193,9 @@ class Supervisor:
         """Forget the supervisor's signals and its lines to the others."""
         for worker in (*self._workers.values(), *([self._keeper] if self._keeper else [])):
             worker.line.close()
+        self._offer.close()
+        if self._taken is not None:
+            self._taken.line.close()  # the one before must see it when this supervisor dies
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -274,7 +291,7 @@ class Supervisor:
         multiprocess.mark_process_dead(pid, str(self._metrics))  # type: ignore[no-untyped-call]
         log("worker_ended", pid=pid, epoch=worker.epoch, status=status)
         try:
-            self._settle_pools(worker.epoch)
+            settle_pools(self._prepared, worker.epoch)
         except (
             OperatorError,
             OSError,
@@ -306,11 +323,17 @@ class Supervisor:
         """Let every worker drain, and seal what ended in order; the next start settles the rest."""
         log("draining")
         self._close_sockets()
-        until = time.monotonic() + self._prepared.snapshot.server.drain + _KILL_AFTER_S
-        for pid in self._workers:
+        self._offer.close()
+        drain_s = DRAIN_S if self._is_leaving else self._prepared.snapshot.server.drain
+        until = time.monotonic() + drain_s + _KILL_AFTER_S
+        for pid, worker in self._workers.items():
+            if self._is_leaving:
+                worker.line.say({"leave": True})
             os.kill(pid, signal.SIGTERM)
         while self._workers and time.monotonic() < until:
             self._collect()
+            if self._is_leaving and signal.sigtimedwait((signal.SIGTERM, signal.SIGINT), 0) is not None:
+                until = min(until, time.monotonic() + self._prepared.snapshot.server.drain)  # somebody is in a hurry
         for pid in self._workers:
             os.kill(pid, signal.SIGKILL)
         while self._workers:
@@ -319,7 +342,8 @@ class Supervisor:
             self._keeper.line.close()
             os.kill(self._keeper.pid, signal.SIGTERM)
             os.waitpid(self._keeper.pid, 0)
-        self._clean()
+        if not self._is_leaving:
+            self._clean()
         log("stopped")
         return 0
 
@@ -334,52 +358,21 @@ class Supervisor:
                 return
         select.select([], [], [], 0.02)
 
-    def _settle_pools(self, epoch: int) -> None:
-        """Bring down what a dead worker had leased to what its calls came to, those that were lost at what they held."""
-        pools = SqlitePools(self._pools_file, worker=str(epoch), workers=self._count)
-        leased = pools.leased()
-        if leased:
-            spent = self._spent_in(epoch)
-            for pool, start_ms in leased:
-                amount = spent.get((pool, start_ms), Decimal(0))
-                pools.report(pool, start_ms, leased=amount, spent=amount)
-        pools.close()
-
-    def _spent_in(self, epoch: int) -> dict[tuple[str, int], Decimal]:
-        """What the calls of a dead epoch came to, by pool and period."""
-        keys = open_keys(self._prepared.state)
-        by_key = {key.id: key.budgets for key in keys.all()}
-        keys.close()
-        snapshot, folder = self._prepared.snapshot, self._prepared.state / "log"
-        records = list(records_of(folder / f"{epoch:08d}.jsonl"))
-        ended = [record for record in records if record["kind"] == "settled"]
-        done = {record["call"] for record in ended}
-        lost = {
-            record["call"]: record for record in records if record["kind"] == "intent" and record["call"] not in done
-        }
-        found: dict[tuple[str, int], Decimal] = {}
-        for record in (*ended, *lost.values()):
-            workload = snapshot.workloads.get(record["workload"] or "")
-            for budget in (*by_key.get(record["key"], ()), *snapshot.budgets_of(workload)):
-                start = period_start_ms(budget.period, record["at_ms"], snapshot.organisation.zone)
-                found[budget.pool, start] = found.get((budget.pool, start), Decimal(0)) + _amount(record, budget)
-        return found
+    def _inherit(self) -> None:
+        """Take over what processes have left that were begun by another supervisor."""
+        if time.monotonic() < self._inherit_at:
+            return
+        self._inherit_at = time.monotonic() + LOOK_EVERY_S
+        try:
+            inherit(self._prepared)
+        except (OperatorError, OSError, sqlite3.Error) as error:  # it is tried again in a second
+            log("inheriting", reason=type(error).__name__)
 
     def _clean(self) -> None:
         """What belongs to one run only."""
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self._pools_file}{suffix}").unlink(missing_ok=True)
-        self._metrics.mkdir(exist_ok=True, mode=0o700)
-        for file in self._metrics.glob("*.db"):
-            file.unlink()
-
-
-def _amount(record: dict[str, Any], budget: Budget) -> Decimal:
-    """What a receipt came to, or what an attempt without a receipt held."""
-    if budget.unit == "tokens":
-        tokens = record.get("tokens")
-        return Decimal(sum(tokens.values()) if tokens is not None else record.get("held_tokens") or 0)
-    return Decimal(record.get("cost_usd" if "tokens" in record else "held_usd") or 0)
+        shutil.rmtree(self._metrics.parent, ignore_errors=True)
 
 
 def _run(work: Awaitable[None]) -> None:

@@ -183,45 +183,45 @@ class MemoryPools:
     """Counters in memory. workers: how many share the board; the only one leases exactly what it needs."""
 
     def __init__(self, board: Board | None = None, *, worker: str = "", workers: int = 1) -> None:
-        self._board = board or Board()
+        self.board = board or Board()
         self._worker, self.workers = worker, workers
 
     def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal | None) -> Decimal:
-        uses = self._board.uses.setdefault((pool, start_ms), {})
+        uses = self.board.uses.setdefault((pool, start_ms), {})
         granted = least
         if limit is not None:
             granted = granted_of(limit - sum(use.leased for use in uses.values()), least, self.workers)
         if granted:
-            own = uses.get(self._worker, _NOTHING)
+            own = uses.get(self._worker, NOTHING)
             uses[self._worker] = Use(own.leased + granted, own.spent)
         return granted
 
     def report(self, pool: str, start_ms: int, *, leased: Decimal, spent: Decimal) -> None:
-        self._board.uses.setdefault((pool, start_ms), {})[self._worker] = Use(leased, spent)
+        self.board.uses.setdefault((pool, start_ms), {})[self._worker] = Use(leased, spent)
 
     def use(self, pool: str, start_ms: int) -> Use:
-        uses = self._board.uses.get((pool, start_ms), {}).values()
+        uses = self.board.uses.get((pool, start_ms), {}).values()
         return Use(sum((use.leased for use in uses), _ZERO), sum((use.spent for use in uses), _ZERO))
 
     def is_first(self, pool: str, start_ms: int, mark: str) -> bool:
         marked = (pool, start_ms, mark)
-        is_first = marked not in self._board.marks
-        self._board.marks.add(marked)
+        is_first = marked not in self.board.marks
+        self.board.marks.add(marked)
         return is_first
 
     def pace(self, name: str, rate: Rate, amount: int, now_ns: int) -> Pace:
-        arrival, pace = paced(self._board.arrivals.get(name, 0), rate, amount, now_ns)
-        self._board.arrivals[name] = arrival
+        arrival, pace = paced(self.board.arrivals.get(name, 0), rate, amount, now_ns)
+        self.board.arrivals[name] = arrival
         return pace
 
     def repay(self, name: str, rate: Rate, amount: int, now_ns: int) -> None:
-        self._board.arrivals[name] = repaid(self._board.arrivals.get(name, 0), rate, amount, now_ns)
+        self.board.arrivals[name] = repaid(self.board.arrivals.get(name, 0), rate, amount, now_ns)
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-_NOTHING = Use(_ZERO, _ZERO)
+NOTHING = Use(_ZERO, _ZERO)
 
 
 def granted_of(free: Decimal, least: Decimal, workers: int) -> Decimal:

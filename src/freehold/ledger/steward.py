@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hmac
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ class Steward:
 
     def __init__(self, state: Path, now_ms: NowMs, run: int | None = None) -> None:
         """run: the one that another process has begun and hands over; epochs of it may still be written."""
+        self._turn = threading.RLock()  # where it inherits in a thread, nobody else may write the parent log meanwhile
         self._own = set[int]()  # epochs that were begun here
-        self._is_heir, self._is_lent = run is not None, False
+        self.is_heir, self._is_lent = run is not None, False  # heir: others may still write in this run
         self._state, self._folder, self._now_ms = state, state / "log", now_ms
         self._owed: list[int] = []  # epochs to be sealed, in this order
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -52,6 +54,11 @@ class Steward:
         return tuple(sorted(self._epochs.open))
 
     @property
+    def run(self) -> int:
+        """The run of the log that goes on, or has begun."""
+        return self._epochs.run
+
+    @property
     def bereft(self) -> tuple[int, ...]:
         """Epochs that others have begun and that nobody writes any more."""
         others = (epoch for epoch in self.left_open if epoch not in self._own)
@@ -59,7 +66,8 @@ class Steward:
 
     def lend(self) -> int:
         """Let another process be the steward of this run; returns the run. What is sealed here from now on, it seals."""
-        self._is_lent = True
+        with self._turn:
+            self._is_lent = True
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)  # for all that have inherited it, too
         return self._epochs.run
 
@@ -71,14 +79,15 @@ class Steward:
 
     def inherit(self, facts: Mapping[str, Any]) -> list[int]:
         """Settle and seal what processes have left that were not begun here; returns their epochs."""
-        if self._is_lent or not (dead := self.bereft):
-            return []
-        if self.unsettled(dead):
-            self.open(facts, after=dead).close()
-        else:
-            for epoch in dead:
-                self.seal(epoch)
-        return list(dead)
+        with self._turn:
+            if self._is_lent or not (dead := self.bereft):
+                return []
+            if self.unsettled(dead):
+                self.open(facts, after=dead).close()
+            else:
+                for epoch in dead:
+                    self.seal(epoch)
+            return list(dead)
 
     def open(
         self, facts: Mapping[str, Any], *, after: Iterable[int] | None = None, subject_key: SubjectKey | None = None
@@ -89,7 +98,7 @@ class Steward:
         that nobody writes if not given; subject_key: the keys under which commitments are made.
         """
         if after is None:
-            after = self.bereft if self._is_heir else self.left_open  # whoever has the lock alone has everything
+            after = self.bereft if self.is_heir else self.left_open  # whoever has the lock alone has everything
         dead = tuple(after)
         unsettled = self.unsettled(dead)
         log = logs.Log(self._folder, *self._epochs.begin(self._now_ms()))
@@ -126,7 +135,7 @@ class Steward:
         if self._is_lent:
             return
         self._owed.append(epoch)
-        with contextlib.suppress(OperatorError, OSError):
+        with self._turn, contextlib.suppress(OperatorError, OSError):
             while self._owed:
                 self._epochs.seal(self._owed[0], self._now_ms())
                 self._owed.pop(0)
