@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from freehold.kernel.errors import OperatorError
+from freehold.kernel.steps import bring_up
 
 _SCHEMA = """
 create table if not exists subject (id text primary key, nonce blob not null, wrapped blob not null, made_ms integer not null) without rowid;
@@ -34,7 +35,7 @@ class Keyring:
         self._db.execute("pragma journal_mode = persist")  # its file stays, so that it can be overwritten
         self._journal = path.with_name(f"{path.name}-journal")
         self._db.execute("pragma synchronous = full")
-        self._db.executescript(_SCHEMA)
+        bring_up(self._db, path.name, _SCHEMA)
         self._overwrite_journal()  # whoever erased last may have been killed in between
         self._master = AESGCM(master)
         self._known: OrderedDict[str, bytes] = OrderedDict()

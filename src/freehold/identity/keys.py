@@ -19,6 +19,7 @@ from freehold.kernel.errors import CallerError
 from freehold.kernel.ids import make_id, make_key
 from freehold.kernel.limits import Budget, Limits, limits_of, parse_budgets
 from freehold.kernel.schema import Limits as LimitsSpec
+from freehold.kernel.steps import bring_up
 
 _SCHEMA = """
 create table if not exists key (
@@ -26,8 +27,7 @@ create table if not exists key (
   created_ms integer not null, revoked_ms integer
 );
 """
-# Forward only, in order; `user_version` says how many of them a store has seen.
-_MIGRATIONS = ("alter table key add column limits text;",)
+_STEPS = ("alter table key add column limits text;",)
 RECHECK_S = 0.5
 
 
@@ -66,7 +66,7 @@ class Keys:
     def __init__(self, path: Path, pepper: bytes) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
         self._db.execute("pragma journal_mode = wal")
-        self._migrate()
+        bring_up(self._db, path.name, _SCHEMA, _STEPS)
         self._pepper = pepper
         self._by_digest: dict[bytes, Key] = {}
         self._by_id: dict[str, Key] = {}
@@ -74,20 +74,6 @@ class Keys:
         self._version: int | None = None
         self._checked_s = -RECHECK_S
         self.refresh()
-
-    def _migrate(self) -> None:
-        """Bring a store to this version, whole or not at all."""
-        self._db.execute("begin immediate")
-        try:
-            self._db.execute(_SCHEMA)
-            seen = self._db.execute("pragma user_version").fetchone()[0]
-            for step in _MIGRATIONS[seen:]:
-                self._db.execute(step)
-            self._db.execute(f"pragma user_version = {max(seen, len(_MIGRATIONS))}")
-        except BaseException:
-            self._db.execute("rollback")
-            raise
-        self._db.execute("commit")
 
     def find(self, secret: str) -> Key | None:
         """The key that a secret belongs to, or None. Costs one HMAC."""

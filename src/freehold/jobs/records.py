@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from freehold.jobs.lines import Fault
+from freehold.kernel.steps import bring_up
 
 Status = Literal["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]
 ENDED: frozenset[str] = frozenset({"failed", "completed", "expired", "cancelled"})
@@ -92,7 +93,7 @@ class Records:
         path.chmod(0o600)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = full")
-        self._db.executescript(_SCHEMA)
+        bring_up(self._db, path.name, _SCHEMA)
 
     # --- files ------------------------------------------------------------------------------------------------
 
