@@ -27,6 +27,7 @@ from freehold.kernel.config import Surroundings, read
 from freehold.kernel.snapshot import Snapshot
 from freehold.testing.standin import Standin
 from freehold.upstream.rows import ROWS
+from servers import Postgres
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # how fast a machine is is no property of the code
 hypothesis.settings.load_profile("untimed")
@@ -208,6 +209,14 @@ def make_freehold(tmp_path: Path) -> Iterator[Callable[..., Freehold]]:
     for one in made:
         if one.process is not None and one.process.poll() is None:
             one.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A real server, for this process of the suite."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"), free_port())
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One suite for every index over the log. SQLite is the one there is; Postgres will join the list."""
+"""One suite for every index over the log."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from freehold.kernel.errors import CallerError
+from freehold.ledger.database import Database
+from freehold.ledger.postgres import PostgresStore
 from freehold.ledger.store import SqliteStore, Store, catch_up
 
 Make = Callable[[], Store]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     made: list[Store] = []
+    database = Database(request.getfixturevalue("postgres").fresh()) if request.param == "postgres" else None
 
     def one() -> Store:
-        made.append(SqliteStore(tmp_path / "index.db"))
+        made.append(SqliteStore(tmp_path / "index.db") if database is None else PostgresStore(database, "node"))
         return made[-1]
 
     yield one
     for store in made:
         store.close()
+    if database is not None:
+        database.close()
 
 
 def receipt(call: str, **more: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -29,6 +30,8 @@ create table if not exists key (
 """
 _STEPS = ("alter table key add column limits text;",)
 RECHECK_S = 0.5
+_INSERT = "insert into key (digest, id, name, class, workload, budget, created_ms, revoked_ms, limits) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+Row = tuple[Any, ...]  # in the order of those columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,42 @@ class Key:
     revoked_ms: int | None
     budgets: tuple[Budget, ...] = ()
     limits: Limits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A key that is new, and its secret, which is shown this once."""
+
+    key: Key
+    secret: str
+    spec: str | None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        class_: Class | None,
+        workload: str | None,
+        budgets: Sequence[str],
+        limits: LimitsSpec | None,
+        now_ms: int,
+    ) -> Made:
+        """Raises CallerError `keys.budget` for a budget or a limit that is none."""
+        text = ", ".join(budgets) or None
+        spec = msgspec.json.encode(limits).decode() if limits is not None and limits != LimitsSpec() else None
+        label = class_.label if class_ is not None else None
+        try:
+            key = key_of((make_id("key", now_ms), name, label, workload, text, now_ms, None, spec))
+        except ValueError as error:
+            raise CallerError(str(error), code="keys.budget") from None
+        return cls(key, make_key(), spec)
+
+    def row(self, pepper: bytes) -> Row:
+        """As it is kept: the secret's digest alone."""
+        key = self.key
+        label = key.class_.label if key.class_ is not None else None
+        about = (key.id, key.name, label, key.workload, key.budget_text, key.created_ms, None, self.spec)
+        return (_digest(pepper, self.secret), *about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +133,7 @@ class Keys:
             rows = self._db.execute(
                 "select digest, id, name, class, workload, budget, created_ms, revoked_ms, limits from key where revoked_ms is null"
             ).fetchall()
-            self._by_digest = {bytes(row[0]): _key(row[1:]) for row in rows} | self._lent
+            self._by_digest = {bytes(row[0]): key_of(row[1:]) for row in rows} | self._lent
             self._by_id = {key.id: key for key in self._by_digest.values()}
             self._version = version
 
@@ -113,29 +152,24 @@ class Keys:
         now_ms: int,
     ) -> tuple[Key, str]:
         """Make a key; returns it and the secret, which is shown this once. Raises CallerError for a bad budget or limit."""
-        secret, key_id = make_key(), make_id("key", now_ms)
-        text = ", ".join(budgets) or None
-        spec = msgspec.json.encode(limits).decode() if limits is not None and limits != LimitsSpec() else None
-        try:
-            key = _key((key_id, name, class_.label if class_ is not None else None, workload, text, now_ms, None, spec))
-        except ValueError as error:
-            raise CallerError(str(error), code="keys.budget") from None
-        self._db.execute(
-            "insert into key (id, name, digest, class, workload, budget, created_ms, limits) values (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                key_id,
-                name,
-                self._digest(secret),
-                key.class_.label if key.class_ is not None else None,
-                workload,
-                text,
-                now_ms,
-                spec,
-            ),
-        )
+        made = Made.of(name, class_, workload, budgets, limits, now_ms)
+        self._db.execute(_INSERT, made.row(self._pepper))
         self._version = None
         self.refresh()
-        return key, secret
+        return made.key, made.secret
+
+    def become(self, rows: Sequence[Row]) -> None:
+        """Hold exactly these keys from here on, those of all nodes."""
+        self._db.execute("begin immediate")
+        try:
+            self._db.execute("delete from key")
+            self._db.executemany(_INSERT, rows)
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
+        self._version = None
+        self.refresh()
 
     def lend(self, lent: Lent) -> None:
         """Take a key for as long as this process lives. It is restricted."""
@@ -147,7 +181,7 @@ class Keys:
     def all(self) -> list[Key]:
         """Every key, revoked ones too, oldest first."""
         return [
-            _key(row)
+            key_of(row)
             for row in self._db.execute(
                 "select id, name, class, workload, budget, created_ms, revoked_ms, limits from key order by created_ms, id"
             )
@@ -169,10 +203,15 @@ class Keys:
         self._db.close()
 
     def _digest(self, secret: str) -> bytes:
-        return hmac.digest(self._pepper, secret.encode("utf-8", "surrogatepass"), "sha256")
+        return _digest(self._pepper, secret)
 
 
-def _key(row: tuple[str, str, str | None, str | None, str | None, int, int | None, str | None]) -> Key:
+def _digest(pepper: bytes, secret: str) -> bytes:
+    return hmac.digest(pepper, secret.encode("utf-8", "surrogatepass"), "sha256")
+
+
+def key_of(row: Row) -> Key:
+    """A key as its row, without the digest, says. Raises ValueError for a budget or a limit that is none."""
     key_id, name, class_, workload, budget, created, revoked, limits = row
     return Key(
         key_id,

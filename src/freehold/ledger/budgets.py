@@ -23,11 +23,12 @@ _ZERO = Decimal(0)
 
 
 class Exhausted(PolicyRefusal):
-    """A call that no longer fits a hard budget; `budget` says which."""
+    """A call that no longer fits a hard budget; `budget` says which, in the period that began then; short: how much more it would take."""
 
-    def __init__(self, budget: Budget, message: str, hint: str, retry_after_s: float | None) -> None:
-        super().__init__(message, code="budget.exhausted", status=429, hint=hint, retry_after_s=retry_after_s)
-        self.budget = budget
+    def __init__(self, budget: Budget, message: str, *, start_ms: int, short: Decimal) -> None:
+        hint = "Lower max_tokens, wait for the next period, or raise the budget."
+        super().__init__(message, code="budget.exhausted", status=429, hint=hint)
+        self.budget, self.start_ms, self.short = budget, start_ms, short
 
 
 class Crossing(msgspec.Struct, frozen=True):
@@ -182,8 +183,8 @@ class Budgets:
         return Exhausted(
             budget,
             f"The budget of {whose} ({budget.words}) {rest}.",
-            "Lower max_tokens, wait for the next period, or raise the budget.",
-            None,
+            start_ms=account.share.start_ms,
+            short=account.share.short_of(amount),
         )
 
 

@@ -9,7 +9,7 @@ What it does not know: what is counted, and why there is a limit.
 from __future__ import annotations
 
 from decimal import ROUND_DOWN, Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -76,9 +76,13 @@ class Share:
         self.leased = self.spent = self.held = self._told = _ZERO
         self._is_scarce = False
 
+    def short_of(self, amount: Decimal) -> Decimal:
+        """How much would have to be leased for an amount to be set aside."""
+        return self.spent + self.held + amount - self.leased
+
     def hold(self, amount: Decimal, limit: Decimal | None) -> bool:
         """Set an amount aside, if it fits."""
-        short = self.spent + self.held + amount - self.leased
+        short = self.short_of(amount)
         if short > 0:
             is_alone = self._pools.workers == 1 and limit is not None
             ahead = short * _AHEAD if is_alone else short  # nobody else can want it, and the next calls need not ask
@@ -222,6 +226,16 @@ class MemoryPools:
 
 
 NOTHING = Use(_ZERO, _ZERO)
+
+
+class Part(NamedTuple):
+    """How much of a pool one of several nodes may lease to its workers. version: a later word about it has a higher one."""
+
+    amount: Decimal
+    version: int
+
+
+NO_PART = Part(_ZERO, 0)
 
 
 def granted_of(free: Decimal, least: Decimal, workers: int) -> Decimal:

@@ -12,22 +12,30 @@ from pathlib import Path
 
 from freehold.kernel.limits import Rate
 from freehold.ledger.alone import alone
-from freehold.ledger.pools import Board, Pace, Use, granted_of, paced, repaid
+from freehold.ledger.pools import NO_PART, Board, Pace, Part, Use, granted_of, paced, repaid
 
 _SCHEMA = """
 create table if not exists use (pool text not null, start_ms integer not null, worker text not null, leased text not null, spent text not null,
   primary key (pool, start_ms, worker)) without rowid;
 create table if not exists mark (pool text not null, start_ms integer not null, mark text not null, primary key (pool, start_ms, mark)) without rowid;
+create table if not exists part (pool text not null, start_ms integer not null, amount text not null, version integer not null,
+  primary key (pool, start_ms)) without rowid;
 create table if not exists rate (name text primary key, arrival integer not null) without rowid;
 """
 _ZERO = Decimal(0)
 
 
+def is_shared(pool: str) -> bool:
+    """Whether a pool is one of all nodes: budgets are, places at once are a node's own."""
+    return not pool.endswith(" at once")
+
+
 class SqlitePools:
     """The counters as one worker sees them."""
 
-    def __init__(self, path: Path, *, worker: str, workers: int) -> None:
-        self._worker, self.workers = worker, workers
+    def __init__(self, path: Path, *, worker: str, workers: int, is_part: bool = False) -> None:
+        """is_part: whether other nodes draw on the same budgets, so that only this node's part of them may be leased."""
+        self._worker, self.workers, self._is_part = worker, workers, is_part
         self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = off")
@@ -40,11 +48,45 @@ class SqlitePools:
             ).fetchall()
             granted = least
             if limit is not None:
+                if self._is_part and is_shared(pool):
+                    limit = min(limit, self.part(pool, start_ms).amount)
                 granted = granted_of(limit - sum((Decimal(row[1]) for row in rows), _ZERO), least, self.workers)
             if granted:
                 own = next((row for row in rows if row[0] == self._worker), (self._worker, "0", "0"))
                 self._put(pool, start_ms, Decimal(own[1]) + granted, Decimal(own[2]))
             return granted
+
+    def part(self, pool: str, start_ms: int) -> Part:
+        """How much of a pool this node may lease."""
+        row = self._db.execute(
+            "select amount, version from part where pool = ? and start_ms = ?", (pool, start_ms)
+        ).fetchone()
+        return Part(Decimal(row[0]), row[1]) if row else NO_PART
+
+    def take_part(self, pool: str, start_ms: int, part: Part) -> None:
+        """Lease up to so much from here on, unless a later word about it was heard."""
+        with alone(self._db):
+            if part.version >= self.part(pool, start_ms).version:
+                self._set_part(pool, start_ms, part)
+
+    def give_back(self, pool: str, start_ms: int, ahead: Decimal, version: int) -> tuple[Part, Use]:
+        """Keep what is leased and so much ahead of it of this node's part, and no more; returns what is kept, under a version that follows, and what is used."""
+        with alone(self._db):
+            use, part = self.use(pool, start_ms), self.part(pool, start_ms)
+            kept = Part(max(use.leased, min(part.amount, use.leased + ahead)), version + 1)
+            self._set_part(pool, start_ms, kept)
+            return kept, use
+
+    def _set_part(self, pool: str, start_ms: int, part: Part) -> None:
+        self._db.execute(
+            "insert into part values (?, ?, ?, ?) on conflict do update set amount = excluded.amount, version = excluded.version",
+            (pool, start_ms, format(part.amount, "f"), part.version),
+        )
+
+    def shared(self) -> list[tuple[str, int]]:
+        """The pools and periods that other nodes draw on, as far as anything of them was used here."""
+        rows = self._db.execute("select pool, start_ms from use union select pool, start_ms from part order by 1, 2")
+        return [(pool, start_ms) for pool, start_ms in rows if is_shared(pool)]
 
     def report(self, pool: str, start_ms: int, *, leased: Decimal, spent: Decimal) -> None:
         self._put(pool, start_ms, leased, spent)

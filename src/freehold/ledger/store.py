@@ -1,6 +1,6 @@
 """The index over the log: answers questions about usage. It holds nothing that the log does not, and can be rebuilt from it.
 
-`Store` is the seam: SQLite implements it here, Postgres later; one contract suite holds both.
+`Store` is the seam: SQLite implements it here for one node, `postgres` for several; one contract suite holds both.
 Rules: each segment of the log is read from where it was left, several may grow at once; a receipt counts once, whatever process indexes it; money is summed as exact decimals.
 """
 
@@ -25,7 +25,7 @@ GROUPS = ("department", "workload", "key", "model", "target", "zone", "class", "
 _BATCH = 5_000
 _VERSION = 4  # of the tables
 # What is kept of a receipt that names a stored answer.
-_OF_ANSWER = ("key", "workload", "class", "model", "target", "tokens", "cost_usd", "is_estimate", "at_ms", "booked_ms")
+OF_ANSWER = ("key", "workload", "class", "model", "target", "tokens", "cost_usd", "is_estimate", "at_ms", "booked_ms")
 
 
 @dataclass(slots=True)
@@ -105,8 +105,8 @@ create table length (workload text not null, prompt integer not null, answer int
 create table fine (kind integer not null, slot integer not null, amount text not null);
 create table answer (id text not null, call text not null, said text not null, primary key (id, call)) without rowid;
 """
-_KINDS = ("department", "workload", "key", "model", "target", "zone", "class", "outcome")
-_TIMES = {"hour": "%Y-%m-%d %H", "day": "%Y-%m-%d", "month": "%Y-%m"}
+KINDS = ("department", "workload", "key", "model", "target", "zone", "class", "outcome")
+TIMES = {"hour": "%Y-%m-%d %H", "day": "%Y-%m-%d", "month": "%Y-%m"}
 SLOT_MS = 900_000  # days begin at such times in every zone
 _NANO = Decimal(10) ** 9
 
@@ -147,9 +147,9 @@ class SqliteStore:
                 fine = tallies.setdefault(at, _Sum()).take(receipt)
                 if fine is not None:
                     db.execute("insert into fine values (?,?,?)", (*at, fine))
-                _note_length(lengths, receipt)
+                note_length(lengths, receipt)
                 if receipt.get("answer_id"):
-                    said = msgspec.json.encode({field: receipt[field] for field in _OF_ANSWER}).decode()
+                    said = msgspec.json.encode({field: receipt[field] for field in OF_ANSWER}).decode()
                     db.execute("insert into answer values (?,?,?)", (receipt["answer_id"], receipt["call"], said))
             db.executemany(_LENGTHEN, [(*at, *sums) for at, sums in lengths.items()])
             db.executemany(_ADD, [(*at, *msgspec.structs.astuple(tally)) for at, tally in tallies.items()])
@@ -161,13 +161,11 @@ class SqliteStore:
 
     def _kind(self, receipt: dict[str, Any]) -> int:
         """The number of what a receipt has in common with others. Called while nobody else writes."""
-        kind = tuple(receipt.get(name) or "" for name in _KINDS)
-        if receipt.get("cached"):
-            kind = (*kind[:-1], "cached")  # of what is ok, what was given again
+        kind = kind_of(receipt)
         found = self._known.get(kind)
         if found is None:
             self._db.execute("insert or ignore into kind values (null,?,?,?,?,?,?,?,?)", kind)
-            where = " and ".join(f"{name} = ?" for name in _KINDS)
+            where = " and ".join(f"{name} = ?" for name in KINDS)
             found = self._known[kind] = self._db.execute(f"select id from kind where {where}", kind).fetchone()[0]  # noqa: S608 - fixed names
         return found
 
@@ -191,7 +189,7 @@ class SqliteStore:
             if name not in GROUPS:
                 raise CallerError(f"{name!r} is not a group; use {', '.join(GROUPS)}.", code="usage.unknown_group")
         slots = ((since_ms or 0) // SLOT_MS, until_ms // SLOT_MS if until_ms is not None else 2**62)
-        times = self._label(tuple(name for name in by if name in _TIMES), slots, zone)
+        times = self._label(tuple(name for name in by if name in TIMES), slots, zone)
         each, joined = ("label", "join temp.time using (slot)") if times else ("0", "")
         rows = self._db.execute(
             f"select kind, {each}, sum(calls), sum(input), sum(output), sum(nano), sum(atto), sum(unpriced) from tally {joined} "  # noqa: S608 - no text of others
@@ -202,11 +200,11 @@ class SqliteStore:
             f"select kind, {each}, amount from fine {joined} where slot >= ? and slot < ?",  # noqa: S608 - no text of others
             slots,
         ).fetchall()
-        kinds = {row[0]: row[1:] for row in self._db.execute(f"select id, {', '.join(_KINDS)} from kind")}  # noqa: S608 - fixed names
+        kinds = {row[0]: row[1:] for row in self._db.execute(f"select id, {', '.join(KINDS)} from kind")}  # noqa: S608 - fixed names
         groups: dict[tuple[str, ...], UsageRow] = {}
 
         def group_of(kind: int, label: int) -> UsageRow:
-            known = dict(zip(_KINDS, kinds[kind], strict=True)) | (times[label] if times else {})
+            known = dict(zip(KINDS, kinds[kind], strict=True)) | (times[label] if times else {})
             group = tuple(known[name] for name in by)
             return groups.setdefault(group, UsageRow(dict(zip(by, group, strict=True))))
 
@@ -228,13 +226,10 @@ class SqliteStore:
             return []
         self._db.execute("create temp table if not exists time (slot integer primary key, label integer not null)")
         self._db.execute("delete from temp.time")
-        numbers: dict[tuple[str, ...], int] = {}
         found = self._db.execute("select distinct slot from tally where slot >= ? and slot < ?", slots).fetchall()
-        for (slot,) in found:
-            moment = datetime.datetime.fromtimestamp(slot * SLOT_MS / 1000, zone)
-            label = numbers.setdefault(tuple(moment.strftime(_TIMES[name]) for name in names), len(numbers))
-            self._db.execute("insert into temp.time values (?, ?)", (slot, label))
-        return [dict(zip(names, label, strict=True)) for label in numbers]
+        labels, numbers = label_slots([slot for (slot,) in found], names, zone)
+        self._db.executemany("insert into temp.time values (?, ?)", numbers.items())
+        return labels
 
     def close(self) -> None:
         self._db.close()
@@ -252,7 +247,34 @@ insert into length values (?,?,?,?,?,?,?) on conflict do update set calls = call
 """
 
 
-def _note_length(lengths: dict[tuple[str, int, int], list[int]], receipt: dict[str, Any]) -> None:
+def label_slots(
+    slots: Iterable[int], names: tuple[str, ...], zone: datetime.tzinfo
+) -> tuple[list[dict[str, str]], dict[int, int]]:
+    """Which days (or hours, or months: names of TIMES) there are, and by its number in that list the one of each slot."""
+    numbers: dict[tuple[str, ...], int] = {}
+    found = {}
+    for slot in slots:
+        moment = datetime.datetime.fromtimestamp(slot * SLOT_MS / 1000, zone)
+        found[slot] = numbers.setdefault(tuple(moment.strftime(TIMES[name]) for name in names), len(numbers))
+    return [dict(zip(names, label, strict=True)) for label in numbers], found
+
+
+def kind_of(receipt: dict[str, Any]) -> tuple[str, ...]:
+    """What a receipt has in common with others, in the order of KINDS."""
+    kind = tuple(receipt.get(name) or "" for name in KINDS)
+    return (*kind[:-1], "cached") if receipt.get("cached") else kind  # of what is ok, what was given again
+
+
+def used(receipt: dict[str, Any]) -> tuple[int, int, int, Decimal, int]:
+    """What a receipt adds: (calls, input tokens, output tokens, dollars, calls without a price)."""
+    tokens, cost = receipt["tokens"], receipt["cost_usd"]
+    output = tokens["output"] + tokens["reasoning"] + tokens["audio_out"]
+    is_unpriced = cost is None and receipt["outcome"] != "refused"
+    calls = 0 if receipt.get("corrects") else 1
+    return calls, sum(tokens.values()) - output, output, Decimal(cost or 0), int(is_unpriced)
+
+
+def note_length(lengths: dict[tuple[str, int, int], list[int]], receipt: dict[str, Any]) -> None:
     """Count a call among those about as long (within a factor of two), if what it used is known and its own."""
     if receipt["outcome"] != "ok" or receipt.get("is_estimate") or receipt.get("corrects") or receipt.get("cached"):
         return
@@ -279,16 +301,13 @@ class _Sum(msgspec.Struct):
 
     def take(self, receipt: dict[str, Any]) -> str | None:
         """Add a receipt; returns its cost if it is finer than can be added here."""
-        tokens, cost = receipt["tokens"], receipt["cost_usd"]
-        self.calls += not receipt.get("corrects")
-        output = tokens["output"] + tokens["reasoning"] + tokens["audio_out"]
-        self.input += sum(tokens.values()) - output
+        calls, prompt, output, cost, unpriced = used(receipt)
+        self.calls += calls
+        self.input += prompt
         self.output += output
-        if cost is None:
-            self.unpriced += receipt["outcome"] != "refused"
-            return None
-        whole = int(Decimal(cost).scaleb(18).to_integral_value())
-        if abs(whole) >= 10**27 or Decimal(whole).scaleb(-18) != Decimal(cost):
+        self.unpriced += unpriced
+        whole = int(cost.scaleb(18).to_integral_value())
+        if abs(whole) >= 10**27 or Decimal(whole).scaleb(-18) != cost:
             return str(cost)
         nano, atto = divmod(whole, 10**9)
         self.nano += nano

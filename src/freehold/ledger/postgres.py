@@ -1,0 +1,285 @@
+"""What nodes share of the ledger: an index over all their logs, and how much of each pool every node has leased.
+
+Rules: each node's log stays its own; what it adds to the index is counted with the place up to which it was read, in one transaction, so that
+nothing counts twice and nothing is missing, whenever the connection breaks. A node's part of a pool is said absolutely. What all nodes have leased
+never exceeds the limit; a node that is gone keeps what it had, until somebody says that it will not come back.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from decimal import Decimal, localcontext
+from typing import Any
+
+import msgspec
+
+from freehold.kernel.errors import CallerError
+from freehold.kernel.lengths import Length
+from freehold.ledger.database import Connection, Database
+from freehold.ledger.pools import NO_PART, NOTHING, Part, Use, granted_of
+from freehold.ledger.store import (
+    GROUPS,
+    KINDS,
+    OF_ANSWER,
+    SLOT_MS,
+    TIMES,
+    UsageRow,
+    kind_of,
+    label_slots,
+    note_length,
+    used,
+)
+
+STEPS = (
+    """
+    create table freehold.place (segment text primary key, "offset" bigint not null);
+    create table freehold.kind (id serial primary key, department text not null, workload text not null, key text not null, model text not null,
+      target text not null, zone text not null, class text not null, outcome text not null,
+      unique (department, workload, key, model, target, zone, class, outcome));
+    create table freehold.tally (kind integer not null, slot bigint not null, calls bigint not null, input bigint not null, output bigint not null,
+      cost numeric not null, unpriced bigint not null, primary key (kind, slot));
+    create table freehold.length (workload text not null, prompt integer not null, answer integer not null, calls bigint not null,
+      input bigint not null, output bigint not null, cached bigint not null, primary key (workload, prompt, answer));
+    create table freehold.answer (id text not null, call text not null, said text not null, primary key (id, call));
+    create table freehold.node (id text primary key, name text not null, seen timestamptz not null);
+    create table freehold.pool (pool text not null, start_ms bigint not null, primary key (pool, start_ms));
+    create table freehold.use (pool text not null, start_ms bigint not null, node text not null, leased numeric not null, spent numeric not null,
+      version bigint not null, primary key (pool, start_ms, node));
+    create table freehold.mark (pool text not null, start_ms bigint not null, mark text not null, primary key (pool, start_ms, mark));
+    """,
+)
+_ZERO = Decimal(0)
+_PLACES = ", ".join(f"${number}" for number in range(1, len(KINDS) + 1))
+_ADD_KIND = f"insert into freehold.kind ({', '.join(KINDS)}) values ({_PLACES}) on conflict do nothing"  # noqa: S608 - fixed names
+_FIND_KIND = f"select id from freehold.kind where ({', '.join(KINDS)}) = ({_PLACES})"  # noqa: S608 - fixed names
+
+
+class PostgresStore:
+    """The index of all nodes. node: the id of this one, which its segments are named by."""
+
+    def __init__(self, database: Database, node: str) -> None:
+        self._database, self._node = database, node
+        database.bring_up("ledger", STEPS)
+
+    def places(self) -> dict[str, int]:
+        async def read(db: Connection) -> Any:
+            return await db.fetch(
+                'select segment, "offset" from freehold.place where segment like $1', f"{self._node}/%"
+            )
+
+        return {row[0].partition("/")[2]: row[1] for row in self._database.run(read)}
+
+    def add(self, receipts: Iterable[dict[str, Any]], segment: str, before: int, after: int) -> bool:
+        given = list(receipts)
+
+        async def write(db: Connection) -> bool:
+            name = f"{self._node}/{segment}"
+            await db.execute("insert into freehold.place values ($1, 0) on conflict do nothing", name)
+            if await db.fetchval('select "offset" from freehold.place where segment = $1 for update', name) != before:
+                return False
+            await _count(db, given)
+            await db.execute('update freehold.place set "offset" = $2 where segment = $1', name, after)
+            return True
+
+        return self._database.run(write)
+
+    def answers(self, answer_id: str) -> list[dict[str, Any]]:
+        async def read(db: Connection) -> Any:
+            return await db.fetch("select said from freehold.answer where id = $1 order by call", answer_id)
+
+        return [msgspec.json.decode(row[0], type=dict[str, Any]) for row in self._database.run(read)]
+
+    def lengths(self) -> list[Length]:
+        async def read(db: Connection) -> Any:
+            return await db.fetch(
+                "select workload, calls, input, output, cached from freehold.length order by workload, prompt, answer"
+            )
+
+        return [Length(*row) for row in self._database.run(read)]
+
+    def usage(
+        self,
+        by: tuple[str, ...],
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        zone: datetime.tzinfo = datetime.UTC,
+    ) -> list[UsageRow]:
+        for name in by:
+            if name not in GROUPS:
+                raise CallerError(f"{name!r} is not a group; use {', '.join(GROUPS)}.", code="usage.unknown_group")
+        slots = ((since_ms or 0) // SLOT_MS, until_ms // SLOT_MS if until_ms is not None else 2**62)
+        times = tuple(name for name in by if name in TIMES)
+
+        async def read(db: Connection) -> tuple[list[dict[str, str]], Any, Any]:
+            found = await db.fetch("select distinct slot from freehold.tally where slot >= $1 and slot < $2", *slots)
+            labels, numbers = label_slots([row[0] for row in found], times, zone)
+            rows = await db.fetch(
+                "select kind, label, sum(calls), sum(input), sum(output), sum(cost), sum(unpriced) from freehold.tally "
+                "join unnest($1::bigint[], $2::integer[]) as time (slot, label) using (slot) group by 1, 2",
+                list(numbers),
+                list(numbers.values()),
+            )
+            kinds = await db.fetch(f"select id, {', '.join(KINDS)} from freehold.kind")  # noqa: S608 - fixed names
+            return labels, rows, kinds
+
+        labels, rows, kinds = self._database.run(read)
+        named = {row[0]: dict(zip(KINDS, row[1:], strict=False)) for row in map(tuple, kinds)}
+        groups: dict[tuple[str, ...], UsageRow] = {}
+        for kind, label, calls, prompt, completion, cost, unpriced in map(tuple, rows):
+            known = named[kind] | labels[label]
+            group = tuple(known[name] for name in by)
+            row = groups.setdefault(group, UsageRow(dict(zip(by, group, strict=True))))
+            row.calls += int(calls)
+            row.input_tokens += int(prompt)
+            row.output_tokens += int(completion)
+            with localcontext(prec=60):
+                row.cost_usd += cost
+            row.unpriced += int(unpriced)
+        return [groups[group] for group in sorted(groups)]
+
+    def close(self) -> None:
+        """The database is whoever's made it."""
+
+
+async def _count(db: Connection, receipts: list[dict[str, Any]]) -> None:
+    """Add receipts to the sums, in one order for all nodes, so that none waits for another that waits for it."""
+    kinds: dict[tuple[str, ...], int] = {}
+    for kind in sorted({kind_of(receipt) for receipt in receipts}):
+        await db.execute(_ADD_KIND, *kind)
+        kinds[kind] = await db.fetchval(_FIND_KIND, *kind)
+    tallies: dict[tuple[int, int], list[Any]] = {}
+    lengths: dict[tuple[str, int, int], list[int]] = {}
+    for receipt in receipts:
+        slot = (receipt.get("booked_ms") or receipt["at_ms"]) // SLOT_MS
+        sums = tallies.setdefault((kinds[kind_of(receipt)], slot), [0, 0, 0, _ZERO, 0])
+        with localcontext(prec=60):
+            for place, more in enumerate(used(receipt)):
+                sums[place] += more
+        note_length(lengths, receipt)
+        if receipt.get("answer_id"):
+            said = msgspec.json.encode({field: receipt[field] for field in OF_ANSWER}).decode()
+            await db.execute(
+                "insert into freehold.answer values ($1, $2, $3) on conflict do nothing",
+                receipt["answer_id"],
+                receipt["call"],
+                said,
+            )
+    await db.executemany(
+        "insert into freehold.tally as t values ($1, $2, $3, $4, $5, $6, $7) on conflict (kind, slot) do update set calls = t.calls + excluded.calls, "
+        "input = t.input + excluded.input, output = t.output + excluded.output, cost = t.cost + excluded.cost, unpriced = t.unpriced + excluded.unpriced",
+        [(*at, *tallies[at]) for at in sorted(tallies)],
+    )
+    await db.executemany(
+        "insert into freehold.length as l values ($1, $2, $3, $4, $5, $6, $7) on conflict (workload, prompt, answer) do update set "
+        "calls = l.calls + excluded.calls, input = l.input + excluded.input, output = l.output + excluded.output, cached = l.cached + excluded.cached",
+        [(*at, *lengths[at]) for at in sorted(lengths)],
+    )
+
+
+class NodePools:
+    """How much of each pool this node may lease to its workers. name: what people call it."""
+
+    def __init__(self, database: Database, node: str, name: str) -> None:
+        self._database, self._node, self._name = database, node, name
+        database.bring_up("ledger", STEPS)
+
+    def greet(self) -> int:
+        """Say that this node is there; returns how many are."""
+
+        async def write(db: Connection) -> int:
+            await db.execute(
+                "insert into freehold.node values ($1, $2, now()) on conflict (id) do update set name = excluded.name, seen = excluded.seen",
+                self._node,
+                self._name,
+            )
+            found: int = await db.fetchval(
+                "select count(*) from freehold.node where seen > now() - interval '30 seconds'"
+            )
+            return found
+
+        return self._database.run(write)
+
+    def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal) -> Part:
+        """Lease at least so much more, if it fits below the limit of all nodes; returns what this node has in all."""
+
+        async def take(db: Connection) -> Part:
+            await db.execute("insert into freehold.pool values ($1, $2) on conflict do nothing", pool, start_ms)
+            await db.execute("select 1 from freehold.pool where pool = $1 and start_ms = $2 for update", pool, start_ms)
+            rows = await db.fetch(
+                "select node, leased, version from freehold.use where pool = $1 and start_ms = $2", pool, start_ms
+            )
+            nodes = max(2, len({row[0] for row in rows} | {self._node}))
+            granted = granted_of(limit - sum((row[1] for row in rows), _ZERO), least, nodes)
+            own = next((Part(row[1], row[2]) for row in rows if row[0] == self._node), NO_PART)
+            if not granted:
+                return own
+            after = Part(own.amount + granted, own.version + 1)
+            await db.execute(
+                "insert into freehold.use values ($1, $2, $3, $4, 0, $5) on conflict (pool, start_ms, node) do update "
+                "set leased = excluded.leased, version = excluded.version",
+                *(pool, start_ms, self._node, *after),
+            )
+            return after
+
+        return self._database.run(take)
+
+    def parts(self) -> dict[tuple[str, int], Part]:
+        """What this node has of each pool."""
+
+        async def read(db: Connection) -> Any:
+            return await db.fetch(
+                "select pool, start_ms, leased, version from freehold.use where node = $1", self._node
+            )
+
+        return {(row[0], row[1]): Part(row[2], row[3]) for row in self._database.run(read)}
+
+    def report(self, said: dict[tuple[str, int], tuple[Part, Decimal]]) -> None:
+        """Say what this node has of each pool and how much is spent, absolutely: what it no longer has, others may lease. A part counts only if nothing
+        was leased since the version before it.
+        """
+
+        async def write(db: Connection) -> None:
+            await db.executemany(
+                "insert into freehold.use values ($1, $2, $3, $4, $5, $6) on conflict (pool, start_ms, node) do update set spent = excluded.spent, "
+                "leased = case when freehold.use.version = excluded.version - 1 then excluded.leased else greatest(freehold.use.leased, excluded.spent) end, "
+                "version = greatest(freehold.use.version, excluded.version)",
+                [
+                    (pool, start, self._node, part.amount, spent, part.version)
+                    for (pool, start), (part, spent) in sorted(said.items())
+                ],
+            )
+
+        self._database.run(write)
+
+    def use(self, pool: str, start_ms: int) -> Use:
+        """What all nodes have of a pool."""
+
+        async def read(db: Connection) -> Any:
+            return await db.fetchrow(
+                "select sum(leased), sum(spent) from freehold.use where pool = $1 and start_ms = $2", pool, start_ms
+            )
+
+        leased, spent = self._database.run(read)
+        return Use(leased, spent) if leased is not None else NOTHING
+
+    def is_first(self, pool: str, start_ms: int, mark: str) -> bool:
+        """Set a mark on a pool; False if any node has set it before."""
+
+        async def write(db: Connection) -> bool:
+            done = await db.execute(
+                "insert into freehold.mark values ($1, $2, $3) on conflict do nothing", pool, start_ms, mark
+            )
+            return bool(done.endswith(" 1"))
+
+        return self._database.run(write)
+
+    def forget(self, node: str) -> bool:
+        """Say that a node will not come back: what it had leased and not spent is free; False if there is none."""
+
+        async def write(db: Connection) -> bool:
+            await db.execute("update freehold.use set leased = spent where node = $1", node)
+            done = await db.execute("delete from freehold.node where id = $1", node)
+            return bool(done.endswith(" 1"))
+
+        return self._database.run(write)

@@ -1,0 +1,172 @@
+"""Several nodes share a pool through a real Postgres: what they may lease together never exceeds the limit, whatever is said late or twice."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from freehold.kernel.errors import OperatorError
+from freehold.ledger.database import Database
+from freehold.ledger.pools import Part, Share
+from freehold.ledger.postgres import NodePools
+from freehold.ledger.sqlite_pools import SqlitePools
+from servers import Postgres
+
+D = Decimal
+POOL, LIMIT = "organisation USD/total", Decimal(100)
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[Database]:
+    one = Database(postgres.fresh())
+    yield one
+    one.close()
+
+
+class Node:
+    """One node: its own file, and a worker that draws on it."""
+
+    def __init__(self, database: Database, folder: Path, name: str) -> None:
+        self.far = NodePools(database, name, name)
+        self.file = folder / f"{name}.db"
+        self.near = SqlitePools(self.file, worker="1", workers=2, is_part=True)
+        self.share = Share(self.near, POOL)
+
+    def hold(self, amount: Decimal) -> bool:
+        """As a call does: from what the node has, else the node asks for more."""
+        if self.share.hold(amount, LIMIT):
+            return True
+        self.near.take_part(POOL, 0, self.far.lease(POOL, 0, self.share.short_of(amount), LIMIT))
+        return self.share.hold(amount, LIMIT)
+
+    def tell(self) -> None:
+        self.share.tell()
+        version = self.far.parts().get((POOL, 0), Part(D(0), 0)).version
+        part, use = self.near.give_back(POOL, 0, D(0), version)
+        self.far.report({(POOL, 0): (part, use.spent)})
+
+
+def test_nodes_spend_the_whole_and_no_more(database: Database, tmp_path: Path) -> None:
+    nodes = [Node(database, tmp_path, name) for name in "abc"]
+    spent = 0
+    for _ in range(1000):
+        took = 0
+        for node in nodes:
+            if node.hold(D(1)):
+                node.share.settle(D(1), D(1))
+                took += 1
+            node.tell()
+        spent += took
+        if not took:
+            break
+    assert spent == 100
+    assert nodes[0].far.use(POOL, 0) == (use := nodes[1].far.use(POOL, 0))
+    assert (use.leased, use.spent) == (100, 100)
+
+
+def test_what_is_said_late_changes_nothing(database: Database, tmp_path: Path) -> None:
+    """A node has leased, and writes it down late: meanwhile it has given back what it did not know of."""
+    a, b = Node(database, tmp_path, "a"), Node(database, tmp_path, "b")
+    late = a.far.lease(POOL, 0, D(60), LIMIT)
+    assert late.amount >= 60
+    a.tell()
+    assert b.hold(D(90)), "it was given back"
+    a.near.take_part(POOL, 0, late)
+    assert not a.share.hold(D(20), LIMIT), "the late word is not believed"
+    part = a.near.part(POOL, 0)
+    said = {(POOL, 0): (Part(D(0), part.version), D(0))}
+    a.far.report(said)
+    a.near.take_part(POOL, 0, a.far.lease(POOL, 0, D(5), LIMIT))
+    assert a.share.hold(D(5), LIMIT)
+    a.far.report(said)
+    assert a.far.use(POOL, 0).leased >= 95, "and a word that is repeated takes nothing from what was leased since"
+
+
+def test_nodes_at_once(database: Database, tmp_path: Path) -> None:
+    """Threads that hold, settle and tell as they please: never more than the limit is held or spent, and in the end nothing is lost."""
+    nodes = [Node(database, tmp_path, name) for name in "ab"]
+    trouble: list[str] = []
+    spent = {node.file: D(0) for node in nodes}
+
+    def work(node: Node, seed: int) -> None:
+        rng, mine = random.Random(seed), SqlitePools(node.file, worker=f"w{seed}", workers=2, is_part=True)
+        share, far = Share(mine, POOL), node.far
+        for _ in range(60):
+            amount = D(rng.randint(1, 8))
+            held = share.hold(amount, LIMIT)
+            if not held:
+                mine.take_part(POOL, 0, far.lease(POOL, 0, share.short_of(amount), LIMIT))
+                held = share.hold(amount, LIMIT)
+            if held:
+                cost = amount / rng.choice([1, 2, 4])
+                share.settle(amount, cost)
+                with lock:
+                    spent[node.file] += cost
+            if rng.random() < 0.3:
+                share.tell()
+        share.tell()
+        mine.close()
+
+    def sync(node: Node) -> None:
+        mine = SqlitePools(node.file, worker="sync", workers=2, is_part=True)
+        while not stop.is_set():
+            version = node.far.parts().get((POOL, 0), Part(D(0), 0)).version
+            part, use = mine.give_back(POOL, 0, D(0), version)
+            node.far.report({(POOL, 0): (part, use.spent)})
+            if (used := node.far.use(POOL, 0)).leased > LIMIT or used.spent > LIMIT:
+                trouble.append(str(used))
+        mine.close()
+
+    lock, stop = threading.Lock(), threading.Event()
+    workers = [threading.Thread(target=work, args=(node, number)) for number, node in enumerate(nodes * 2)]
+    syncs = [threading.Thread(target=sync, args=(node,)) for node in nodes]
+    for thread in (*workers, *syncs):
+        thread.start()
+    for thread in workers:
+        thread.join()
+    stop.set()
+    for thread in syncs:
+        thread.join()
+    for node in nodes:
+        node.tell()
+    assert not trouble
+    total = sum(spent.values())
+    assert D(60) < total <= LIMIT
+    assert nodes[0].far.use(POOL, 0).spent == total
+
+
+def test_a_node_that_will_not_come_back(database: Database, tmp_path: Path) -> None:
+    """What it had leased stays taken until somebody says so; what it had spent is spent."""
+    a, b = Node(database, tmp_path, "a"), Node(database, tmp_path, "b")
+    assert a.far.greet() == 1
+    assert b.far.greet() == 2
+    assert a.hold(D(90))
+    a.share.settle(D(30), D(30))
+    a.tell()
+    assert not b.hold(D(50))
+    assert b.far.forget("a")
+    assert not b.far.forget("a")
+    assert b.hold(D(50))
+    assert b.far.use(POOL, 0).spent == 30
+
+
+def test_when_nobody_answers(postgres: Postgres, tmp_path: Path) -> None:
+    database = Database(postgres.fresh())
+    node = Node(database, tmp_path, "a")
+    assert node.hold(D(10))
+    postgres.kill()
+    try:
+        with pytest.raises(OperatorError, match="does not answer") as refusal:
+            node.far.lease(POOL, 0, D(1), LIMIT)
+        assert refusal.value.code == "nodes.unavailable"
+        assert "only-for-tests" not in refusal.value.text
+    finally:
+        postgres.start()
+    node.tell()
+    assert node.far.use(POOL, 0).leased == 10
+    database.close()
