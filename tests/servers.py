@@ -32,6 +32,8 @@ def _programs() -> Path:
 class Postgres:
     """One server. It refuses to run as root, so it runs as the user that its package made."""
 
+    password = PASSWORD
+
     def __init__(self, folder: Path, port: int) -> None:
         self._programs, self.port = _programs(), port
         self._user = next((one.pw_name for one in pwd.getpwall() if one.pw_name == "postgres"), None)
@@ -89,6 +91,13 @@ class Postgres:
                 return
             assert time.monotonic() < until, self._log.read_text()
             time.sleep(0.05)
+
+    def ensure(self) -> bool:
+        """Start it again, if it was killed; returns whether it was."""
+        was_killed = self._process is None or self._process.poll() is not None
+        if was_killed:
+            self.start()
+        return was_killed
 
     def kill(self) -> None:
         """As a crash does: no last words."""

@@ -14,7 +14,7 @@ from freehold.kernel.errors import OperatorError
 from freehold.ledger.database import Database
 from freehold.ledger.pools import Part, Share
 from freehold.ledger.postgres import NodePools
-from freehold.ledger.sqlite_pools import SqlitePools
+from freehold.ledger.sqlite_pools import SqlitePools, aside_of
 from servers import Postgres
 
 D = Decimal
@@ -28,6 +28,14 @@ def database(postgres: Postgres) -> Iterator[Database]:
     one.close()
 
 
+def lease_aside(share: Share, aside: SqlitePools, far: NodePools, amount: Decimal) -> bool:
+    short = share.short_of(amount)
+    part, _ = far.lease(POOL, 0, short, LIMIT)
+    done = aside.take_part(POOL, 0, part, short)
+    share.absorb()
+    return done
+
+
 class Node:
     """One node: its own file, and a worker that draws on it."""
 
@@ -35,14 +43,17 @@ class Node:
         self.far = NodePools(database, name, name)
         self.file = folder / f"{name}.db"
         self.near = SqlitePools(self.file, worker="1", workers=2, is_part=True)
+        self.aside = SqlitePools(self.file, worker=aside_of("1"), workers=2, is_part=True)
         self.share = Share(self.near, POOL)
 
     def hold(self, amount: Decimal) -> bool:
         """As a call does: from what the node has, else the node asks for more."""
         if self.share.hold(amount, LIMIT):
             return True
-        self.near.take_part(POOL, 0, self.far.lease(POOL, 0, self.share.short_of(amount), LIMIT))
-        return self.share.hold(amount, LIMIT)
+        return self.ask(amount) and self.share.hold(amount, LIMIT)
+
+    def ask(self, amount: Decimal) -> bool:
+        return lease_aside(self.share, self.aside, self.far, amount)
 
     def tell(self) -> None:
         self.share.tell()
@@ -72,16 +83,16 @@ def test_nodes_spend_the_whole_and_no_more(database: Database, tmp_path: Path) -
 def test_what_is_said_late_changes_nothing(database: Database, tmp_path: Path) -> None:
     """A node has leased, and writes it down late: meanwhile it has given back what it did not know of."""
     a, b = Node(database, tmp_path, "a"), Node(database, tmp_path, "b")
-    late = a.far.lease(POOL, 0, D(60), LIMIT)
+    late, _ = a.far.lease(POOL, 0, D(60), LIMIT)
     assert late.amount >= 60
     a.tell()
     assert b.hold(D(90)), "it was given back"
-    a.near.take_part(POOL, 0, late)
+    assert not a.aside.take_part(POOL, 0, late, D(20))
     assert not a.share.hold(D(20), LIMIT), "the late word is not believed"
     part = a.near.part(POOL, 0)
     said = {(POOL, 0): (Part(D(0), part.version), D(0))}
     a.far.report(said)
-    a.near.take_part(POOL, 0, a.far.lease(POOL, 0, D(5), LIMIT))
+    assert a.ask(D(5))
     assert a.share.hold(D(5), LIMIT)
     a.far.report(said)
     assert a.far.use(POOL, 0).leased >= 95, "and a word that is repeated takes nothing from what was leased since"
@@ -95,13 +106,13 @@ def test_nodes_at_once(database: Database, tmp_path: Path) -> None:
 
     def work(node: Node, seed: int) -> None:
         rng, mine = random.Random(seed), SqlitePools(node.file, worker=f"w{seed}", workers=2, is_part=True)
+        aside = SqlitePools(node.file, worker=aside_of(f"w{seed}"), workers=2, is_part=True)
         share, far = Share(mine, POOL), node.far
         for _ in range(60):
             amount = D(rng.randint(1, 8))
             held = share.hold(amount, LIMIT)
             if not held:
-                mine.take_part(POOL, 0, far.lease(POOL, 0, share.short_of(amount), LIMIT))
-                held = share.hold(amount, LIMIT)
+                held = lease_aside(share, aside, far, amount) and share.hold(amount, LIMIT)
             if held:
                 cost = amount / rng.choice([1, 2, 4])
                 share.settle(amount, cost)
@@ -111,6 +122,7 @@ def test_nodes_at_once(database: Database, tmp_path: Path) -> None:
                 share.tell()
         share.tell()
         mine.close()
+        aside.close()
 
     def sync(node: Node) -> None:
         mine = SqlitePools(node.file, worker="sync", workers=2, is_part=True)

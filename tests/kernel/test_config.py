@@ -267,6 +267,7 @@ def test_the_schema_lists_every_table() -> None:
     assert set(schema["$defs"]["Config"]["properties"]) == {
         "classes",
         "providers",
+        "nodes",
         "organisation",
         "departments",
         "workloads",

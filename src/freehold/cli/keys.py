@@ -10,8 +10,9 @@ import click
 import msgspec
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
-from freehold.gateway.app import open_keys
-from freehold.identity.keys import Key
+from freehold.gateway.app import open_keys, open_shared
+from freehold.identity.keys import Key, Keys
+from freehold.identity.shared import SharedKeys
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import CallerError
 from freehold.kernel.limits import Limits
@@ -60,7 +61,7 @@ def create(
             code="keys.unknown_workload",
             hint="Add it to freehold.toml first.",
         )
-    keys = open_keys(setting.state)
+    keys = _keys_of(setting)
     key, secret = keys.create(
         name,
         class_=Class.parse(class_) if class_ else None,
@@ -92,7 +93,7 @@ def create(
 @json_option
 def list_(config: Path | None, as_json: bool) -> None:
     """List keys; secrets are not kept, so they are not shown."""
-    keys = open_keys(Setting.find(config).state)
+    keys = _keys_of(Setting.find(config))
     found = keys.all()
     keys.close()
     if as_json:
@@ -137,7 +138,7 @@ def list_(config: Path | None, as_json: bool) -> None:
 @click.argument("key_id")
 def revoke(config: Path | None, as_json: bool, key_id: str) -> int:
     """Revoke a key by its id."""
-    keys = open_keys(Setting.find(config).state)
+    keys = _keys_of(Setting.find(config))
     done = keys.revoke(key_id, now_ms=int(time.time() * 1000))
     keys.close()
     if as_json:
@@ -145,6 +146,12 @@ def revoke(config: Path | None, as_json: bool, key_id: str) -> int:
     else:
         click.echo(f"{key_id} is revoked." if done else f"There is no live key {key_id!r}.", err=not done)
     return 0 if done else 1
+
+
+def _keys_of(setting: Setting) -> Keys | SharedKeys:
+    """The keys of this state directory, or of all nodes. Whoever opens them closes them."""
+    nodes = setting.nodes()
+    return open_keys(setting.state) if nodes is None else open_shared(nodes)
 
 
 def _declared(key: Key) -> str:

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import click
 
 from freehold.kernel.classes import Zone
-from freehold.kernel.config import Surroundings, load, read
+from freehold.kernel.config import Surroundings, load, read, read_nodes
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.limits import time_zone
-from freehold.kernel.snapshot import Provider, Snapshot
+from freehold.kernel.snapshot import Nodes, Provider, Snapshot
 from freehold.upstream.rows import ROWS
 
 DEFAULT_FILE = "freehold.toml"
@@ -78,6 +78,13 @@ class Setting:
                 code="config.time_zone",
                 hint="'freehold check' says more.",
             ) from None
+
+    def nodes(self) -> Nodes | None:
+        """The other nodes, if the file names a database that they share. Raises ConfigError."""
+        if self.file is None:
+            return None
+        around = Surroundings(os.environ, ROWS, folder=self.file.parent)
+        return read_nodes(self.file.read_text(encoding="utf-8"), around)
 
     def snapshot(self, around: Surroundings | None = None) -> Snapshot:
         """Read the file; without one, look at what is there."""

@@ -9,6 +9,8 @@ import os
 import shlex
 import socket
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -144,7 +146,7 @@ async def _alone(start: Start) -> None:
     reloading = Reloading(world, start.prepared, start.source)
     world.reload = reloading.reload
     reloading.on_hangup(stop)
-    async with running(world, start.sockets, engine=engine):
+    async with among_nodes(world, start.prepared), running(world, start.sockets, engine=engine):
         watching = [asyncio.ensure_future(work) for work in (reloading.watch(), keep_heirs(world, start.prepared))]
         if start.taken is not None:
             if engine is not None:
@@ -173,7 +175,7 @@ def _supervise(start: Start, workers: int) -> int:
         world.keys.lend(start.lent)
         if bulletin is not None:
             world.engine_ready = lambda: bulletin.is_ready or bulletin.failure is not None
-        async with running(world, start.sockets):
+        async with among_nodes(world, start.prepared), running(world, start.sockets):
             if start.taken is not None and bulletin is not None:
                 await bulletin.wait(ENGINE_WAIT_S)
             line.say({"ready": True})
@@ -200,6 +202,25 @@ def _supervise(start: Start, workers: int) -> int:
     return supervisor.run(start.taken)
 
 
+@asynccontextmanager
+async def among_nodes(world: World, prepared: Prepared) -> AsyncIterator[None]:
+    """Be one of several nodes inside the block, if there are others."""
+    if world.snapshot.nodes is None:
+        yield
+        return
+    from freehold.gateway.nodes import Node  # Postgres is an extra
+
+    node = Node(world, prepared, world.snapshot.nodes)
+    world.more = node.more
+    running = asyncio.ensure_future(node.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        node.close()
+
+
 async def _greet(start: Start, world: World, engine: Embedded | Bulletin | None) -> None:
     """Show what there is, and make the first call."""
     shown = first_keys(world)
@@ -215,7 +236,7 @@ async def _greet(start: Start, world: World, engine: Embedded | Bulletin | None)
 
 def first_keys(world: World) -> Shown | None:
     """On the first run make two keys: one that stays inside, one that may leave."""
-    if world.keys.all():
+    if world.snapshot.nodes is not None or world.keys.all():
         return None
     now_ms = world.clock.now_ms()
     _, restricted = world.keys.create("first restricted key", class_=Class.RESTRICTED, workload=None, now_ms=now_ms)

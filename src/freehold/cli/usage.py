@@ -14,6 +14,7 @@ import click
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
 from freehold.kernel.errors import CallerError
 from freehold.kernel.units import Usd, show_usd
+from freehold.ledger.postgres import usage_of_all
 from freehold.ledger.store import GROUPS, SqliteStore, UsageRow, catch_up
 from freehold.report.bars import bars
 
@@ -31,6 +32,7 @@ _NUMBERS = ("calls", "input_tokens", "output_tokens", "cost_usd", "unpriced_call
 @click.option("--csv", "as_csv", is_flag=True, help="Write CSV to standard output.")
 @click.option("--plot", is_flag=True, help="Draw the cost of each group (its tokens, where nothing cost anything).")
 @click.option("--rebuild", is_flag=True, help="Throw the index away and build it again from the log.")
+@click.option("--here", is_flag=True, help="Only what this node has served, where there are several.")
 def command(
     config: Path | None,
     as_json: bool,
@@ -40,6 +42,7 @@ def command(
     as_csv: bool,
     plot: bool,
     rebuild: bool,
+    here: bool,
 ) -> None:
     """Show usage. Every call has one receipt; a call whose price is unknown is counted and named, never as zero."""
     setting = Setting.find(config)
@@ -53,12 +56,11 @@ def command(
         for suffix in ("", "-wal", "-shm"):
             (setting.state / f"index.db{suffix}").unlink(missing_ok=True)
     zone, groups = setting.zone(), tuple(part.strip() for part in by.split(",") if part.strip())
-    store = SqliteStore(setting.state / "index.db")
-    try:
-        catch_up(store, setting.state / "log")
-        rows = store.usage(groups, *span_of(since, until, zone), zone)
-    finally:
-        store.close()
+    nodes = setting.nodes() if not here else None
+    if nodes is not None:
+        rows = usage_of_all(nodes.database, groups, span_of(since, until, zone), zone)
+    else:
+        rows = _here(setting, groups, span_of(since, until, zone), zone)
     total = UsageRow(
         {}, *(sum(getattr(row, name) for row in rows) for name in ("calls", "input_tokens", "output_tokens"))
     )
@@ -74,6 +76,16 @@ def command(
         click.echo(_plot(rows), nl=False)
     else:
         _show(groups, rows, total)
+
+
+def _here(setting: Setting, groups: tuple[str, ...], span: tuple[int, int], zone: datetime.tzinfo) -> list[UsageRow]:
+    """What this node has served."""
+    store = SqliteStore(setting.state / "index.db")
+    try:
+        catch_up(store, setting.state / "log")
+        return store.usage(groups, *span, zone)
+    finally:
+        store.close()
 
 
 def as_data(row: UsageRow) -> dict[str, Any]:

@@ -37,13 +37,15 @@ from freehold.gateway.protocol import FreeholdProtocol
 from freehold.gateway.traffic import Traffic
 from freehold.gateway.world import World
 from freehold.identity.keys import Keys
+from freehold.identity.shared import SharedKeys
 from freehold.jobs.records import Records
 from freehold.jobs.runner import Runner
 from freehold.kernel.clock import Clock
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.limits import Budget, period_start_ms
-from freehold.kernel.snapshot import Snapshot
+from freehold.kernel.snapshot import Nodes, Snapshot
 from freehold.ledger.budgets import Budgets, seed
+from freehold.ledger.database import Database
 from freehold.ledger.files import secret_file, take_lock, write_private
 from freehold.ledger.ledger import Ledger
 from freehold.ledger.pools import NOTHING, Board, MemoryPools, Pools
@@ -77,10 +79,17 @@ def make_state(state: Path) -> None:
         ) from None
 
 
-def open_keys(state: Path) -> Keys:
-    """The keys of a state directory; makes what is missing. Raises OperatorError `config.state` if it cannot be made."""
+def open_keys(state: Path, nodes: Nodes | None = None) -> Keys:
+    """The keys of a state directory, or its copy of those of all nodes; makes what is missing. Raises OperatorError `config.state` if it cannot be made."""
     make_state(state)
+    if nodes is not None:
+        return Keys(state / "shared.db", nodes.pepper)
     return Keys(state / "store.db", secret_file(state / "pepper"))
+
+
+def open_shared(nodes: Nodes) -> SharedKeys:
+    """The keys of all nodes. Raises OperatorError `nodes.unavailable`."""
+    return SharedKeys(Database(nodes.database), nodes.pepper)
 
 
 def open_keyring(state: Path) -> Keyring:
@@ -123,7 +132,7 @@ def prepare(
 
 def revise(prepared: Prepared, snapshot: Snapshot) -> Prepared:
     """The same with another configuration. Raises OperatorError as `prepare` does, and `config.needs_restart` for what is decided once for a process."""
-    for table in ("engine", "network"):
+    for table in ("engine", "network", "nodes"):
         if getattr(snapshot, table) != getattr(prepared.snapshot, table):
             raise OperatorError(
                 f"[{table}] cannot be changed while Freehold runs, so nothing has changed.",
@@ -153,7 +162,7 @@ def _check(snapshot: Snapshot, book: Book, clock: Clock) -> None:
 def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Transport | None = None) -> World:
     """Compose what one process serves with. Close it with `close`."""
     snapshot, clock = prepared.snapshot, prepared.clock
-    keys, keyring, metrics = open_keys(prepared.state), open_keyring(prepared.state), Metrics()
+    keys, keyring, metrics = open_keys(prepared.state, snapshot.nodes), open_keyring(prepared.state), Metrics()
     health, throttle = Health(partial(_tell_of_rest, metrics)), Throttle(pools)
 
     def subject_key(subject: str) -> bytes:
@@ -213,8 +222,11 @@ def compose(prepared: Prepared, transport: Transport | None = None) -> World:
     try:
         ledger, board = prepared.steward.open(prepared.facts), Board()
         pools: Pools = MemoryPools(board)
-        if prepared.steward.is_heir:  # the one before counts there too, until it has ended
-            pools = SqlitePools(prepared.state / POOLS, worker=str(ledger.epoch), workers=2)
+        is_part = prepared.snapshot.nodes is not None
+        if prepared.steward.is_heir or is_part:
+            if not prepared.steward.is_heir:  # else the one before counts there too, until it has ended
+                drop_pools(prepared.state)
+            pools = SqlitePools(prepared.state / POOLS, worker=str(ledger.epoch), workers=2, is_part=is_part)
             before: Pools = SqlitePools(prepared.state / POOLS, worker=f"before {ledger.epoch}", workers=2)
             ledger.answers.is_shared = True
         else:
@@ -247,8 +259,7 @@ def share(world: World) -> int:
     """Let another process go on with the log and count in the same pools; returns the run of the log. For one that served alone."""
     assert world.steward is not None
     if isinstance(world.pools, MemoryPools):
-        for suffix in ("", "-wal", "-shm"):
-            (world.state / f"{POOLS}{suffix}").unlink(missing_ok=True)
+        drop_pools(world.state)
         pools = SqlitePools(world.state / POOLS, worker=str(world.ledger.epoch), workers=2)
         pools.fill(world.pools.board, str(world.ledger.epoch))
         world.pools = pools
@@ -259,6 +270,12 @@ def share(world: World) -> int:
     return world.steward.lend()
 
 
+def drop_pools(state: Path) -> None:
+    """Remove the counters of an earlier run."""
+    for suffix in ("", "-wal", "-shm"):
+        (state / f"{POOLS}{suffix}").unlink(missing_ok=True)
+
+
 def uncounted(pools: Pools, spent: Iterable[Spent]) -> list[Spent]:
     """Of what budgets had spent, that of which no pool knows yet."""
     return [(budget, start, amount) for budget, start, amount in spent if pools.use(budget.pool, start) == NOTHING]
@@ -267,7 +284,7 @@ def uncounted(pools: Pools, spent: Iterable[Spent]) -> list[Spent]:
 def spent_before(prepared: Prepared) -> list[Spent]:
     """What every budget had already spent in its running period, which began then, from the receipts: ask when a crash's are written."""
     snapshot, clock, state = prepared.snapshot, prepared.clock, prepared.state
-    keys = open_keys(state)
+    keys = open_keys(state, snapshot.nodes)
     budgets = [
         *snapshot.budgets,
         *(budget for key in keys.all() if key.revoked_ms is None for budget in key.budgets),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -29,6 +30,8 @@ from freehold.wire import canonical, sse, strict
 from freehold.wire.call import STORED, Call, Endpoint
 from freehold.wire.dialect import MISSHAPEN, Frames, StreamReader
 from freehold.wire.restoring import Restorer
+
+T = TypeVar("T")
 
 
 class Answering(msgspec.Struct, frozen=True):
@@ -101,7 +104,7 @@ async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answe
     """One attempt: ruled, reserved, intended, sent."""
     world, provider = run.world, run.snapshot.providers[target.provider]
     run.passage = await world.traffic.enter(provider, target, _need(run, call, target), is_last=is_last)
-    fitted, permit, body = intend(run, call, target)
+    fitted, permit, body = await leased(run, partial(intend, run, call, target))
     if permit.zone is not Zone.INSIDE:
         await world.ledger.durable()
     run.life.to(State.SENT)
@@ -116,6 +119,19 @@ async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answe
     world.health.speaks(target)
     run.lost |= fitted.lost
     return _restored(answering)
+
+
+async def leased(run: Run, step: Callable[[], T]) -> T:
+    """Take a step that holds money; where this node's part of a budget is too small, once there is more. Raises what the step does, and OperatorError `nodes.unavailable`."""
+    asked = set[str]()
+    while True:
+        try:
+            return step()
+        except Exhausted as spent:
+            more, pool = run.world.more, spent.budget.pool
+            if more is None or pool in asked or not await more(spent):
+                raise
+            asked.add(pool)
 
 
 def intend(run: Run, call: Call, target: Target) -> tuple[Fitted, Grant, bytes | None]:

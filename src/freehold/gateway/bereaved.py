@@ -21,7 +21,7 @@ from freehold.gateway.logs import log
 from freehold.gateway.world import World
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.limits import Budget, period_start_ms
-from freehold.ledger.sqlite_pools import SqlitePools
+from freehold.ledger.sqlite_pools import SqlitePools, aside_of
 from freehold.ledger.steward import records_of
 
 _ZERO = Decimal(0)
@@ -66,6 +66,7 @@ def settle_pools(prepared: Prepared, epoch: int) -> None:
         return
     pools = SqlitePools(file, worker=str(epoch), workers=2)
     try:
+        pools.drop(aside_of(str(epoch)))
         leased = pools.leased()
         spent = _spent_in(prepared, epoch) if leased else {}
         for pool, start_ms in leased:
@@ -77,7 +78,7 @@ def settle_pools(prepared: Prepared, epoch: int) -> None:
 
 def _spent_in(prepared: Prepared, epoch: int) -> dict[tuple[str, int], Decimal]:
     """What the calls of a dead epoch came to, by pool and period."""
-    keys = open_keys(prepared.state)
+    keys = open_keys(prepared.state, prepared.snapshot.nodes)
     by_key = {key.id: key.budgets for key in keys.all()}
     keys.close()
     snapshot, folder = prepared.snapshot, prepared.state / "log"

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 
-from freehold.gateway.attempts import check_utf8, intend
+from freehold.gateway.attempts import check_utf8, intend, leased
 from freehold.gateway.fitting import Unfit
 from freehold.gateway.lifecycle import State
 from freehold.gateway.run import Run
@@ -158,7 +159,7 @@ class Post:
         try:
             async for run in _gently(runs):
                 try:
-                    parts.append(_part(run))
+                    parts.append(await leased(run, partial(_part, run)))
                 except FreeholdError as error:
                     _ended(run, error)
                     if isinstance(error, Exhausted):

@@ -17,13 +17,12 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NoReturn
 
 import uvloop
 from prometheus_client import multiprocess
 
-from freehold.gateway.app import POOLS, Prepared, assemble, revise, spent_before, uncounted
+from freehold.gateway.app import POOLS, Prepared, assemble, drop_pools, revise, spent_before, uncounted
 from freehold.gateway.bereaved import inherit, settle_pools
 from freehold.gateway.handover import DRAIN_S, Offer, Taken
 from freehold.gateway.line import Line, Message
@@ -161,7 +160,14 @@ class Supervisor:
             ledger.when_ended(ends.append)
             ledger.answers.is_shared = True
             world = assemble(
-                self._prepared, ledger, SqlitePools(self._pools_file, worker=str(ledger.epoch), workers=self._count)
+                self._prepared,
+                ledger,
+                SqlitePools(
+                    self._pools_file,
+                    worker=str(ledger.epoch),
+                    workers=self._count,
+                    is_part=self._prepared.snapshot.nodes is not None,
+                ),
             )
             _run(self._serve(world, Reloading(world, self._prepared, self._source), line, is_first))
             status = ORDERLY if ends == [True] else DISORDERLY
@@ -370,8 +376,7 @@ class Supervisor:
 
     def _clean(self) -> None:
         """What belongs to one run only."""
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{self._pools_file}{suffix}").unlink(missing_ok=True)
+        drop_pools(self._prepared.state)
         shutil.rmtree(self._metrics.parent, ignore_errors=True)
 
 

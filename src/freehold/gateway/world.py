@@ -18,7 +18,7 @@ from freehold.identity.keys import Keys
 from freehold.jobs.records import Records
 from freehold.kernel.clock import Clock
 from freehold.kernel.snapshot import Snapshot
-from freehold.ledger.budgets import Budgets
+from freehold.ledger.budgets import Budgets, Exhausted
 from freehold.ledger.ledger import Ledger
 from freehold.ledger.pools import Pools
 from freehold.ledger.steward import Steward
@@ -53,6 +53,9 @@ class World:
     steward: Steward | None = None  # where this process has the state directory itself
     reload: Callable[[str], Awaitable[tuple[str, bool]]] | None = (
         None  # reads the configuration anew, where that can be done: by whom; the digest, and whether it is another
+    )
+    more: Callable[[Exhausted], Awaitable[bool]] | None = (
+        None  # leases more of a budget from other nodes, where there are any
     )
     engine_ready: Callable[[], bool] = lambda: True
 

@@ -28,6 +28,7 @@ class Database(Protocol):
 
     def run(self, work: Callable[[Any], Awaitable[T]]) -> T: ...
     def bring_up(self, room: str, steps: Sequence[str]) -> None: ...
+    def close(self) -> None: ...
 
 
 class SharedKeys:
@@ -98,4 +99,4 @@ class SharedKeys:
         return [tuple(row) for row in self._database.run(read)]
 
     def close(self) -> None:
-        """The database is whoever's made it."""
+        self._database.close()

@@ -24,9 +24,9 @@ import msgspec
 from freehold.kernel import schema
 from freehold.kernel.addresses import endpoint
 from freehold.kernel.classes import DEFAULT_ZONES, Class, Zone
-from freehold.kernel.limits import Budget, Limits, limits_of, parse_budgets, time_zone
+from freehold.kernel.limits import time_zone
 from freehold.kernel.problems import ConfigError, Problem, Wrong, explain, line_of, near
-from freehold.kernel.provided import SIGNS, check_use, routes_of
+from freehold.kernel.provided import SIGNS, batches_of, check_use, nodes_of, routes_of
 from freehold.kernel.snapshot import (
     Address,
     Attested,
@@ -34,6 +34,7 @@ from freehold.kernel.snapshot import (
     Department,
     Detection,
     Errand,
+    Nodes,
     Organisation,
     Provider,
     ProviderRow,
@@ -41,6 +42,7 @@ from freehold.kernel.snapshot import (
     Target,
     Workload,
 )
+from freehold.kernel.spending import spending_of, told_limits
 from freehold.kernel.units import Secret
 
 BUILTIN = "builtin"
@@ -91,6 +93,18 @@ def read(text: str, around: Surroundings, *, source: str | None = None) -> Snaps
     return _Reader(tree, text, around, source).read()
 
 
+def read_nodes(text: str, around: Surroundings) -> Nodes | None:
+    """What the file says of other nodes, and nothing else: whoever makes a key may not have the providers' at hand. Raises ConfigError."""
+    try:
+        reader = _Reader(tomllib.loads(text), text, around, None)
+    except tomllib.TOMLDecodeError:
+        return read(text, around).nodes  # which says what is wrong
+    nodes: Nodes | None = reader.attempt(reader.nodes)
+    if reader.problems:
+        raise ConfigError("configuration", reader.problems)
+    return nodes
+
+
 class _Reader:
     """Checks one tree; collects problems instead of stopping at the first."""
 
@@ -111,6 +125,7 @@ class _Reader:
             if (provider := self.attempt(self.provider, name)) is not None:
                 providers[name] = provider
         organisation = self.attempt(self.organisation)
+        nodes = self.attempt(self.nodes)
         workloads = {}
         for name in self.table("workloads"):
             if (workload := self.attempt(self.workload, name, providers)) is not None:
@@ -136,7 +151,16 @@ class _Reader:
             source=self.source,
             detection=detection,
             organisation=organisation,
+            nodes=nodes,
         )
+
+    def nodes(self) -> Nodes | None:
+        if "nodes" not in self.tree:
+            return None
+        spec: schema.Nodes | None = self.typed(("nodes",), schema.Nodes)
+        if spec is None:
+            return None
+        return nodes_of(spec, self.secret)
 
     def note(self, wrong: Wrong) -> None:
         self.problems.append(Problem(line_of(self.text, wrong.path), wrong.reason, wrong.mend))
@@ -223,7 +247,7 @@ class _Reader:
         for name in self.table("departments"):
             if (found := self.attempt(self.department, name)) is not None:
                 departments[name] = found
-        budgets, limits = _spending(path, spec, "organisation")
+        budgets, limits = spending_of(path, spec, "organisation")
         try:
             zone = time_zone(spec.time_zone)
         except ValueError as error:
@@ -238,7 +262,7 @@ class _Reader:
         if not _NAME.match(name):
             raise Wrong(path, f"{name!r} cannot be a department's name", "use letters, digits, '.', '_' and '-'")
         spec: schema.Department | None = self.typed(path, schema.Department)
-        return Department(*_spending(path, spec, f"department:{name}")) if spec is not None else None
+        return Department(*spending_of(path, spec, f"department:{name}")) if spec is not None else None
 
     def webhook(self, path: tuple[str, ...], text: str | None) -> Errand | None:
         """Where alerts go. The address is often a secret itself, so no error shows it."""
@@ -395,10 +419,10 @@ class _Reader:
             region=spec.region or "",
             geo=row.geo_at(host) if row else "",
             credentials=self.credentials(path, spec, row),
-            limits=_limits(path, spec.limits),
+            limits=told_limits(path, spec.limits),
             queue=spec.queue,
             wait_s=spec.wait,
-            batches=_batches(spec, row),
+            batches=batches_of(spec, row),
         )
 
     def row(self, path: tuple[str, ...], name: str, spec: schema.Provider) -> ProviderRow | None:
@@ -523,7 +547,7 @@ class _Reader:
             )
         if len(set(flat)) != len(flat):
             raise Wrong((*path, "targets"), f"workload {name!r} lists a target twice", "list each once")
-        budgets, limits = _spending(path, spec, f"workload:{name}")
+        budgets, limits = spending_of(path, spec, f"workload:{name}")
         departments = self.table("departments")
         if departments and spec.department is not None and spec.department not in departments:
             raise Wrong(
@@ -569,30 +593,6 @@ class _Reader:
 
 
 _FREE = schema.Price(input=Decimal(0), output=Decimal(0))
-
-
-def _spending(
-    path: tuple[str, ...], spec: schema.Workload | schema.Department | schema.Organisation, scope: str
-) -> tuple[tuple[Budget, ...], Limits | None]:
-    """The budgets and limits of a table."""
-    try:
-        budgets = parse_budgets(spec.budget, scope)
-    except ValueError as error:
-        raise Wrong((*path, "budget"), str(error), 'budget = "200 USD/month"') from None
-    return budgets, _limits(path, spec.limits)
-
-
-def _batches(spec: schema.Provider, row: ProviderRow | None) -> str:
-    """How lines are handed in: as said, else as the known provider does at its own address."""
-    found = spec.batches or (row.batches if row is not None and spec.base_url is None else "")
-    return "" if found == "none" else found
-
-
-def _limits(path: tuple[str, ...], spec: schema.Limits | None) -> Limits | None:
-    try:
-        return limits_of(spec)
-    except ValueError as error:
-        raise Wrong((*path, "limits"), str(error), 'limits = { calls = "600/minute" }') from None
 
 
 def _end_of(day: datetime.date) -> float:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import quote
 
 from freehold.kernel import schema
 from freehold.kernel.problems import Wrong
 from freehold.kernel.routes import ROUTES, Route
-from freehold.kernel.snapshot import ProviderRow
+from freehold.kernel.snapshot import Nodes, ProviderRow
+from freehold.kernel.units import Secret
 
 SIGNS = {  # by a provider's way of asking: the credentials that it needs, and those that it may have
     "sigv4": (frozenset({"access_key", "secret_key"}), frozenset({"session_token"})),
@@ -45,3 +47,21 @@ def routes_of(spec: schema.Provider, row: ProviderRow | None) -> tuple[Route, ..
         path = f"/openai/deployments/{{model}}/{{endpoint}}?api-version={quote(spec.api_version)}"
         routes = tuple(replace(route, path=path) for route in routes if route.dialect == "openai-chat")
     return routes
+
+
+def batches_of(spec: schema.Provider, row: ProviderRow | None) -> str:
+    """How lines are handed in: as said, else as the known provider does at its own address."""
+    found = spec.batches or (row.batches if row is not None and spec.base_url is None else "")
+    return "" if found == "none" else found
+
+
+def nodes_of(spec: schema.Nodes, secret: Callable[[tuple[str, ...], str], Secret]) -> Nodes:
+    """What several nodes share; secret: resolves a reference. Raises Wrong."""
+    database = secret(("nodes", "postgres"), spec.postgres)
+    if not database.value.startswith(("postgres://", "postgresql://")):
+        why = "does not hold an address of Postgres"
+        raise Wrong(("nodes", "postgres"), why, "write postgres://USER:PASSWORD@HOST/DATABASE in it")
+    common = secret(("nodes", "secret"), spec.secret)
+    if len(common.value) < 32:
+        raise Wrong(("nodes", "secret"), "is shorter than 32 characters", "make one: openssl rand -hex 32")
+    return Nodes(database, common, spec.name)

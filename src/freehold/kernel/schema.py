@@ -267,6 +267,16 @@ class Network(File, frozen=True):
     ca_bundle: str | None = None
 
 
+class Nodes(File, frozen=True):
+    """The `[nodes]` table: several nodes that share keys, budgets and the index. postgres: a reference to the address of their database; secret: a
+    reference to what keys are hashed with, the same for every node; name: what people call this one (default: the host's name).
+    """
+
+    postgres: str
+    secret: str
+    name: str = ""
+
+
 class Engine(File, frozen=True):
     """The `[engine]` table: the embedded engine behind the provider `builtin`. `model` is a GGUF file."""
 
@@ -290,6 +300,7 @@ class Config(File, frozen=True):
     network: Network = Network()
     engine: Engine = Engine()
     detection: Detection = Detection()
+    nodes: Nodes | None = None
 
 
 def json_schema() -> dict[str, Any]:

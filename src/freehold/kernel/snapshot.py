@@ -7,6 +7,7 @@ secrets are read, zones decided, names checked.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -137,6 +138,19 @@ class Errand:
 
 
 @dataclass(frozen=True, slots=True)
+class Nodes:
+    """What several nodes share. pepper: what keys are hashed with, made of their common secret; name: of this one, "" for the host's."""
+
+    database: Secret
+    secret: Secret
+    name: str = ""
+
+    @property
+    def pepper(self) -> bytes:
+        return hashlib.sha256(b"freehold-nodes-pepper/1\n" + self.secret.value.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
 class Department:
     """What holds for the workloads of a department."""
 
@@ -206,6 +220,7 @@ class Snapshot:
     source: str | None = None
     detection: Detection = Detection()
     organisation: Organisation = Organisation()
+    nodes: Nodes | None = None
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

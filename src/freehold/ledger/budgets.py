@@ -23,12 +23,12 @@ _ZERO = Decimal(0)
 
 
 class Exhausted(PolicyRefusal):
-    """A call that no longer fits a hard budget; `budget` says which, in the period that began then; short: how much more it would take."""
+    """A call that no longer fits a hard budget; `budget` says which, share: of what; short: how much more it would take."""
 
-    def __init__(self, budget: Budget, message: str, *, start_ms: int, short: Decimal) -> None:
+    def __init__(self, budget: Budget, message: str, *, share: Share, short: Decimal) -> None:
         hint = "Lower max_tokens, wait for the next period, or raise the budget."
         super().__init__(message, code="budget.exhausted", status=429, hint=hint)
-        self.budget, self.start_ms, self.short = budget, start_ms, short
+        self.budget, self.share, self.short = budget, share, short
 
 
 class Crossing(msgspec.Struct, frozen=True):
@@ -140,8 +140,8 @@ class Budgets:
             share.tell()
             if share.leased > share.spent + share.held:
                 self._touched.add(account)  # what is still ahead goes back the next time, if it is not needed
-            if not budget.alerts or budget.limit <= 0:
-                continue
+            if not budget.alerts or budget.limit <= 0 or self._pools.is_part:
+                continue  # of what several nodes spend, this one knows its own part alone
             spent = self._pools.use(budget.pool, share.start_ms).spent
             found += (
                 Crossing(budget, at, spent, share.start_ms)
@@ -176,14 +176,16 @@ class Budgets:
         kind, _, name = budget.scope.partition(":")
         whose = f"the {kind} {name!r}" if name else f"the {kind}"
         left = self.left(budget, now_ms)
-        if budget.unit == "USD":
+        if self._pools.is_part:
+            rest = f"has too little left, over all nodes, for this call, which may use {amount.normalize():f} {budget.unit}"
+        elif budget.unit == "USD":
             rest = f"has {left.normalize():f} USD left and this call may cost {amount.normalize():f} USD"
         else:
             rest = f"has {left:f} tokens left and this call may use {amount:f}"
         return Exhausted(
             budget,
             f"The budget of {whose} ({budget.words}) {rest}.",
-            start_ms=account.share.start_ms,
+            share=account.share,
             short=account.share.short_of(amount),
         )
 

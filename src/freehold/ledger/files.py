@@ -44,6 +44,17 @@ def write_private(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
+def written_once(path: Path, data: bytes) -> bytes:
+    """What a file holds; it is made with this data if it is missing, whole, and once however many ask at the same time."""
+    if not path.exists():
+        part = path.with_name(f"{path.name}.{os.getpid()}.new")
+        write_private(part, data)
+        with contextlib.suppress(FileExistsError):
+            os.link(part, path)
+        part.unlink()
+    return path.read_bytes()
+
+
 def append_synced(path: Path, data: bytes) -> None:
     """Append to a file and wait until it is on the disk: whole, or not at all."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

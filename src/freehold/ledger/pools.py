@@ -44,9 +44,15 @@ class Pools(Protocol):
 
     @property
     def workers(self) -> int: ...
+    @property
+    def is_part(self) -> bool:
+        """Whether other nodes draw on the same budgets."""
 
     def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal | None) -> Decimal:
         """Lease at least so much if it fits below the limit (None: always), more if there is plenty; returns how much, or 0."""
+
+    def absorb(self, pool: str, start_ms: int) -> Decimal:
+        """Take in what was leased for this worker aside; returns how much that is."""
 
     def report(self, pool: str, start_ms: int, *, leased: Decimal, spent: Decimal) -> None:
         """Say what this worker has of a pool, absolutely: what it no longer has, others may lease."""
@@ -94,6 +100,10 @@ class Share:
             self._is_scarce = granted == short and self._pools.workers > 1
         self.held += amount
         return True
+
+    def absorb(self) -> None:
+        """Take in what was leased for it aside."""
+        self.leased += self._pools.absorb(self._pool, self.start_ms)
 
     def settle(self, held: Decimal, cost: Decimal) -> None:
         """Release what was held and count what it came to, even if that is more."""
@@ -188,7 +198,7 @@ class MemoryPools:
 
     def __init__(self, board: Board | None = None, *, worker: str = "", workers: int = 1) -> None:
         self.board = board or Board()
-        self._worker, self.workers = worker, workers
+        self._worker, self.workers, self.is_part = worker, workers, False
 
     def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal | None) -> Decimal:
         uses = self.board.uses.setdefault((pool, start_ms), {})
@@ -199,6 +209,9 @@ class MemoryPools:
             own = uses.get(self._worker, NOTHING)
             uses[self._worker] = Use(own.leased + granted, own.spent)
         return granted
+
+    def absorb(self, pool: str, start_ms: int) -> Decimal:
+        return _ZERO
 
     def report(self, pool: str, start_ms: int, *, leased: Decimal, spent: Decimal) -> None:
         self.board.uses.setdefault((pool, start_ms), {})[self._worker] = Use(leased, spent)

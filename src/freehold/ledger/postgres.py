@@ -16,6 +16,7 @@ import msgspec
 
 from freehold.kernel.errors import CallerError
 from freehold.kernel.lengths import Length
+from freehold.kernel.units import Secret
 from freehold.ledger.database import Connection, Database
 from freehold.ledger.pools import NO_PART, NOTHING, Part, Use, granted_of
 from freehold.ledger.store import (
@@ -177,6 +178,15 @@ async def _count(db: Connection, receipts: list[dict[str, Any]]) -> None:
     )
 
 
+def usage_of_all(url: Secret, groups: tuple[str, ...], span: tuple[int, int], zone: datetime.tzinfo) -> list[UsageRow]:
+    """What all nodes have served. Raises OperatorError `nodes.unavailable`."""
+    database = Database(url)
+    try:
+        return PostgresStore(database, "").usage(groups, *span, zone)
+    finally:
+        database.close()
+
+
 class NodePools:
     """How much of each pool this node may lease to its workers. name: what people call it."""
 
@@ -200,10 +210,10 @@ class NodePools:
 
         return self._database.run(write)
 
-    def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal) -> Part:
-        """Lease at least so much more, if it fits below the limit of all nodes; returns what this node has in all."""
+    def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal) -> tuple[Part, bool]:
+        """Lease at least so much more, if it fits below the limit of all nodes; returns what this node has in all, and whether that is more."""
 
-        async def take(db: Connection) -> Part:
+        async def take(db: Connection) -> tuple[Part, bool]:
             await db.execute("insert into freehold.pool values ($1, $2) on conflict do nothing", pool, start_ms)
             await db.execute("select 1 from freehold.pool where pool = $1 and start_ms = $2 for update", pool, start_ms)
             rows = await db.fetch(
@@ -213,14 +223,14 @@ class NodePools:
             granted = granted_of(limit - sum((row[1] for row in rows), _ZERO), least, nodes)
             own = next((Part(row[1], row[2]) for row in rows if row[0] == self._node), NO_PART)
             if not granted:
-                return own
+                return own, False
             after = Part(own.amount + granted, own.version + 1)
             await db.execute(
                 "insert into freehold.use values ($1, $2, $3, $4, 0, $5) on conflict (pool, start_ms, node) do update "
                 "set leased = excluded.leased, version = excluded.version",
                 *(pool, start_ms, self._node, *after),
             )
-            return after
+            return after, True
 
         return self._database.run(take)
 

@@ -25,6 +25,11 @@ create table if not exists rate (name text primary key, arrival integer not null
 _ZERO = Decimal(0)
 
 
+def aside_of(worker: str) -> str:
+    """Whose is what was leased for a worker while it went on: it takes it in with `absorb`."""
+    return f"{worker}+"
+
+
 def is_shared(pool: str) -> bool:
     """Whether a pool is one of all nodes: budgets are, places at once are a node's own."""
     return not pool.endswith(" at once")
@@ -35,26 +40,40 @@ class SqlitePools:
 
     def __init__(self, path: Path, *, worker: str, workers: int, is_part: bool = False) -> None:
         """is_part: whether other nodes draw on the same budgets, so that only this node's part of them may be leased."""
-        self._worker, self.workers, self._is_part = worker, workers, is_part
+        self._worker, self.workers, self.is_part = worker, workers, is_part
         self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = off")
         self._db.executescript(_SCHEMA)
 
     def lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal | None) -> Decimal:
+        with alone(self._db):
+            if limit is not None and self.is_part and is_shared(pool):
+                limit = min(limit, self.part(pool, start_ms).amount)
+            return self._lease(pool, start_ms, least, limit)
+
+    def _lease(self, pool: str, start_ms: int, least: Decimal, limit: Decimal | None) -> Decimal:
+        """Lease below a limit. Called while nobody else writes."""
+        rows = self._db.execute(
+            "select worker, leased, spent from use where pool = ? and start_ms = ?", (pool, start_ms)
+        ).fetchall()
+        granted = least
+        if limit is not None:
+            granted = granted_of(limit - sum((Decimal(row[1]) for row in rows), _ZERO), least, self.workers)
+        if granted:
+            own = next((row for row in rows if row[0] == self._worker), (self._worker, "0", "0"))
+            self._put(pool, start_ms, Decimal(own[1]) + granted, Decimal(own[2]))
+        return granted
+
+    def absorb(self, pool: str, start_ms: int) -> Decimal:
         with alone(self._db) as db:
-            rows = db.execute(
-                "select worker, leased, spent from use where pool = ? and start_ms = ?", (pool, start_ms)
-            ).fetchall()
-            granted = least
-            if limit is not None:
-                if self._is_part and is_shared(pool):
-                    limit = min(limit, self.part(pool, start_ms).amount)
-                granted = granted_of(limit - sum((Decimal(row[1]) for row in rows), _ZERO), least, self.workers)
-            if granted:
-                own = next((row for row in rows if row[0] == self._worker), (self._worker, "0", "0"))
-                self._put(pool, start_ms, Decimal(own[1]) + granted, Decimal(own[2]))
-            return granted
+            aside = (pool, start_ms, aside_of(self._worker))
+            row = db.execute("select leased from use where (pool, start_ms, worker) = (?, ?, ?)", aside).fetchone()
+            if row is None:
+                return _ZERO
+            db.execute("delete from use where (pool, start_ms, worker) = (?, ?, ?)", aside)
+            self._lease(pool, start_ms, Decimal(row[0]), None)
+            return Decimal(row[0])
 
     def part(self, pool: str, start_ms: int) -> Part:
         """How much of a pool this node may lease."""
@@ -63,11 +82,12 @@ class SqlitePools:
         ).fetchone()
         return Part(Decimal(row[0]), row[1]) if row else NO_PART
 
-    def take_part(self, pool: str, start_ms: int, part: Part) -> None:
-        """Lease up to so much from here on, unless a later word about it was heard."""
+    def take_part(self, pool: str, start_ms: int, part: Part, least: Decimal) -> bool:
+        """Lease at least so much from this node's part, which is this from here on (unless a later word about it was heard); False if it is not enough."""
         with alone(self._db):
             if part.version >= self.part(pool, start_ms).version:
                 self._set_part(pool, start_ms, part)
+            return self._lease(pool, start_ms, least, self.part(pool, start_ms).amount) > 0
 
     def give_back(self, pool: str, start_ms: int, ahead: Decimal, version: int) -> tuple[Part, Use]:
         """Keep what is leased and so much ahead of it of this node's part, and no more; returns what is kept, under a version that follows, and what is used."""
@@ -136,6 +156,10 @@ class SqlitePools:
                     db.execute("insert into use values (?, ?, ?, ?, ?)", row)
             db.executemany("insert into mark values (?, ?, ?)", board.marks)
             db.executemany("insert into rate values (?, ?)", board.arrivals.items())
+
+    def drop(self, worker: str) -> None:
+        """Forget what was leased for one that has ended, and of which nothing is spent."""
+        self._db.execute("delete from use where worker = ?", (worker,))
 
     def leased(self) -> list[tuple[str, int]]:
         """The pools and periods of which this worker has something."""

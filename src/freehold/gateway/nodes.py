@@ -1,0 +1,215 @@
+"""One of several nodes: what it shares with the others through Postgres, and how it goes on without.
+
+Rules: the path of a call asks the node's own directory; only where the node's part of a budget is too small does a call wait until more was leased.
+One process of a node does the rest, twice a second: it copies the keys, says what is spent, gives back what is not needed, and brings the index up
+to date. While Postgres is away, calls go on within what the node has; what would need more is refused (503), never guessed. What happened meanwhile is
+said when it is back, and counts once, because everything that is said is absolute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
+
+from freehold.gateway.app import POOLS, Prepared, open_keys
+from freehold.gateway.logs import log
+from freehold.gateway.world import World
+from freehold.identity.shared import SharedKeys
+from freehold.kernel.errors import OperatorError
+from freehold.kernel.ids import make_id
+from freehold.kernel.limits import Budget, period_start_ms
+from freehold.kernel.snapshot import Nodes
+from freehold.ledger.budgets import Crossing, Exhausted
+from freehold.ledger.database import Database
+from freehold.ledger.files import take_lock, written_once
+from freehold.ledger.pools import NO_PART
+from freehold.ledger.postgres import NodePools, PostgresStore
+from freehold.ledger.sqlite_pools import SqlitePools, aside_of
+from freehold.ledger.store import catch_up
+
+T = TypeVar("T")
+ROUND_S = 0.5
+_TRY_LOCK_S = 0.25
+_GREET_EVERY = 10  # rounds
+_TRIES = 4  # where other processes of the node take what was leased
+_ZERO = Decimal(0)
+
+
+def node_id(state: Path, now_ms: int) -> str:
+    """What a node is known by: it stays with its state directory."""
+    return written_once(state / "node", make_id("node", now_ms).encode()).decode()
+
+
+class Node:
+    """What one process of a node does. Made after any fork; `run` goes on as long as Freehold does; close when done."""
+
+    def __init__(self, world: World, prepared: Prepared, nodes: Nodes) -> None:
+        self._world, self._prepared, self._nodes = world, prepared, nodes
+        self._database = Database(nodes.database)
+        self._id = node_id(prepared.state, world.clock.now_ms())
+        self._rounds, self._leases, self._indexing = (
+            ThreadPoolExecutor(1, f"freehold-{name}") for name in ("round", "lease", "index")
+        )
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._near: SqlitePools | None = None  # that of the thread which leases
+        self._far: NodePools | None = None
+        self._lock: int | None = None
+        self._is_away = False
+
+    # --- on the path of a call ------------------------------------------------------------------------------------
+
+    async def more(self, spent: Exhausted) -> bool:
+        """Lease more of a budget; returns whether there is any. Raises OperatorError `nodes.unavailable`."""
+        pool = spent.budget.pool
+        async with self._turns.setdefault(pool, asyncio.Lock()):
+            is_more = await self._in(self._leases, lambda: self._lease(spent))
+            spent.share.absorb()
+            return is_more
+
+    def _lease(self, spent: Exhausted) -> bool:
+        """Lease aside for this process, from what the node has or, if that is too little, from what all have."""
+        pool, start_ms, least = spent.budget.pool, spent.share.start_ms, spent.short
+        if self._near is None:
+            self._near = self._pools(aside_of(str(self._world.ledger.epoch)))
+        near = self._near
+        for _ in range(_TRIES):
+            slack = near.part(pool, start_ms).amount - near.use(pool, start_ms).leased
+            if slack < least:
+                if self._far is None:
+                    self._far = self._node_pools()
+                missing = least - max(slack, _ZERO)
+                part, is_more = self._far.lease(pool, start_ms, missing, spent.budget.limit)
+            else:
+                part, is_more = NO_PART, True
+            if near.take_part(pool, start_ms, part, least):
+                return True
+            if not is_more:
+                return False
+        return False  # others were quicker each time
+
+    # --- beside it ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep this node and the others in step, if no other process of it does."""
+        while self._lock is None:
+            try:
+                self._lock = take_lock(self._world.state, "node.lock")
+            except OperatorError:
+                await asyncio.sleep(_TRY_LOCK_S)
+        indexing = asyncio.ensure_future(self._keep(self._indexing, _Index(self).round))
+        try:
+            await self._keep(self._rounds, _Round(self).round)
+        finally:
+            indexing.cancel()
+
+    async def _keep(self, executor: ThreadPoolExecutor, work: Callable[[], list[Crossing]]) -> None:
+        while True:
+            try:
+                crossings = await self._in(executor, work)
+                self._world.alerts.tell(self._world.ledger, crossings)
+                self._tell(None)
+            except (OperatorError, OSError, sqlite3.Error) as error:  # it is tried again, and everything is said anew
+                self._tell(error)
+            await asyncio.sleep(ROUND_S)
+
+    def _tell(self, error: Exception | None) -> None:
+        """Say once that the others are away, and once that they are back."""
+        if self._is_away != (error is not None):
+            self._is_away = error is not None
+            code = error.code if isinstance(error, OperatorError) else type(error).__name__
+            log("nodes", state="away" if error is not None else "back", reason=code if error is not None else None)
+
+    async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+    def _pools(self, worker: str = "node") -> SqlitePools:
+        return SqlitePools(self._prepared.state / POOLS, worker=worker, workers=2, is_part=True)
+
+    def _node_pools(self) -> NodePools:
+        return NodePools(self._database, self._id, self._nodes.name or socket.gethostname())
+
+    def close(self) -> None:
+        for executor in (self._rounds, self._leases, self._indexing):
+            executor.shutdown(wait=True, cancel_futures=True)
+        self._database.close()
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+class _Index:
+    """Brings the index of all nodes up to date with this one's log, in a thread of its own."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._store: PostgresStore | None = None
+
+    def round(self) -> list[Crossing]:
+        node = self._node
+        if self._store is None:
+            self._store = PostgresStore(node._database, node._id)
+        catch_up(self._store, node._prepared.state / "log")
+        return []
+
+
+class _Round:
+    """What is done twice a second, in a thread of its own."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._count = 0
+        self._spent: dict[tuple[str, int], Decimal] = {}
+        self._open: tuple[SharedKeys, NodePools, SqlitePools] | None = None
+
+    def round(self) -> list[Crossing]:
+        node = self._node
+        if self._open is None:
+            keys = SharedKeys(node._database, node._nodes.pepper)
+            self._open = keys, node._node_pools(), node._pools()
+        keys, far, near = self._open
+        if self._count % _GREET_EVERY == 0:
+            far.greet()
+        self._count += 1
+        with contextlib.closing(open_keys(node._prepared.state, node._nodes)) as copy:
+            keys.copy_to(copy)
+            budgets = [budget for key in copy.all() if key.revoked_ms is None for budget in key.budgets]
+        self._share(far, near)
+        return self._crossed(far, [*node._world.snapshot.budgets, *budgets])
+
+    def _share(self, far: NodePools, near: SqlitePools) -> None:
+        """Say what is spent here, and give back what is neither leased by a worker nor likely to be within the next moment."""
+        parts, said = far.parts(), {}
+        for pool, start_ms in sorted({*near.shared(), *parts}):
+            known = parts.get((pool, start_ms), NO_PART)
+            use = near.use(pool, start_ms)
+            ahead = max(use.spent - self._spent.get((pool, start_ms), use.spent), _ZERO) * 4
+            kept, use = near.give_back(pool, start_ms, ahead, known.version)
+            if kept.amount != known.amount or use.spent != self._spent.get((pool, start_ms)):
+                said[pool, start_ms] = kept, use.spent
+        if said:
+            far.report(said)
+            self._spent |= {pool: spent for pool, (_, spent) in said.items()}
+
+    def _crossed(self, far: NodePools, budgets: list[Budget]) -> list[Crossing]:
+        """Which alerts all nodes together have crossed; each is told once, by the node that sees it first."""
+        world, found = self._node._world, []
+        for budget in budgets:
+            if not budget.alerts or budget.limit <= 0:
+                continue
+            start_ms = period_start_ms(budget.period, world.clock.now_ms(), world.budgets.zone)
+            if (budget.pool, start_ms) not in self._spent:
+                continue  # nothing was spent here, so whoever spends it tells
+            spent = far.use(budget.pool, start_ms).spent
+            found += [
+                Crossing(budget, at, spent, start_ms)
+                for at in budget.alerts
+                if spent >= at * budget.limit and far.is_first(budget.pool, start_ms, str(at))
+            ]
+        return found

@@ -1,0 +1,218 @@
+"""Two real nodes on a real Postgres: one set of keys, one budget, one index; and what becomes of them while it is away."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from conftest import Freehold
+from flow.test_reload import config, wait_for
+from flow.test_workers import CHAT, ask, holds, workers_of
+from freehold.testing.standin import Behaviour, Standin
+from servers import Postgres
+
+Make = Callable[..., Freehold]
+SECRET = "0123456789abcdef" * 4
+NODES = '[nodes]\npostgres = "env:FREEHOLD_POSTGRES"\nsecret = "env:FREEHOLD_NODES_SECRET"\n'
+
+
+class Pair:
+    """Two nodes with the same configuration, each with a directory of its own."""
+
+    def __init__(self, make: Make, text: str, address: str, *how: str) -> None:
+        env = {"FREEHOLD_POSTGRES": address, "FREEHOLD_NODES_SECRET": SECRET}
+        self.nodes = [make(text + NODES + f'name = "node {number}"\n', **env) for number in (1, 2)]
+        for node in self.nodes:
+            node.start(*how)
+
+    @property
+    def a(self) -> Freehold:
+        return self.nodes[0]
+
+    @property
+    def b(self) -> Freehold:
+        return self.nodes[1]
+
+    def key(self, *about: str) -> dict[str, Any]:
+        """Made at the first, and known at both."""
+        made: dict[str, Any] = json.loads(self.a.run("keys", "create", "--name", "k", "--json", *about).stdout)
+        for node in self.nodes:
+            until = time.monotonic() + 5
+            while ask(node, made["key"], "/v1/models", None, "GET")[0] != 200:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        return made
+
+    def exhaust(self, key: str) -> None:
+        """Ask until both refuse, also after what each has and does not need has come back to the other."""
+        refused, until = 0, time.monotonic() + 60
+        while refused < 6:
+            assert time.monotonic() < until
+            status, _ = ask(self.nodes[refused % 2], key)
+            assert status in (200, 429)
+            refused = refused + 1 if status == 429 else 0
+            time.sleep(1.1 if refused else 0)
+
+    def spent(self) -> Decimal:
+        return sum((Decimal(one["cost_usd"] or 0) for node in self.nodes for one in node.settled()), Decimal(0))
+
+    def usage(self) -> dict[str, Any]:
+        """Over all nodes, once the index has caught up."""
+        until, count = time.monotonic() + 15, sum(len(node.settled()) for node in self.nodes)
+        while True:
+            found = self.a.usage()["total"]
+            if found["calls"] >= count or time.monotonic() > until:
+                return found
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def pair(make_freehold: Make, inside: Standin, postgres: Postgres) -> Iterator[Callable[..., Pair]]:
+    def begin(more: str = "", *how: str) -> Pair:
+        return Pair(make_freehold, config(inside, more=more), postgres.fresh().value, *how)
+
+    yield begin
+    if not postgres.ensure():
+        postgres.pause(on=False)
+
+
+both = pytest.mark.parametrize("how", [(), ("--workers", "2")], ids=["alone", "several"])
+
+
+@both
+def test_a_budget_holds_over_all_nodes(pair: Callable[..., Pair], how: tuple[str, ...]) -> None:
+    """A thousand at once over two nodes: not more is spent, nearly all of it is, and the index of all says the same as the receipts."""
+    two = pair('budget = "0.01 USD/total"\n', *how)
+    key = two.key("--class", "public")["key"]
+    with ThreadPoolExecutor(32) as pool:
+        statuses = Counter(pool.map(lambda number: ask(two.nodes[number % 2], key)[0], range(1000)))
+    assert set(statuses) == {200, 429}
+    two.exhaust(key)
+    spent = two.spent()
+    assert Decimal("0.009") < spent <= Decimal("0.01")
+    assert all(len(node.settled()) for node in two.nodes)
+    found = two.usage()
+    assert Decimal(found["cost_usd"]) == spent
+    assert found["calls"] == sum(len(node.settled()) for node in two.nodes)
+    assert two.a.run("usage", "--here", "--json").stdout != two.b.run("usage", "--here", "--json").stdout
+    for node in two.nodes:
+        assert node.stop() == 0
+        holds(node)
+
+
+@both
+def test_a_key_that_is_revoked_anywhere_is_refused_everywhere(pair: Callable[..., Pair], how: tuple[str, ...]) -> None:
+    two = pair("", *how)
+    made = two.key("--class", "public")
+    assert ask(two.b, made["key"])[0] == 200
+    began = time.monotonic()
+    assert two.a.run("keys", "revoke", made["id"]).returncode == 0
+    took = time.monotonic() - began  # the program's own start
+    time.sleep(max(0.0, 2.0 - took))
+    for node in two.nodes:
+        assert [ask(node, made["key"])[0] for _ in range(6)] == [401] * 6
+    listed = json.loads(two.b.run("keys", "list", "--json").stdout)["keys"]
+    assert [(one["id"], one["revoked"] is None) for one in listed] == [(made["id"], False)]
+    assert two.b.run("keys", "revoke", made["id"], check=False).returncode == 1
+
+
+@both
+@pytest.mark.parametrize("trouble", ["dead", "hangs"])
+def test_while_postgres_is_away(
+    pair: Callable[..., Pair], postgres: Postgres, trouble: str, how: tuple[str, ...]
+) -> None:
+    """Calls go on within what a node has; then they are refused; without a budget they go on; and when it is back, everything counts, once."""
+    two = pair('budget = "0.02 USD/total"\n[workloads.free]\nclass = "public"\ntargets = ["cloud/m"]\n', *how)
+    made = two.key("--class", "public")
+    key, free = made["key"], {"model": "free", "messages": [{"role": "user", "content": "x"}]}
+    for node in two.nodes * 2:
+        assert ask(node, key)[0] == 200
+    postgres.kill() if trouble == "dead" else postgres.pause()
+    for node in two.nodes:
+        wait_for(node, '"state": "away"')
+    with ThreadPoolExecutor(8) as pool:
+        statuses = Counter(pool.map(lambda number: ask(two.nodes[number % 2], key)[0], range(60)))
+    assert set(statuses) <= {200, 503, 429}
+    for node in two.nodes:
+        status, said = ask(node, key, body={**CHAT, "max_tokens": 4000})
+        assert (status, said["error"]["code"]) == (503, "nodes.unavailable"), "what would need more is not guessed"
+    assert SECRET not in json.dumps(said)
+    assert ask(two.b, key, body=free)[0] == 200
+    during = two.spent()
+    assert during <= Decimal("0.02")
+    postgres.ensure() if trouble == "dead" else postgres.pause(on=False)
+    for node in two.nodes:
+        wait_for(node, '"state": "back"')
+    until = time.monotonic() + 20
+    while ask(two.a, key)[0] != 200 or ask(two.b, key)[0] != 200:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    for _ in range(500):
+        if ask(two.a, key)[0] == 429:
+            break
+    assert two.spent() <= Decimal("0.02")
+    assert Decimal(two.usage()["cost_usd"]) == two.spent()
+    for node in two.nodes:
+        assert node.stop() == 0
+        holds(node)
+
+
+def test_a_node_that_is_killed_counts_once(pair: Callable[..., Pair], inside: Standin) -> None:
+    """Its calls under way are settled at its next start at what they held; the budget of all knows, and what it only had leased comes back."""
+    two = pair('budget = "0.02 USD/total"\n', "--workers", "2")
+    key = two.key("--class", "public")["key"]
+    inside.usual = Behaviour(delay_s=0.05)
+    stop = threading.Event()
+
+    def load(number: int) -> None:
+        while not stop.is_set():
+            ask(two.nodes[number % 2], key)
+
+    threads = [threading.Thread(target=load, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1.0)
+    for pid in workers_of(two.a):
+        os.kill(pid, signal.SIGKILL)
+    two.a.kill()
+    time.sleep(0.5)
+    two.a.start("--workers", "2")
+    time.sleep(0.5)
+    os.kill(workers_of(two.b)[-1], signal.SIGKILL)
+    time.sleep(1.0)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    inside.usual = Behaviour()
+    two.exhaust(key)
+    assert Decimal("0.0185") < two.spent() <= Decimal("0.02")
+    assert Decimal(two.usage()["cost_usd"]) == two.spent()
+    for node in two.nodes:
+        assert node.stop() == 0
+        holds(node)
+
+
+def test_nodes_need_a_database_and_a_secret(make_freehold: Make, postgres: Postgres) -> None:
+    for env, words in (
+        ({"FREEHOLD_POSTGRES": "mysql://x"}, "address of Postgres"),
+        ({"FREEHOLD_POSTGRES": postgres.fresh().value, "FREEHOLD_NODES_SECRET": "short"}, "shorter than 32"),
+        ({"FREEHOLD_POSTGRES": postgres.fresh().value}, "FREEHOLD_NODES_SECRET is not set"),
+    ):
+        freehold = make_freehold(
+            "[engine]\nenabled = false\n" + NODES,
+            **{"FREEHOLD_NODES_SECRET": SECRET, **env} if "NODES" not in words else env,
+        )
+        run = freehold.run("check", check=False)
+        assert run.returncode == 2
+        assert words in run.stdout + run.stderr
+        assert postgres.password not in run.stdout + run.stderr
