@@ -78,8 +78,9 @@ class Pair:
 
 @pytest.fixture
 def pair(make_freehold: Make, inside: Standin, postgres: Postgres) -> Iterator[Callable[..., Pair]]:
-    def begin(more: str = "", *how: str) -> Pair:
-        return Pair(make_freehold, config(inside, more=more), postgres.fresh().value, *how)
+    def begin(more: str = "", *how: str, dialect: str = "openai-chat") -> Pair:
+        text = config(inside, more=more).replace("retries = 0", f'retries = 0\ndialect = "{dialect}"')
+        return Pair(make_freehold, text, postgres.fresh().value, *how)
 
     yield begin
     if not postgres.ensure():
@@ -200,6 +201,41 @@ def test_a_node_that_is_killed_counts_once(pair: Callable[..., Pair], inside: St
     for node in two.nodes:
         assert node.stop() == 0
         holds(node)
+
+
+def test_a_node_starts_while_postgres_is_away(pair: Callable[..., Pair], postgres: Postgres) -> None:
+    """It knows the keys that it knew, serves what needs no budget, and guesses nothing."""
+    two = pair('budget = "0.02 USD/total"\n[workloads.free]\nclass = "public"\ntargets = ["cloud/m"]\n')
+    key = two.key("--class", "public")["key"]
+    assert ask(two.a, key)[0] == 200
+    assert two.a.stop() == 0
+    postgres.kill()
+    two.a.start()
+    assert ask(two.a, key, body={"model": "free", "messages": [{"role": "user", "content": "x"}]})[0] == 200
+    assert ask(two.a, key)[0] == 503
+    run = two.a.run("keys", "create", "--name", "late", check=False)
+    assert (run.returncode, "code: nodes.unavailable" in run.stderr) == (2, True)
+    assert "Traceback" not in run.stderr
+    postgres.start()
+    until = time.monotonic() + 20
+    while ask(two.a, key)[0] != 200:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert Decimal(two.usage()["cost_usd"]) == two.spent()
+
+
+def test_an_answer_that_another_node_has_made_is_known(pair: Callable[..., Pair]) -> None:
+    """And it is its maker's alone, wherever it is asked for."""
+    two = pair(dialect="openai-responses")
+    key, other = two.key("--class", "public")["key"], two.key("--class", "public")["key"]
+    status, made = ask(two.a, key, "/v1/responses", {"model": "w", "input": "x"})
+    assert status == 200
+    until = time.monotonic() + 10
+    while (status := ask(two.b, key, f"/v1/responses/{made['id']}", None, "GET")[0]) == 404:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert status == 200
+    assert ask(two.b, other, f"/v1/responses/{made['id']}", None, "GET")[0] == 404
 
 
 def test_nodes_need_a_database_and_a_secret(make_freehold: Make, postgres: Postgres) -> None:

@@ -211,7 +211,7 @@ async def among_nodes(world: World, prepared: Prepared) -> AsyncIterator[None]:
     from freehold.gateway.nodes import Node  # Postgres is an extra
 
     node = Node(world, prepared, world.snapshot.nodes)
-    world.more = node.more
+    world.more, world.ledger.answers.elsewhere = node.more, node.answers
     running = asyncio.ensure_future(node.run())
     try:
         yield

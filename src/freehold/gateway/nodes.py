@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from freehold.gateway.app import POOLS, Prepared, open_keys
 from freehold.gateway.logs import log
@@ -94,6 +94,10 @@ class Node:
             if not is_more:
                 return False
         return False  # others were quicker each time
+
+    def answers(self, about: str) -> list[dict[str, Any]]:
+        """What the receipts of all nodes say of a stored answer. Call it in a thread. Raises OperatorError `nodes.unavailable`."""
+        return PostgresStore(self._database, self._id).answers(about)
 
     # --- beside it ------------------------------------------------------------------------------------------------
 

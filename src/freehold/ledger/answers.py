@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,9 @@ class Answers:
     def __init__(self, state: Path) -> None:
         self._state = state
         self._recent: OrderedDict[str, Issued] = OrderedDict()
+        self.elsewhere: Callable[[str], list[dict[str, Any]]] | None = (
+            None  # what other nodes' receipts say of an answer
+        )
         self.is_shared = False  # whether other processes make answers too: then only the index knows
 
     def note(self, receipt: dict[str, Any]) -> None:
@@ -116,6 +119,10 @@ class Answers:
         store = SqliteStore(self._state / "index.db")
         try:
             catch_up(store, self._state / "log")
-            return Issued.of(store.answers(about))
+            here = store.answers(about)
+            if self.elsewhere is not None:  # which knows what this node had a moment ago, too
+                others = self.elsewhere(about)
+                here = sorted([*others, *(one for one in here if one not in others)], key=lambda one: int(one["at_ms"]))
+            return Issued.of(here)
         finally:
             store.close()
