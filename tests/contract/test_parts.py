@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from freehold.kernel.errors import OperatorError
 from freehold.ledger.database import Database
 from freehold.ledger.pools import Part, Share
-from freehold.ledger.postgres import NodePools
+from freehold.ledger.postgres import Census, NodePools
 from freehold.ledger.sqlite_pools import SqlitePools, aside_of
 from servers import Postgres
 
@@ -161,8 +162,16 @@ def test_a_node_that_will_not_come_back(database: Database, tmp_path: Path) -> N
     a.share.settle(D(30), D(30))
     a.tell()
     assert not b.hold(D(50))
-    assert b.far.forget("a")
-    assert not b.far.forget("a")
+    census = Census(database)
+    assert [(one.id, one.is_there) for one in census.all()] == [("b", True), ("a", True)]
+    assert not census.forget("a"), "it is there"
+
+    async def age(db: Any) -> None:
+        await db.execute("update freehold.node set seen = seen - interval '1 minute' where id = 'a'")
+
+    database.run(age)
+    assert census.forget("a")
+    assert not census.forget("a")
     assert b.hold(D(50))
     assert b.far.use(POOL, 0).spent == 30
 

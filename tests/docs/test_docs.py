@@ -23,7 +23,7 @@ ENV = dict.fromkeys(
         "AWS_SECRET_ACCESS_KEY",
     ),
     "k",
-)
+) | {"FREEHOLD_POSTGRES": "postgres://freehold@127.0.0.1/freehold", "FREEHOLD_NODES_SECRET": "0123456789abcdef" * 4}
 EXAMPLES = ("openai-sdk", "anthropic-sdk", "gemini-sdk", "responses-api")
 
 

@@ -238,6 +238,16 @@ def test_an_answer_that_another_node_has_made_is_known(pair: Callable[..., Pair]
     assert ask(two.b, other, f"/v1/responses/{made['id']}", None, "GET")[0] == 404
 
 
+def test_who_is_there(pair: Callable[..., Pair]) -> None:
+    two = pair()
+    until = time.monotonic() + 10
+    while len(found := json.loads(two.a.run("nodes", "list", "--json").stdout)["nodes"]) < 2:
+        assert time.monotonic() < until
+    assert {(one["name"], one["is_there"]) for one in found} == {("node 1", True), ("node 2", True)}
+    assert two.a.run("nodes", "forget", found[0]["id"], check=False).returncode == 1, "it is there"
+    assert "node 2" in two.b.run("nodes", "list").stdout
+
+
 def test_nodes_need_a_database_and_a_secret(make_freehold: Make, postgres: Postgres) -> None:
     for env, words in (
         ({"FREEHOLD_POSTGRES": "mysql://x"}, "address of Postgres"),
@@ -252,3 +262,76 @@ def test_nodes_need_a_database_and_a_secret(make_freehold: Make, postgres: Postg
         assert run.returncode == 2
         assert words in run.stdout + run.stderr
         assert postgres.password not in run.stdout + run.stderr
+
+
+def limited(*limits: str) -> str:
+    return f"limits = {{ {', '.join(limits)} }}\n"
+
+
+@both
+def test_a_rate_holds_over_all_nodes(pair: Callable[..., Pair], how: tuple[str, ...]) -> None:
+    """Forty an hour, however many ask where: never more, and hardly fewer."""
+    two = pair(limited('calls = "40/hour"'), *how)
+    key = two.key("--class", "public")["key"]
+    with ThreadPoolExecutor(16) as pool:
+        statuses = Counter(pool.map(lambda number: ask(two.nodes[number % 2], key)[0], range(120)))
+    assert set(statuses) == {200, 429}
+    two.exhaust(key)
+    assert (
+        38 <= sum(len([one for one in node.settled() if one["outcome"] == "ok"]) for node in two.nodes) <= 41
+    )  # one comes back in 90 s
+
+
+def test_tokens_that_were_not_used_come_back_to_all(pair: Callable[..., Pair]) -> None:
+    two = pair(limited('tokens = "3000/hour"'))
+    key = two.key("--class", "public")["key"]
+    big = {**CHAT, "max_tokens": 1500}
+    assert ask(two.a, key, body=big)[0] == 200
+    until = time.monotonic() + 10
+    while (
+        ask(two.b, key, body=big)[0] != 200
+    ):  # what the first did not use is known to the second within a second or two
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def test_places_hold_over_all_nodes(pair: Callable[..., Pair], inside: Standin) -> None:
+    """Three at once: not one more, and who waits a little gets the place that another node gave back."""
+    two = pair(limited("concurrent = 3"))
+    key = two.key("--class", "public")["key"]
+    inside.usual = Behaviour(delay_s=0.3)
+
+    def call(number: int) -> int:
+        status, _ = ask(two.nodes[number % 2], key)
+        return status
+
+    with ThreadPoolExecutor(10) as pool:
+        statuses = Counter(pool.map(call, range(60)))
+    assert set(statuses) == {200, 429}
+    ends = sorted(
+        (one["at_ms"], one["at_ms"] - one["duration_ms"])
+        for node in two.nodes
+        for one in node.settled()
+        if one["outcome"] == "ok"
+    )
+    busy = max(sum(1 for end, begin in ends if begin + 30 < at < end - 30) for _, at in ends for at in (at + 60,))
+    assert busy <= 3
+    inside.usual = Behaviour()
+    until, well = time.monotonic() + 10, 0
+    while well < 10:
+        assert time.monotonic() < until
+        well = well + 1 if ask(two.nodes[well % 2], key)[0] == 200 else 0
+
+
+def test_limits_while_postgres_is_away(pair: Callable[..., Pair], postgres: Postgres) -> None:
+    """They are no money: each node keeps its share of them."""
+    two = pair(limited('calls = "40/hour"', "concurrent = 4"))
+    key = two.key("--class", "public")["key"]
+    assert ask(two.a, key)[0] == 200
+    postgres.kill()
+    for node in two.nodes:
+        wait_for(node, '"state": "away"')
+    for node in two.nodes:
+        found = Counter(ask(node, key)[0] for _ in range(30))
+        assert set(found) == {200, 429}
+        assert 18 <= found[200] <= 24

@@ -17,6 +17,7 @@ class _Run:
 
     def __init__(self, told: list[str]) -> None:
         self._told, self.life = told, SimpleNamespace(is_over=False)
+        self.world = SimpleNamespace(more=None)  # it is the only node
 
     def tried(self, _result: str) -> None: ...
 

@@ -16,6 +16,7 @@ import msgspec
 
 from freehold.gateway.fitting import Fitted, Unfit
 from freehold.gateway.lifecycle import State
+from freehold.gateway.limits import TurnedAway
 from freehold.gateway.run import Run
 from freehold.gateway.traffic import Need
 from freehold.kernel.classes import Zone
@@ -32,6 +33,7 @@ from freehold.wire.dialect import MISSHAPEN, Frames, StreamReader
 from freehold.wire.restoring import Restorer
 
 T = TypeVar("T")
+_MOST_ASKED = 24  # each budget and limit of a call, and a few again where other calls were quicker
 
 
 class Answering(msgspec.Struct, frozen=True):
@@ -122,16 +124,17 @@ async def _once(run: Run, call: Call, target: Target, *, is_last: bool) -> Answe
 
 
 async def leased(run: Run, step: Callable[[], T]) -> T:
-    """Take a step that holds money; where this node's part of a budget is too small, once there is more. Raises what the step does, and OperatorError `nodes.unavailable`."""
-    asked = set[str]()
-    while True:
+    """Take a step that takes of budgets or limits; where this node's part of one is too small, once there is more. Raises what the step does, and
+    OperatorError `nodes.unavailable`.
+    """
+    more = run.world.more
+    for _ in range(_MOST_ASKED if more is not None else 0):
         try:
             return step()
-        except Exhausted as spent:
-            more, pool = run.world.more, spent.budget.pool
-            if more is None or pool in asked or not await more(spent):
-                raise
-            asked.add(pool)
+        except (Exhausted, TurnedAway) as refusal:
+            if more is None or refusal.lacks is None or not await more(refusal.lacks):
+                break
+    return step()
 
 
 def intend(run: Run, call: Call, target: Target) -> tuple[Fitted, Grant, bytes | None]:

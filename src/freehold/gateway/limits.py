@@ -14,7 +14,7 @@ import msgspec
 
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.limits import Limits, Rate
-from freehold.ledger.pools import Credit, Pace, Pools, Share
+from freehold.ledger.pools import AT_ONCE, Credit, Lack, Lull, Pace, Pools, Share
 
 _ONE, _ZERO = Decimal(1), Decimal(0)
 Scoped = tuple[str, Limits]  # whose, and which
@@ -30,9 +30,10 @@ class Ticket(msgspec.Struct):
 
 
 class TurnedAway(PolicyRefusal):
-    """A limit is reached; ticket: what its limits have left, and no gate."""
+    """A limit is reached; ticket: what its limits have left, and no gate; lacks: what it would have taken."""
 
     ticket: Ticket | None = None
+    lacks: Lack | Lull | None = None
 
 
 class _Gate:
@@ -44,7 +45,7 @@ class _Gate:
         self.scope, self.limits = scope, limits
         self.room = Decimal(limits.concurrent or 0)
         self.most_tokens = limits.tokens.count if limits.tokens is not None else 0
-        self.places = Share(pools, f"{scope} at once") if limits.concurrent is not None else None
+        self.places = Share(pools, f"{scope}{AT_ONCE}") if limits.concurrent is not None else None
         self.calls = Credit(pools, f"{scope} calls", limits.calls) if limits.calls is not None else None
         self.tokens = Credit(pools, f"{scope} tokens", limits.tokens) if limits.tokens is not None else None
 
@@ -85,13 +86,13 @@ class Throttle:
         """Go through a gate, or through no part of it; returns why not."""
         places, calls, tokens = gate.places, gate.calls, gate.tokens
         if places is not None and not places.hold(_ONE, gate.room):
-            return _full(gate)
+            return _lacking(_full(gate), Lack(places, places.short_of(_ONE), gate.room))
         if calls is not None:
             pace = calls.take(1, now_ns)
             ticket.calls_left = _nearer(ticket.calls_left, calls.rate, pace)
             if not pace.granted:
                 _give_up_place(gate)
-                return _too_fast(gate.scope, "calls", calls.rate, pace, 1)
+                return _lacking(_too_fast(gate.scope, "calls", calls.rate, pace, 1), Lull(calls.name, calls.rate, 1))
         if tokens is not None:
             amount = min(gate.most_tokens, ticket.tokens)
             pace = tokens.take(amount, now_ns)
@@ -100,7 +101,8 @@ class Throttle:
                 _give_up_place(gate)
                 if calls is not None:
                     calls.repay(1, now_ns)
-                return _too_fast(gate.scope, "tokens", tokens.rate, pace, amount)
+                refusal = _too_fast(gate.scope, "tokens", tokens.rate, pace, amount)
+                return _lacking(refusal, Lull(tokens.name, tokens.rate, amount))
         return None
 
     def leave(self, ticket: Ticket, tokens: int | None, *, now_ns: int, is_made: bool = True) -> None:
@@ -126,6 +128,11 @@ class Throttle:
             for credit in (gate.calls, gate.tokens):
                 if credit is not None:
                     credit.tell(now_ns)
+
+
+def _lacking(refusal: TurnedAway, lacks: Lack | Lull) -> TurnedAway:
+    refusal.lacks = lacks
+    return refusal
 
 
 def _give_up_place(gate: _Gate) -> None:

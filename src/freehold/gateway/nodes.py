@@ -25,12 +25,12 @@ from freehold.gateway.world import World
 from freehold.identity.shared import SharedKeys
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.ids import make_id
-from freehold.kernel.limits import Budget, period_start_ms
+from freehold.kernel.limits import Budget, Rate, period_start_ms
 from freehold.kernel.snapshot import Nodes
-from freehold.ledger.budgets import Crossing, Exhausted
+from freehold.ledger.budgets import Crossing
 from freehold.ledger.database import Database
 from freehold.ledger.files import take_lock, written_once
-from freehold.ledger.pools import NO_PART
+from freehold.ledger.pools import AT_ONCE, NO_PART, Lack, Lull, Part
 from freehold.ledger.postgres import NodePools, PostgresStore
 from freehold.ledger.sqlite_pools import SqlitePools, aside_of
 from freehold.ledger.store import catch_up
@@ -61,39 +61,69 @@ class Node:
         self._turns: dict[str, asyncio.Lock] = {}
         self._near: SqlitePools | None = None  # that of the thread which leases
         self._far: NodePools | None = None
+        self._count = 2  # of nodes that are there, as far as is known
         self._lock: int | None = None
         self._is_away = False
 
     # --- on the path of a call ------------------------------------------------------------------------------------
 
-    async def more(self, spent: Exhausted) -> bool:
-        """Lease more of a budget; returns whether there is any. Raises OperatorError `nodes.unavailable`."""
-        pool = spent.budget.pool
-        async with self._turns.setdefault(pool, asyncio.Lock()):
-            is_more = await self._in(self._leases, lambda: self._lease(spent))
-            spent.share.absorb()
+    async def more(self, lacks: Lack | Lull) -> bool:
+        """Take more of a budget or a limit; returns whether there is any. Raises OperatorError `nodes.unavailable`, for money alone."""
+        if isinstance(lacks, Lull):
+            async with self._turns.setdefault(lacks.name, asyncio.Lock()):
+                return await self._in(self._leases, lambda: self._hasten(lacks))
+        async with self._turns.setdefault(lacks.share.pool, asyncio.Lock()):
+            is_more = await self._in(self._leases, lambda: self._lease(lacks))
+            lacks.share.absorb()
             return is_more
 
-    def _lease(self, spent: Exhausted) -> bool:
+    def _lease(self, lacks: Lack) -> bool:
         """Lease aside for this process, from what the node has or, if that is too little, from what all have."""
-        pool, start_ms, least = spent.budget.pool, spent.share.start_ms, spent.short
-        if self._near is None:
-            self._near = self._pools(aside_of(str(self._world.ledger.epoch)))
-        near = self._near
+        near, pool, start_ms, least = self._aside(), lacks.share.pool, lacks.share.start_ms, lacks.short
         for _ in range(_TRIES):
             slack = near.part(pool, start_ms).amount - near.use(pool, start_ms).leased
+            part, is_more = NO_PART, True
             if slack < least:
-                if self._far is None:
-                    self._far = self._node_pools()
-                missing = least - max(slack, _ZERO)
-                part, is_more = self._far.lease(pool, start_ms, missing, spent.budget.limit)
-            else:
-                part, is_more = NO_PART, True
+                part, is_more = self._from_all(lacks, least - max(slack, _ZERO), near.part(pool, start_ms))
             if near.take_part(pool, start_ms, part, least):
                 return True
             if not is_more:
                 return False
         return False  # others were quicker each time
+
+    def _from_all(self, lacks: Lack, missing: Decimal, part: Part) -> tuple[Part, bool]:
+        """This node's part with so much more; of places at once, its share if nobody can be asked, because they are no money."""
+        try:
+            return self._pools_of_all().lease(lacks.share.pool, lacks.share.start_ms, missing, lacks.limit)
+        except OperatorError:
+            if not lacks.share.pool.endswith(AT_ONCE):
+                raise
+            return Part(max(part.amount, lacks.limit // self._count), part.version), False
+
+    def _hasten(self, lull: Lull) -> bool:
+        """Take of a rate of all nodes, a little ahead if there is plenty; while nobody can be asked, of this node's share of it."""
+        near, rate = self._aside(), lull.rate
+        ahead = min(lull.amount * 16, rate.count // (16 * self._count))
+        try:
+            pace = self._pools_of_all().pace(lull.name, rate, lull.amount + ahead)
+            if not pace.granted and ahead:
+                ahead, pace = 0, self._pools_of_all().pace(lull.name, rate, lull.amount)
+        except OperatorError:
+            own = Rate(max(1, rate.count // self._count), rate.period_s)
+            ahead, pace = 0, near.pace_here(lull.name, own, lull.amount, self._world.clock.now_ns())
+        taken = min(lull.amount, rate.count) + ahead if pace.granted else 0
+        near.credit(lull.name, rate, taken, pace)
+        return taken > 0
+
+    def _aside(self) -> SqlitePools:
+        if self._near is None:
+            self._near = self._pools(aside_of(str(self._world.ledger.epoch)))
+        return self._near
+
+    def _pools_of_all(self) -> NodePools:
+        if self._far is None:
+            self._far = self._node_pools()
+        return self._far
 
     def answers(self, about: str) -> list[dict[str, Any]]:
         """What the receipts of all nodes say of a stored answer. Call it in a thread. Raises OperatorError `nodes.unavailable`."""
@@ -179,12 +209,14 @@ class _Round:
             self._open = keys, node._node_pools(), node._pools()
         keys, far, near = self._open
         if self._count % _GREET_EVERY == 0:
-            far.greet()
+            node._count = max(2, far.greet())
         self._count += 1
         with contextlib.closing(open_keys(node._prepared.state, node._nodes)) as copy:
             keys.copy_to(copy)
             budgets = [budget for key in copy.all() if key.revoked_ms is None for budget in key.budgets]
         self._share(far, near)
+        if given := near.return_credit():
+            far.repay(given)
         return self._crossed(far, [*node._world.snapshot.budgets, *budgets])
 
     def _share(self, far: NodePools, near: SqlitePools) -> None:

@@ -19,7 +19,7 @@ import asyncio
 from functools import partial
 
 from freehold.gateway.admission import Caller
-from freehold.gateway.attempts import attempt, nothing_left
+from freehold.gateway.attempts import attempt, leased, nothing_left
 from freehold.gateway.bounds import capped
 from freehold.gateway.caching import look, slot_of
 from freehold.gateway.capturing import capture
@@ -95,7 +95,7 @@ async def _steps(run: Run, raw: bytes, reply: Reply) -> None:
         return
     if not order.attempts:
         raise nothing_left(call, order, run.ruling)
-    run.enter(order.attempts)
+    await leased(run, partial(run.enter, order.attempts))
     slot = slot_of(run, call, choice.groups[0])
     if slot is not None and (again := look(run, slot)) is not None:
         await deliver_again(run, call, again, reply)

@@ -18,9 +18,9 @@ from freehold.identity.keys import Keys
 from freehold.jobs.records import Records
 from freehold.kernel.clock import Clock
 from freehold.kernel.snapshot import Snapshot
-from freehold.ledger.budgets import Budgets, Exhausted
+from freehold.ledger.budgets import Budgets
 from freehold.ledger.ledger import Ledger
-from freehold.ledger.pools import Pools
+from freehold.ledger.pools import Lack, Lull, Pools
 from freehold.ledger.steward import Steward
 from freehold.upstream.health import Health
 from freehold.upstream.transport import Transport
@@ -54,8 +54,8 @@ class World:
     reload: Callable[[str], Awaitable[tuple[str, bool]]] | None = (
         None  # reads the configuration anew, where that can be done: by whom; the digest, and whether it is another
     )
-    more: Callable[[Exhausted], Awaitable[bool]] | None = (
-        None  # leases more of a budget from other nodes, where there are any
+    more: Callable[[Lack | Lull], Awaitable[bool]] | None = (
+        None  # takes more of a budget or limit, where several nodes share it
     )
     engine_ready: Callable[[], bool] = lambda: True
 

@@ -17,18 +17,18 @@ import msgspec
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.limits import Budget, is_same_period_until_ms, period_start_ms
 from freehold.kernel.units import Usd
-from freehold.ledger.pools import Pools, Share
+from freehold.ledger.pools import Lack, Pools, Share
 
 _ZERO = Decimal(0)
 
 
 class Exhausted(PolicyRefusal):
-    """A call that no longer fits a hard budget; `budget` says which, share: of what; short: how much more it would take."""
+    """A call that no longer fits a hard budget; `budget` says which, lacks: how much more it would take."""
 
-    def __init__(self, budget: Budget, message: str, *, share: Share, short: Decimal) -> None:
+    def __init__(self, budget: Budget, message: str, lacks: Lack) -> None:
         hint = "Lower max_tokens, wait for the next period, or raise the budget."
         super().__init__(message, code="budget.exhausted", status=429, hint=hint)
-        self.budget, self.share, self.short = budget, share, short
+        self.budget, self.lacks = budget, lacks
 
 
 class Crossing(msgspec.Struct, frozen=True):
@@ -185,8 +185,7 @@ class Budgets:
         return Exhausted(
             budget,
             f"The budget of {whose} ({budget.words}) {rest}.",
-            share=account.share,
-            short=account.share.short_of(amount),
+            Lack(account.share, account.share.short_of(amount), budget.limit),
         )
 
 

@@ -17,6 +17,7 @@ from freehold.kernel.limits import Rate
 
 _ZERO = Decimal(0)
 _GRAIN = Decimal("0.000001")
+AT_ONCE = " at once"  # how the names of pools end that count places
 _AHEAD = 32  # times what it needs now that a worker leases, where there is plenty and others to share with
 
 
@@ -75,10 +76,10 @@ class Share:
     is not, what a call did not need goes back with its end.
     """
 
-    __slots__ = ("_is_scarce", "_pool", "_pools", "_told", "held", "leased", "spent", "start_ms")
+    __slots__ = ("_is_scarce", "_pools", "_told", "held", "leased", "pool", "spent", "start_ms")
 
     def __init__(self, pools: Pools, pool: str, start_ms: int = 0) -> None:
-        self._pools, self._pool, self.start_ms = pools, pool, start_ms
+        self._pools, self.pool, self.start_ms = pools, pool, start_ms
         self.leased = self.spent = self.held = self._told = _ZERO
         self._is_scarce = False
 
@@ -92,8 +93,8 @@ class Share:
         if short > 0:
             is_alone = self._pools.workers == 1 and limit is not None
             ahead = short * _AHEAD if is_alone else short  # nobody else can want it, and the next calls need not ask
-            granted = self._pools.lease(self._pool, self.start_ms, ahead, limit)
-            granted = granted or self._pools.lease(self._pool, self.start_ms, short, limit)
+            granted = self._pools.lease(self.pool, self.start_ms, ahead, limit)
+            granted = granted or self._pools.lease(self.pool, self.start_ms, short, limit)
             if granted < short:
                 return False
             self.leased += granted
@@ -103,7 +104,7 @@ class Share:
 
     def absorb(self) -> None:
         """Take in what was leased for it aside."""
-        self.leased += self._pools.absorb(self._pool, self.start_ms)
+        self.leased += self._pools.absorb(self.pool, self.start_ms)
 
     def settle(self, held: Decimal, cost: Decimal) -> None:
         """Release what was held and count what it came to, even if that is more."""
@@ -116,7 +117,7 @@ class Share:
         self.spent += cost
         over = self.spent + self.held - self.leased
         if over > 0:
-            self.leased += self._pools.lease(self._pool, self.start_ms, over, None)
+            self.leased += self._pools.lease(self.pool, self.start_ms, over, None)
 
     def move(self, pools: Pools) -> None:
         """Go on with the same counters elsewhere."""
@@ -130,7 +131,7 @@ class Share:
         kept = min(self.leased, most)
         if kept != self.leased or self.spent != self._told:
             self.leased, self._told = kept, self.spent
-            self._pools.report(self._pool, self.start_ms, leased=kept, spent=self.spent)
+            self._pools.report(self.pool, self.start_ms, leased=kept, spent=self.spent)
 
 
 class Credit:
@@ -138,10 +139,10 @@ class Credit:
     that a call seldom asks; every second what is left of that goes back.
     """
 
-    __slots__ = ("_have", "_is_alone", "_name", "_pace", "_pools", "rate")
+    __slots__ = ("_have", "_is_alone", "_pace", "_pools", "name", "rate")
 
     def __init__(self, pools: Pools, name: str, rate: Rate) -> None:
-        self._pools, self._name, self.rate = pools, name, rate
+        self._pools, self.name, self.rate = pools, name, rate
         self._have = 0
         self._is_alone = pools.workers == 1  # nobody else takes of it, so nothing is taken ahead
         self._pace = _FULL
@@ -149,13 +150,13 @@ class Credit:
     def take(self, amount: int, now_ns: int) -> Pace:
         """Take an amount (more than the whole rate counts as the whole), or nothing: `granted` says which."""
         if self._is_alone:
-            return self._pools.pace(self._name, self.rate, amount, now_ns)
+            return self._pools.pace(self.name, self.rate, amount, now_ns)
         need = amount - self._have
         if need > 0:
             ahead = self._ahead(amount)
-            pace = self._pools.pace(self._name, self.rate, need + ahead, now_ns)
+            pace = self._pools.pace(self.name, self.rate, need + ahead, now_ns)
             if not pace.granted and ahead:
-                ahead, pace = 0, self._pools.pace(self._name, self.rate, need, now_ns)
+                ahead, pace = 0, self._pools.pace(self.name, self.rate, need, now_ns)
             if not pace.granted:
                 return pace
             self._have += need + ahead
@@ -166,7 +167,7 @@ class Credit:
     def repay(self, amount: int, now_ns: int) -> None:
         """Give back what was not used; less than nothing: what was used beyond it."""
         if self._is_alone:
-            self._pools.repay(self._name, self.rate, amount, now_ns)
+            self._pools.repay(self.name, self.rate, amount, now_ns)
         else:
             self._have += amount
 
@@ -177,11 +178,27 @@ class Credit:
     def tell(self, now_ns: int) -> None:
         """Give back what was taken ahead, and take what was used beyond."""
         if self._have:
-            self._pools.repay(self._name, self.rate, self._have, now_ns)
+            self._pools.repay(self.name, self.rate, self._have, now_ns)
             self._have = 0
 
     def _ahead(self, amount: int) -> int:
         return min(amount * 16, self.rate.count // (16 * self._pools.workers))
+
+
+class Lack(NamedTuple):
+    """What a call would have needed of a pool beyond what this node has: so much more, below the limit of all nodes."""
+
+    share: Share
+    short: Decimal
+    limit: Decimal
+
+
+class Lull(NamedTuple):
+    """What a call would have needed of a rate."""
+
+    name: str
+    rate: Rate
+    amount: int
 
 
 class Board:

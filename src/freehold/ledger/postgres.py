@@ -8,7 +8,7 @@ never exceeds the limit; a node that is gone keeps what it had, until somebody s
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -16,9 +16,10 @@ import msgspec
 
 from freehold.kernel.errors import CallerError
 from freehold.kernel.lengths import Length
+from freehold.kernel.limits import Rate
 from freehold.kernel.units import Secret
 from freehold.ledger.database import Connection, Database
-from freehold.ledger.pools import NO_PART, NOTHING, Part, Use, granted_of
+from freehold.ledger.pools import NO_PART, NOTHING, Pace, Part, Use, granted_of, paced, repaid
 from freehold.ledger.store import (
     GROUPS,
     KINDS,
@@ -48,9 +49,11 @@ STEPS = (
     create table freehold.use (pool text not null, start_ms bigint not null, node text not null, leased numeric not null, spent numeric not null,
       version bigint not null, primary key (pool, start_ms, node));
     create table freehold.mark (pool text not null, start_ms bigint not null, mark text not null, primary key (pool, start_ms, mark));
+    create table freehold.rate (name text primary key, arrival numeric not null);
     """,
 )
 _ZERO = Decimal(0)
+_THERE = "30 seconds"  # since a node greeted the others
 _PLACES = ", ".join(f"${number}" for number in range(1, len(KINDS) + 1))
 _ADD_KIND = f"insert into freehold.kind ({', '.join(KINDS)}) values ({_PLACES}) on conflict do nothing"  # noqa: S608 - fixed names
 _FIND_KIND = f"select id from freehold.kind where ({', '.join(KINDS)}) = ({_PLACES})"  # noqa: S608 - fixed names
@@ -204,7 +207,7 @@ class NodePools:
                 self._name,
             )
             found: int = await db.fetchval(
-                "select count(*) from freehold.node where seen > now() - interval '30 seconds'"
+                f"select count(*) from freehold.node where seen > now() - interval '{_THERE}'"  # noqa: S608 - a constant
             )
             return found
 
@@ -273,6 +276,28 @@ class NodePools:
         leased, spent = self._database.run(read)
         return Use(leased, spent) if leased is not None else NOTHING
 
+    def pace(self, name: str, rate: Rate, amount: int) -> Pace:
+        """Take an amount of a rate of all nodes, or nothing, by the database's clock."""
+
+        async def take(db: Connection) -> Pace:
+            before, now_ns = await _arrival(db, name)
+            arrival, pace = paced(before, rate, amount, now_ns)
+            await db.execute("update freehold.rate set arrival = $2 where name = $1", name, Decimal(arrival))
+            return pace
+
+        return self._database.run(take)
+
+    def repay(self, given: Sequence[tuple[str, Rate, int]]) -> None:
+        """Give back what was taken of rates and not used; less than nothing: what was used beyond it."""
+
+        async def give(db: Connection) -> None:
+            for name, rate, amount in sorted(given, key=lambda one: one[0]):
+                before, now_ns = await _arrival(db, name)
+                arrival = Decimal(repaid(before, rate, amount, now_ns))
+                await db.execute("update freehold.rate set arrival = $2 where name = $1", name, arrival)
+
+        self._database.run(give)
+
     def is_first(self, pool: str, start_ms: int, mark: str) -> bool:
         """Set a mark on a pool; False if any node has set it before."""
 
@@ -284,12 +309,65 @@ class NodePools:
 
         return self._database.run(write)
 
+
+class Seen(msgspec.Struct, frozen=True):
+    """A node as the others know it. seen: when it greeted them last (UTC); is_there: whether that was a moment ago."""
+
+    id: str
+    name: str
+    seen: datetime.datetime
+    is_there: bool
+
+    def as_data(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "name": self.name,
+            "seen": self.seen.isoformat(timespec="seconds"),
+            "is_there": self.is_there,
+        }
+
+
+class Census:
+    """Who shares the database, for whoever looks at it from outside."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.bring_up("ledger", STEPS)
+
+    def all(self) -> list[Seen]:
+        """Every node, the one that was seen last first."""
+
+        async def read(db: Connection) -> Any:
+            return await db.fetch(
+                f"select id, name, seen at time zone 'utc', seen > now() - interval '{_THERE}' from freehold.node order by seen desc, id"  # noqa: S608 - a constant
+            )
+
+        return [Seen(row[0], row[1], row[2].replace(tzinfo=datetime.UTC), row[3]) for row in self._database.run(read)]
+
     def forget(self, node: str) -> bool:
-        """Say that a node will not come back: what it had leased and not spent is free; False if there is none."""
+        """Say that a node will not come back: what it had leased and not spent is free; False if there is none that is silent."""
 
         async def write(db: Connection) -> bool:
-            await db.execute("update freehold.use set leased = spent where node = $1", node)
-            done = await db.execute("delete from freehold.node where id = $1", node)
-            return bool(done.endswith(" 1"))
+            done = await db.execute(
+                f"delete from freehold.node where id = $1 and seen <= now() - interval '{_THERE}'",  # noqa: S608 - a constant
+                node,
+            )
+            if not done.endswith(" 1"):
+                return False
+            await db.execute("update freehold.use set leased = spent, version = version + 1 where node = $1", node)
+            return True
 
         return self._database.run(write)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+async def _arrival(db: Connection, name: str) -> tuple[int, int]:
+    """(The theoretical arrival time of a rate, the time now), in nanoseconds; nobody else changes it until the transaction ends."""
+    await db.execute("insert into freehold.rate values ($1, 0) on conflict do nothing", name)
+    row = await db.fetchrow(
+        "select arrival, extract(epoch from clock_timestamp()) * 1000000000 from freehold.rate where name = $1 for update",
+        name,
+    )
+    return int(row[0]), int(row[1])

@@ -20,6 +20,8 @@ create table if not exists use (pool text not null, start_ms integer not null, w
 create table if not exists mark (pool text not null, start_ms integer not null, mark text not null, primary key (pool, start_ms, mark)) without rowid;
 create table if not exists part (pool text not null, start_ms integer not null, amount text not null, version integer not null,
   primary key (pool, start_ms)) without rowid;
+create table if not exists credit (name text primary key, have integer not null, count integer not null, seconds integer not null,
+  remaining integer not null, wait_s real not null, full_s real not null) without rowid;
 create table if not exists rate (name text primary key, arrival integer not null) without rowid;
 """
 _ZERO = Decimal(0)
@@ -31,8 +33,8 @@ def aside_of(worker: str) -> str:
 
 
 def is_shared(pool: str) -> bool:
-    """Whether a pool is one of all nodes: budgets are, places at once are a node's own."""
-    return not pool.endswith(" at once")
+    """Whether a pool or a rate is one of all nodes: what limits the way to a provider is each node's own."""
+    return not pool.startswith("provider:")
 
 
 class SqlitePools:
@@ -129,14 +131,53 @@ class SqlitePools:
         return done.rowcount == 1
 
     def pace(self, name: str, rate: Rate, amount: int, now_ns: int) -> Pace:
+        if self.is_part and is_shared(name):
+            return self._take_credit(name, min(amount, rate.count))
         with alone(self._db):
             arrival, pace = paced(self._arrival(name), rate, amount, now_ns)
             self._set(name, arrival)
             return pace
 
     def repay(self, name: str, rate: Rate, amount: int, now_ns: int) -> None:
+        if self.is_part and is_shared(name):
+            self._db.execute("update credit set have = have + ? where name = ?", (amount, name))
+            return
         with alone(self._db):
             self._set(name, repaid(self._arrival(name), rate, amount, now_ns))
+
+    def _take_credit(self, name: str, amount: int) -> Pace:
+        """Take of what this node has of a rate of all nodes."""
+        with alone(self._db) as db:
+            row = db.execute("select have, remaining, wait_s, full_s from credit where name = ?", (name,)).fetchone()
+            if row is None:
+                return Pace(0, 1.0, 0, 0.0)
+            have, left, wait_s, full_s = row
+            if have < amount:
+                return Pace(0, wait_s, left, full_s)
+            db.execute("update credit set have = have - ? where name = ?", (amount, name))
+            return Pace(amount, 0.0, left, full_s)
+
+    def credit(self, name: str, rate: Rate, amount: int, pace: Pace) -> None:
+        """Have so much more of a rate of all nodes, and know what was said of it."""
+        self._db.execute(
+            "insert into credit values (?, ?, ?, ?, ?, ?, ?) on conflict do update set have = have + excluded.have, count = excluded.count, "
+            "seconds = excluded.seconds, remaining = excluded.remaining, wait_s = excluded.wait_s, full_s = excluded.full_s",
+            (name, amount, rate.count, rate.period_s, pace.left, pace.wait_s, pace.full_s),
+        )
+
+    def return_credit(self) -> list[tuple[str, Rate, int]]:
+        """Give up what this node has of every rate (less than nothing: what it used beyond it)."""
+        with alone(self._db) as db:
+            rows = db.execute("select name, count, seconds, have from credit where have <> 0").fetchall()
+            db.execute("update credit set have = 0")
+        return [(name, Rate(count, seconds), have) for name, count, seconds, have in rows]
+
+    def pace_here(self, name: str, rate: Rate, amount: int, now_ns: int) -> Pace:
+        """Take of a rate that is this node's own, while the others cannot be asked."""
+        with alone(self._db):
+            arrival, pace = paced(self._arrival(name), rate, amount, now_ns)
+            self._set(name, arrival)
+            return pace
 
     def _arrival(self, name: str) -> int:
         row = self._db.execute("select arrival from rate where name = ?", (name,)).fetchone()
