@@ -1,9 +1,12 @@
-"""`freehold keys`: create, list and revoke callers' keys. Works beside a running `up`, which takes notice within a second."""
+"""`freehold keys`: create, list, rotate and revoke callers' keys. Works beside a running `up`, which takes notice within a second."""
 
 from __future__ import annotations
 
 import datetime
+import getpass
+import os
 import time
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -11,17 +14,37 @@ import msgspec
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
 from freehold.gateway.app import open_keys, open_shared
-from freehold.identity.keys import Key, Keys
+from freehold.identity.keys import Key, Keys, Wanted
 from freehold.identity.shared import SharedKeys
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import CallerError
 from freehold.kernel.limits import Limits
 from freehold.kernel.schema import Limits as LimitsSpec
 
+_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def _span(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    """Read `90d`, `12h`, `30m` or `0`, in milliseconds."""
+    if text is None or text == "0":
+        return None if text is None else 0
+    count, unit = text[:-1], _UNITS_MS.get(text[-1:])
+    if unit is None or not (count.isascii() and count.isdecimal()) or not 0 < int(count) <= 100_000:
+        raise click.BadParameter(f"{text[:40]!r} is no span: write 90d, 12h or 30m")
+    return int(count) * unit
+
+
+def _who() -> str:
+    """By what whoever types a command is known: the name of the user of this machine."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container may have no name for its user
+        return f"cli:uid {os.getuid()}"
+
 
 @click.group("keys", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Create, list and revoke callers' keys."""
+    """Create, list, rotate and revoke callers' keys."""
 
 
 @command.command("create")
@@ -44,6 +67,7 @@ def command() -> None:
 @click.option(
     "--limit", "limits", multiple=True, help='How fast: "calls=60/minute", "tokens=100000/minute", "concurrent=4".'
 )
+@click.option("--expires", callback=_span, help="How long it is good for, such as 90d or 12h (default: for ever).")
 def create(
     config: Path | None,
     as_json: bool,
@@ -52,6 +76,7 @@ def create(
     class_: str | None,
     budgets: tuple[str, ...],
     limits: tuple[str, ...],
+    expires: int | None,
 ) -> None:
     """Make a key and show it, this once."""
     setting = Setting.find(config)
@@ -62,15 +87,17 @@ def create(
             hint="Add it to freehold.toml first.",
         )
     keys = _keys_of(setting)
-    key, secret = keys.create(
-        name,
+    now_ms = int(time.time() * 1000)
+    wanted = Wanted(
+        name=name,
         class_=Class.parse(class_) if class_ else None,
         workload=workload,
         budgets=budgets,
         limits=_limits(limits),
-        now_ms=int(time.time() * 1000),
+        expires_ms=now_ms + expires if expires is not None else None,
     )
-    keys.close()
+    with closing(keys):
+        key, secret = keys.create(wanted, now_ms=now_ms, by=_who())
     if as_json:
         show_json(
             {
@@ -81,6 +108,7 @@ def create(
                 "workload": workload,
                 "budget": key.budget_text,
                 "limits": dict(_shown(key)),
+                "expires": _moment(key.expires_ms),
             }
         )
         return
@@ -108,6 +136,7 @@ def list_(config: Path | None, as_json: bool) -> None:
                         "budget": k.budget_text,
                         "limits": dict(_shown(k)),
                         "created": _day(k.created_ms),
+                        "expires": _moment(k.expires_ms),
                         "revoked": _day(k.revoked_ms),
                     }
                     for k in found
@@ -116,7 +145,7 @@ def list_(config: Path | None, as_json: bool) -> None:
         )
         return
     show_table(
-        ("id", "name", "declared", "budget", "limits", "created", "revoked"),
+        ("id", "name", "declared", "budget", "limits", "created", "expires", "revoked"),
         [
             (
                 k.id,
@@ -125,11 +154,45 @@ def list_(config: Path | None, as_json: bool) -> None:
                 k.budget_text or "–",
                 ", ".join(f"{name} {value}" for name, value in _shown(k)) or "–",
                 _day(k.created_ms) or "",
+                _moment(k.expires_ms) or "–",
                 _day(k.revoked_ms) or "–",
             )
             for k in found
         ],
     )
+
+
+@command.command("rotate")
+@config_option
+@json_option
+@click.option(
+    "--overlap",
+    default="24h",
+    show_default=True,
+    callback=_span,
+    help="How long the old secret stays good, such as 1h or 7d; 0 for not at all.",
+)
+@click.argument("key_id")
+def rotate(config: Path | None, as_json: bool, overlap: int, key_id: str) -> int:
+    """Give a key another secret, and show it this once. The key stays what it is: its budgets, limits and receipts go on."""
+    now_ms = int(time.time() * 1000)
+    with closing(_keys_of(Setting.find(config))) as keys:
+        secret = keys.rotate(key_id, overlap_ms=overlap, now_ms=now_ms, by=_who())
+    if secret is None:
+        click.echo(f"There is no live key {key_id!r}.", err=True)
+        return 1
+    until = _moment(now_ms + overlap)
+    if as_json:
+        show_json({"id": key_id, "key": secret, "old_until": until})
+        return 0
+    click.echo(secret)
+    click.echo(
+        f"{key_id}: the old secret is good until {until}."
+        if overlap
+        else f"{key_id}: the old secret is refused from now on.",
+        err=True,
+    )
+    return 0
 
 
 @command.command("revoke")
@@ -139,8 +202,8 @@ def list_(config: Path | None, as_json: bool) -> None:
 def revoke(config: Path | None, as_json: bool, key_id: str) -> int:
     """Revoke a key by its id."""
     keys = _keys_of(Setting.find(config))
-    done = keys.revoke(key_id, now_ms=int(time.time() * 1000))
-    keys.close()
+    with closing(keys):
+        done = keys.revoke(key_id, now_ms=int(time.time() * 1000), by=_who())
     if as_json:
         show_json({"id": key_id, "revoked": done})
     else:
@@ -182,6 +245,14 @@ def _shown(key: Key) -> list[tuple[str, str]]:
     limits = key.limits or Limits()
     found = [(name, rate.words) for name, rate in (("calls", limits.calls), ("tokens", limits.tokens)) if rate]
     return [*found, ("concurrent", str(limits.concurrent))] if limits.concurrent is not None else found
+
+
+def _moment(ms: int | None) -> str | None:
+    return (
+        datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).isoformat(timespec="seconds")
+        if ms is not None
+        else None
+    )
 
 
 def _day(ms: int | None) -> str | None:

@@ -22,7 +22,7 @@ COMMANDS = {
     "up": "Start Freehold: one endpoint in front of every model",
     "init": "Write what is there into a commented freehold.toml",
     "check": "Check the configuration and prove that nothing can leave its zones",
-    "keys": "Create, list and revoke callers' keys",
+    "keys": "Create, list, rotate and revoke callers' keys",
     "nodes": "Show the nodes that share keys, budgets and limits",
     "models": "List targets with zone, price and abilities",
     "chat": "Ask a running Freehold, and see how it was ruled",

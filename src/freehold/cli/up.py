@@ -28,7 +28,7 @@ from freehold.gateway.logs import log
 from freehold.gateway.policy import served_names
 from freehold.gateway.reloading import Asking, Reloading, Source
 from freehold.gateway.world import World
-from freehold.identity.keys import Lent
+from freehold.identity.keys import Lent, Wanted
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import BUILTIN, Surroundings
 from freehold.kernel.errors import OperatorError
@@ -239,8 +239,12 @@ def first_keys(world: World) -> Shown | None:
     if world.snapshot.nodes is not None or world.keys.all():
         return None
     now_ms = world.clock.now_ms()
-    _, restricted = world.keys.create("first restricted key", class_=Class.RESTRICTED, workload=None, now_ms=now_ms)
-    _, public = world.keys.create("first public key", class_=Class.PUBLIC, workload=None, now_ms=now_ms + 1)
+    _, restricted = world.keys.create(
+        Wanted(name="first restricted key", class_=Class.RESTRICTED), now_ms=now_ms, by="freehold up"
+    )
+    _, public = world.keys.create(
+        Wanted(name="first public key", class_=Class.PUBLIC), now_ms=now_ms + 1, by="freehold up"
+    )
     return Shown(restricted, public)
 
 

@@ -112,7 +112,10 @@ def admit(world: World, values: dict[bytes, str], query: bytes) -> Caller:
         key = world.keys.find(secret)
     if key is None:
         raise CallerError(
-            "This key is not known.", code="auth.unknown_key", status=401, hint="Make one with 'freehold keys create'."
+            "This key is not known, or has ended.",
+            code="auth.unknown_key",
+            status=401,
+            hint="Make one with 'freehold keys create'.",
         )
     return Caller(key, values)
 

@@ -441,6 +441,7 @@ async def _keep_synced(world: World) -> None:
             world.ledger.checkpoint,
             lambda: note_erasures(world),
             lambda: note_revocations(world),
+            lambda: note_changes(world),
             lambda: note_spending(world),
             lambda: world.cache.sweep(world.clock.now_ms()),
             lambda: drop_expired(world),
@@ -526,6 +527,14 @@ def note_spending(world: World) -> None:
     """Share what is left with the other workers, and tell which budgets are nearly spent."""
     world.throttle.tell(world.clock.now_ns())
     world.alerts.tell(world.ledger, world.budgets.tell(world.clock.now_ms()))
+
+
+def note_changes(world: World) -> None:
+    """Write down what somebody did to keys, in whatever process; those of several nodes come from their database."""
+    for change in world.keys.unnoted():
+        if world.pools.is_first(f"change {change.id}", 0, "noted"):
+            world.ledger.note("change", change.fields())
+            world.keys.noted(change.id)
 
 
 def note_revocations(world: World) -> None:

@@ -15,6 +15,7 @@ import socket
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 from freehold.gateway.app import POOLS, Prepared, open_keys
 from freehold.gateway.logs import log
 from freehold.gateway.world import World
+from freehold.identity.keys import Change
 from freehold.identity.shared import SharedKeys
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.ids import make_id
@@ -144,11 +146,14 @@ class Node:
         finally:
             indexing.cancel()
 
-    async def _keep(self, executor: ThreadPoolExecutor, work: Callable[[], list[Crossing]]) -> None:
+    async def _keep(self, executor: ThreadPoolExecutor, work: Callable[[], News]) -> None:
         while True:
             try:
-                crossings = await self._in(executor, work)
-                self._world.alerts.tell(self._world.ledger, crossings)
+                news = await self._in(executor, work)
+                self._world.alerts.tell(self._world.ledger, news.crossings)
+                for change in news.changes:
+                    self._world.ledger.note("change", change.fields())
+                await self._in(executor, news.noted)
                 self._tell(None)
             except (OperatorError, OSError, sqlite3.Error) as error:  # it is tried again, and everything is said anew
                 self._tell(error)
@@ -178,6 +183,15 @@ class Node:
             os.close(self._lock)
 
 
+@dataclass(slots=True)
+class News:
+    """What a round has found for the log, and what is to be done when it stands there."""
+
+    crossings: list[Crossing] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    noted: Callable[[], None] = lambda: None
+
+
 class _Index:
     """Brings the index of all nodes up to date with this one's log, in a thread of its own."""
 
@@ -185,12 +199,12 @@ class _Index:
         self._node = node
         self._store: PostgresStore | None = None
 
-    def round(self) -> list[Crossing]:
+    def round(self) -> News:
         node = self._node
         if self._store is None:
             self._store = PostgresStore(node._database, node._id)
         catch_up(self._store, node._prepared.state / "log")
-        return []
+        return News()
 
 
 class _Round:
@@ -202,7 +216,7 @@ class _Round:
         self._spent: dict[tuple[str, int], Decimal] = {}
         self._open: tuple[SharedKeys, NodePools, SqlitePools] | None = None
 
-    def round(self) -> list[Crossing]:
+    def round(self) -> News:
         node = self._node
         if self._open is None:
             keys = SharedKeys(node._database, node._nodes.pepper)
@@ -217,7 +231,9 @@ class _Round:
         self._share(far, near)
         if given := near.return_credit():
             far.repay(given)
-        return self._crossed(far, [*node._world.snapshot.budgets, *budgets])
+        changes = keys.claim(node._id)
+        crossings = self._crossed(far, [*node._world.snapshot.budgets, *budgets])
+        return News(crossings, changes, lambda: keys.noted([one.id for one in changes]) if changes else None)
 
     def _share(self, far: NodePools, near: SqlitePools) -> None:
         """Say what is spent here, and give back what is neither leased by a worker nor likely to be within the next moment."""

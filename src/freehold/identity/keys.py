@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hmac
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 
 from freehold.kernel.classes import Class
+from freehold.kernel.clock import Clock
 from freehold.kernel.errors import CallerError
 from freehold.kernel.ids import make_id, make_key
 from freehold.kernel.limits import Budget, Limits, limits_of, parse_budgets
@@ -28,15 +30,26 @@ create table if not exists key (
   created_ms integer not null, revoked_ms integer
 );
 """
-_STEPS = ("alter table key add column limits text;",)
+_STEPS = (
+    "alter table key add column limits text;",
+    """
+    alter table key add column expires_ms integer;
+    alter table key add column old text;
+    create table change (id integer primary key, at_ms integer not null, who text not null, what text not null, key text not null, before text,
+      after text, is_noted integer not null default 0);
+    """,
+)
 RECHECK_S = 0.5
-_INSERT = "insert into key (digest, id, name, class, workload, budget, created_ms, revoked_ms, limits) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+COLUMNS = "digest, id, name, class, workload, budget, created_ms, revoked_ms, limits, expires_ms, old"
+_INSERT = f"insert into key ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - fixed names
+_NEVER_MS = 2**62
+_CLOCK = Clock()
 Row = tuple[Any, ...]  # in the order of those columns
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a key. `class_` None and `workload` None together count as restricted."""
+    """What is known of a key. `class_` None and `workload` None together count as restricted; expires_ms: from when on it is refused."""
 
     id: str
     name: str
@@ -47,6 +60,54 @@ class Key:
     revoked_ms: int | None
     budgets: tuple[Budget, ...] = ()
     limits: Limits | None = None
+    expires_ms: int | None = None
+    spec: str | None = None
+
+    def told(self) -> dict[str, Any]:
+        """What it declares, for the record of a change: no name, which may be a person's, and nothing of its secret."""
+        return {
+            "class": self.class_.label if self.class_ is not None else None,
+            "workload": self.workload,
+            "budget": self.budget_text,
+            "limits": self.spec,
+            "expires_ms": self.expires_ms,
+        }
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What somebody did to a key. id: its number where it is kept; who: by what they are known; before, after: what the key declared."""
+
+    id: int
+    at_ms: int
+    who: str
+    what: str
+    key: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+    def fields(self) -> dict[str, Any]:
+        """As the log has it."""
+        return {
+            "change": self.id,
+            "changed_ms": self.at_ms,
+            "who": self.who,
+            "what": self.what,
+            "key": self.key,
+            "before": self.before,
+            "after": self.after,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a key is to be. expires_ms: from when on it is refused, None for never."""
+
+    name: str
+    class_: Class | None = None
+    workload: str | None = None
+    budgets: Sequence[str] = ()
+    limits: LimitsSpec | None = None
+    expires_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +116,27 @@ class Made:
 
     key: Key
     secret: str
-    spec: str | None
 
     @classmethod
-    def of(
-        cls,
-        name: str,
-        class_: Class | None,
-        workload: str | None,
-        budgets: Sequence[str],
-        limits: LimitsSpec | None,
-        now_ms: int,
-    ) -> Made:
-        """Raises CallerError `keys.budget` for a budget or a limit that is none."""
-        text = ", ".join(budgets) or None
+    def of(cls, wanted: Wanted, now_ms: int) -> Made:
+        """Raises CallerError `keys.budget` for a budget or a limit that is none, `keys.expired` for a key that has ended already."""
+        text, limits = ", ".join(wanted.budgets) or None, wanted.limits
         spec = msgspec.json.encode(limits).decode() if limits is not None and limits != LimitsSpec() else None
-        label = class_.label if class_ is not None else None
+        label = wanted.class_.label if wanted.class_ is not None else None
+        if wanted.expires_ms is not None and wanted.expires_ms <= now_ms:
+            raise CallerError("The key would have expired already.", code="keys.expired")
+        about = (wanted.name, label, wanted.workload, text, now_ms, None, spec, wanted.expires_ms, None)
         try:
-            key = key_of((make_id("key", now_ms), name, label, workload, text, now_ms, None, spec))
+            return cls(key_of((make_id("key", now_ms), *about)), make_key())
         except ValueError as error:
             raise CallerError(str(error), code="keys.budget") from None
-        return cls(key, make_key(), spec)
 
     def row(self, pepper: bytes) -> Row:
         """As it is kept: the secret's digest alone."""
         key = self.key
         label = key.class_.label if key.class_ is not None else None
-        about = (key.id, key.name, label, key.workload, key.budget_text, key.created_ms, None, self.spec)
-        return (_digest(pepper, self.secret), *about)
+        about = (key.id, key.name, label, key.workload, key.budget_text, key.created_ms, None, key.spec, key.expires_ms)
+        return (digest_of(pepper, self.secret), *about, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,25 +156,33 @@ class Lent:
 class Keys:
     """The keys of one state directory. pepper: 32 secret bytes that live beside the store, not in it."""
 
-    def __init__(self, path: Path, pepper: bytes) -> None:
+    def __init__(self, path: Path, pepper: bytes, now_ms: Callable[[], int] = _CLOCK.now_ms) -> None:
+        self._now_ms = now_ms
         self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
         self._db.execute("pragma journal_mode = wal")
         bring_up(self._db, path.name, _SCHEMA, _STEPS)
         self._pepper = pepper
-        self._by_digest: dict[bytes, Key] = {}
+        self._by_digest: dict[bytes, tuple[Key, int]] = {}  # and until when
         self._by_id: dict[str, Key] = {}
-        self._lent: dict[bytes, Key] = {}
+        self._lent: dict[bytes, tuple[Key, int]] = {}
         self._version: int | None = None
         self._checked_s = -RECHECK_S
         self.refresh()
 
     def find(self, secret: str) -> Key | None:
-        """The key that a secret belongs to, or None. Costs one HMAC."""
-        return self._by_digest.get(self._digest(secret))
+        """The key that a secret belongs to, or None: it is not known, or no longer good. Costs one HMAC."""
+        found = self._by_digest.get(digest_of(self._pepper, secret))
+        if found is None or (found[1] != _NEVER_MS and self._now_ms() >= found[1]):
+            return None
+        return found[0]
 
     def get(self, key_id: str) -> Key | None:
         """A live key by its id, for what its owner asked for earlier."""
-        return self._by_id.get(key_id)
+        found = self._by_id.get(key_id)
+        return found if found is not None and not self._has_ended(found) else None
+
+    def _has_ended(self, key: Key) -> bool:
+        return key.expires_ms is not None and self._now_ms() >= key.expires_ms
 
     def refresh(self, now_s: float | None = None) -> None:
         """Read the store again if another process has changed it; given a time, ask at most twice a second."""
@@ -130,33 +192,67 @@ class Keys:
             self._checked_s = now_s
         version = self._db.execute("pragma data_version").fetchone()[0]
         if version != self._version:
-            rows = self._db.execute(
-                "select digest, id, name, class, workload, budget, created_ms, revoked_ms, limits from key where revoked_ms is null"
-            ).fetchall()
-            self._by_digest = {bytes(row[0]): key_of(row[1:]) for row in rows} | self._lent
-            self._by_id = {key.id: key for key in self._by_digest.values()}
+            rows = self._db.execute(f"select {COLUMNS} from key where revoked_ms is null").fetchall()  # noqa: S608 - fixed names
+            self._by_digest = {digest: (key, until) for row in rows for digest, key, until in _doors(row)} | self._lent
+            self._by_id = {key.id: key for key, _ in self._by_digest.values()}
             self._version = version
 
     def live(self) -> frozenset[str]:
         """The ids of all keys that are live."""
-        return frozenset(self._by_id)
+        return frozenset(key.id for key in self._by_id.values() if not self._has_ended(key))
 
-    def create(
-        self,
-        name: str,
-        *,
-        class_: Class | None,
-        workload: str | None,
-        budgets: Sequence[str] = (),
-        limits: LimitsSpec | None = None,
-        now_ms: int,
-    ) -> tuple[Key, str]:
-        """Make a key; returns it and the secret, which is shown this once. Raises CallerError for a bad budget or limit."""
-        made = Made.of(name, class_, workload, budgets, limits, now_ms)
-        self._db.execute(_INSERT, made.row(self._pepper))
+    def create(self, wanted: Wanted, *, now_ms: int, by: str) -> tuple[Key, str]:
+        """Make a key; returns it and the secret, which is shown this once. by: who does it. Raises CallerError for a bad budget, limit or end."""
+        made = Made.of(wanted, now_ms)
+        with self._changing(now_ms, by, "key.created", made.key.id, None, made.key.told()):
+            self._db.execute(_INSERT, made.row(self._pepper))
+        self._renew()
+        return made.key, made.secret
+
+    def rotate(self, key_id: str, *, overlap_ms: int, now_ms: int, by: str) -> str | None:
+        """Give a key another secret, and let the old one be good for so much longer; returns the new one, None if there is no such key that is live."""
+        row = self._db.execute("select digest, old from key where id = ? and revoked_ms is null", (key_id,)).fetchone()
+        if row is None:
+            return None
+        secret = make_key()
+        after = (digest_of(self._pepper, secret), rotated(row[0], row[1], now_ms, overlap_ms), key_id)
+        with self._changing(now_ms, by, "key.rotated", key_id, None, {"old_until_ms": now_ms + overlap_ms}):
+            self._db.execute("update key set digest = ?, old = ? where id = ?", after)
+        self._renew()
+        return secret
+
+    def unnoted(self) -> list[Change]:
+        """What was changed and stands in no log yet, in order."""
+        rows = self._db.execute(
+            "select id, at_ms, who, what, key, before, after from change where not is_noted order by id"
+        )
+        return [change_of(row) for row in rows]
+
+    def noted(self, number: int) -> None:
+        """A change stands in a log."""
+        self._db.execute("update change set is_noted = 1 where id = ?", (number,))
+
+    @contextmanager
+    def _changing(
+        self, now_ms: int, by: str, what: str, key: str, before: dict[str, Any] | None, after: dict[str, Any] | None
+    ) -> Iterator[None]:
+        """Change something and keep that it was, both or neither."""
+        told = [msgspec.json.encode(one).decode() if one is not None else None for one in (before, after)]
+        self._db.execute("begin immediate")
+        try:
+            yield
+            self._db.execute(
+                "insert into change (at_ms, who, what, key, before, after) values (?, ?, ?, ?, ?, ?)",
+                (now_ms, by, what, key, *told),
+            )
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
+
+    def _renew(self) -> None:
         self._version = None
         self.refresh()
-        return made.key, made.secret
 
     def become(self, rows: Sequence[Row]) -> None:
         """Hold exactly these keys from here on, those of all nodes."""
@@ -174,45 +270,61 @@ class Keys:
     def lend(self, lent: Lent) -> None:
         """Take a key for as long as this process lives. It is restricted."""
         key = Key(lent.id, lent.name, Class.RESTRICTED, None, None, lent.created_ms, None)
-        self._lent[self._digest(lent.secret)] = key
+        self._lent[digest_of(self._pepper, lent.secret)] = (key, _NEVER_MS)
         self._version = None
         self.refresh()
 
     def all(self) -> list[Key]:
         """Every key, revoked ones too, oldest first."""
-        return [
-            key_of(row)
-            for row in self._db.execute(
-                "select id, name, class, workload, budget, created_ms, revoked_ms, limits from key order by created_ms, id"
-            )
-        ]
+        rows = self._db.execute(f"select {COLUMNS} from key order by created_ms, id")  # noqa: S608 - fixed names
+        return [key_of(row[1:]) for row in rows]
 
-    def revoke(self, key_id: str, *, now_ms: int) -> bool:
+    def revoke(self, key_id: str, *, now_ms: int, by: str) -> bool:
         """Revoke a key by its id; False if there is none that is live."""
-        done = (
-            self._db.execute(
-                "update key set revoked_ms = ? where id = ? and revoked_ms is null", (now_ms, key_id)
-            ).rowcount
-            == 1
-        )
-        self._version = None
-        self.refresh()
-        return done
+        before = next((key for key in self.all() if key.id == key_id and key.revoked_ms is None), None)
+        if before is None:
+            return False
+        with self._changing(now_ms, by, "key.revoked", key_id, before.told(), None):
+            self._db.execute("update key set revoked_ms = ? where id = ?", (now_ms, key_id))
+        self._renew()
+        return True
 
     def close(self) -> None:
         self._db.close()
 
-    def _digest(self, secret: str) -> bytes:
-        return _digest(self._pepper, secret)
 
-
-def _digest(pepper: bytes, secret: str) -> bytes:
+def digest_of(pepper: bytes, secret: str) -> bytes:
+    """By what a secret is known."""
     return hmac.digest(pepper, secret.encode("utf-8", "surrogatepass"), "sha256")
+
+
+def rotated(digest: bytes, old: str | None, now_ms: int, overlap_ms: int) -> str:
+    """The secrets that were a key's before, and until when each is good, once the one of this digest is another."""
+    before = [
+        (one, until) for one, until in msgspec.json.decode(old or "[]", type=list[tuple[str, int]]) if until > now_ms
+    ]
+    return msgspec.json.encode([*before, (bytes(digest).hex(), now_ms + overlap_ms)]).decode()
+
+
+def _doors(row: Row) -> Iterator[tuple[bytes, Key, int]]:
+    """Every digest by which a key may be asked for, and until when."""
+    key = key_of(row[1:])
+    until = key.expires_ms if key.expires_ms is not None else _NEVER_MS
+    for digest, old_until in msgspec.json.decode(row[-1] or "[]", type=list[tuple[str, int]]):
+        yield bytes.fromhex(digest), key, min(until, old_until)
+    yield bytes(row[0]), key, until
+
+
+def change_of(row: tuple[Any, ...]) -> Change:
+    """A change as its row says."""
+    number, at_ms, who, what, key, *told = row
+    before, after = (msgspec.json.decode(one) if one is not None else None for one in told)
+    return Change(number, at_ms, who, what, key, before, after)
 
 
 def key_of(row: Row) -> Key:
     """A key as its row, without the digest, says. Raises ValueError for a budget or a limit that is none."""
-    key_id, name, class_, workload, budget, created, revoked, limits = row
+    key_id, name, class_, workload, budget, created, revoked, limits, expires, _ = row
     return Key(
         key_id,
         name,
@@ -223,4 +335,6 @@ def key_of(row: Row) -> Key:
         revoked,
         parse_budgets(tuple(budget.split(",")), f"key:{key_id}") if budget else (),
         limits_of(msgspec.json.decode(limits, type=LimitsSpec)) if limits else None,
+        expires,
+        limits,
     )

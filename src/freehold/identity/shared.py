@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from freehold.identity.keys import Key, Keys, Made, Row, key_of
-from freehold.kernel.classes import Class
-from freehold.kernel.schema import Limits as LimitsSpec
+import msgspec
+
+from freehold.identity.keys import COLUMNS, Change, Key, Keys, Made, Row, Wanted, change_of, digest_of, key_of, rotated
+from freehold.kernel.ids import make_key
 
 T = TypeVar("T")
 STEPS = (
     """
     create table freehold.key (id text primary key, name text not null, digest bytea not null unique, class text, workload text, budget text,
-      created_ms bigint not null, revoked_ms bigint, limits text, changed bigserial);
+      created_ms bigint not null, revoked_ms bigint, limits text, expires_ms bigint, old text, changed bigserial);
+    create table freehold.change (id bigserial primary key, at_ms bigint not null, who text not null, what text not null, key text not null,
+      before text, after text, node text, is_noted boolean not null default false);
     """,
 )
-_COLUMNS = "digest, id, name, class, workload, budget, created_ms, revoked_ms, limits"
 
 
 class Database(Protocol):
@@ -39,44 +41,81 @@ class SharedKeys:
         self._seen: tuple[Any, ...] = ()
         database.bring_up("identity", STEPS)
 
-    def create(
-        self,
-        name: str,
-        *,
-        class_: Class | None,
-        workload: str | None,
-        budgets: Sequence[str] = (),
-        limits: LimitsSpec | None = None,
-        now_ms: int,
-    ) -> tuple[Key, str]:
+    def create(self, wanted: Wanted, *, now_ms: int, by: str) -> tuple[Key, str]:
         """Make a key for all nodes, as `Keys.create` does for one."""
-        made = Made.of(name, class_, workload, budgets, limits, now_ms)
+        made = Made.of(wanted, now_ms)
 
         async def write(db: Any) -> None:
             await db.execute(
-                f"insert into freehold.key ({_COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",  # noqa: S608 - fixed names
+                f"insert into freehold.key ({COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",  # noqa: S608 - fixed names
                 *made.row(self._pepper),
             )
+            await _keep(db, now_ms, by, "key.created", made.key.id, (None, made.key.told()))
 
         self._database.run(write)
         return made.key, made.secret
+
+    def rotate(self, key_id: str, *, overlap_ms: int, now_ms: int, by: str) -> str | None:
+        """Give a key another secret, as `Keys.rotate` does."""
+        secret = make_key()
+
+        async def write(db: Any) -> str | None:
+            row = await db.fetchrow(
+                "select digest, old from freehold.key where id = $1 and revoked_ms is null for update", key_id
+            )
+            if row is None:
+                return None
+            await db.execute(
+                "update freehold.key set digest = $2, old = $3, changed = default where id = $1",
+                *(key_id, digest_of(self._pepper, secret), rotated(row[0], row[1], now_ms, overlap_ms)),
+            )
+            await _keep(db, now_ms, by, "key.rotated", key_id, (None, {"old_until_ms": now_ms + overlap_ms}))
+            return secret
+
+        return self._database.run(write)
 
     def all(self) -> list[Key]:
         """Every key, revoked ones too, oldest first."""
         return sorted((key_of(row[1:]) for row in self._rows()), key=lambda key: (key.created_ms, key.id))
 
-    def revoke(self, key_id: str, *, now_ms: int) -> bool:
+    def revoke(self, key_id: str, *, now_ms: int, by: str) -> bool:
         """Revoke a key by its id; False if there is none that is live."""
 
         async def write(db: Any) -> bool:
-            done = await db.execute(
-                "update freehold.key set revoked_ms = $2, changed = default where id = $1 and revoked_ms is null",
+            row = await db.fetchrow(
+                f"select {COLUMNS} from freehold.key where id = $1 and revoked_ms is null for update",  # noqa: S608 - fixed names
                 key_id,
-                now_ms,
             )
-            return bool(done.endswith(" 1"))
+            if row is None:
+                return False
+            await db.execute("update freehold.key set revoked_ms = $2, changed = default where id = $1", key_id, now_ms)
+            await _keep(db, now_ms, by, "key.revoked", key_id, (key_of(tuple(row)[1:]).told(), None))
+            return True
 
         return self._database.run(write)
+
+    def claim(self, node: str) -> list[Change]:
+        """What was changed and stands in no node's log yet; it is for this node to write down, and say so with `noted`."""
+
+        async def write(db: Any) -> Any:
+            await db.execute(
+                "update freehold.change set node = $1 where id in (select id from freehold.change where node is null for update skip locked)",
+                node,
+            )
+            return await db.fetch(
+                "select id, at_ms, who, what, key, before, after from freehold.change where node = $1 and not is_noted order by id",
+                node,
+            )
+
+        return [change_of(tuple(row)) for row in self._database.run(write)]
+
+    def noted(self, numbers: Sequence[int]) -> None:
+        """These changes stand in a log."""
+
+        async def write(db: Any) -> None:
+            await db.execute("update freehold.change set is_noted = true where id = any($1::bigint[])", list(numbers))
+
+        self._database.run(write)
 
     def copy_to(self, keys: Keys) -> bool:
         """Bring a node's copy up to date; returns whether there was anything new."""
@@ -94,9 +133,21 @@ class SharedKeys:
 
     def _rows(self) -> list[Row]:
         async def read(db: Any) -> Any:
-            return await db.fetch(f"select {_COLUMNS} from freehold.key")  # noqa: S608 - fixed names
+            return await db.fetch(f"select {COLUMNS} from freehold.key")  # noqa: S608 - fixed names
 
         return [tuple(row) for row in self._database.run(read)]
 
     def close(self) -> None:
         self._database.close()
+
+
+Told = dict[str, Any] | None
+
+
+async def _keep(db: Any, now_ms: int, by: str, what: str, key: str, told: tuple[Told, Told]) -> None:
+    """Keep that something was changed, in the transaction that changes it. told: what the key declared before and after."""
+    before, after = (msgspec.json.encode(one).decode() if one is not None else None for one in told)
+    await db.execute(
+        "insert into freehold.change (at_ms, who, what, key, before, after) values ($1, $2, $3, $4, $5, $6)",
+        *(now_ms, by, what, key, before, after),
+    )
