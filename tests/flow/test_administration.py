@@ -75,3 +75,26 @@ def test_what_was_changed_while_nothing_ran_is_written_at_the_next_start(make_fr
     assert len(changes(freehold, 1)) == 1, "once"
     assert freehold.stop() == 0
     holds(freehold)
+
+
+@both
+def test_an_access_log_says_what_became_of_each_call(
+    make_freehold: Make, inside: Standin, how: tuple[str, ...]
+) -> None:
+    """One line of JSON for each, only where it is asked for; facts, and no words of anybody."""
+    text = NO_ENGINE + f'[providers.rack]\nbase_url = "{inside.base_url}"\nzone = "inside"\nretries = 0\n'
+    freehold = make_freehold(text + "[server]\naccess_log = true\n").start(*how)
+    key = json.loads(freehold.run("keys", "create", "--name", "k", "--json").stdout)
+    said = {"messages": [{"role": "user", "content": "a word that nobody may read"}]}
+    assert ask(freehold, key["key"], body={"model": "rack/m", **said})[0] == 200
+    assert ask(freehold, key["key"], body={"model": "nowhere", **said})[0] == 404
+    until = time.monotonic() + 5
+    while len(lines := [line for line in freehold.output.splitlines() if '"event": "call"' in line]) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    good, bad = sorted(map(json.loads, lines), key=lambda one: int(one["status"]))
+    assert (good["target"], good["zone"], good["outcome"], good["class"]) == ("rack/m", "inside", "ok", "restricted")
+    assert (good["key"], good["attempts"], good["input_tokens"] > 0) == (key["id"], 1, True)
+    assert (bad["status"], bad["outcome"], bad["code"]) == (404, "refused", "routing.unknown_model")
+    assert "nobody may read" not in freehold.output
+    assert {one["call"] for one in freehold.settled(2)} == {good["call"], bad["call"]}

@@ -31,6 +31,7 @@ def freehold(outside: Standin, tmp_path_factory: pytest.TempPathFactory) -> Iter
         inside.usual = Behaviour(status=503)
         text = (
             NO_ENGINE
+            + "[server]\naccess_log = true\n"
             + f'[providers.rack]\nbase_url = "{inside.base_url}"\nzone = "inside"\nretries = 0\n[providers.cloud]\nbase_url = "{outside.base_url}"\nretries = 0\n'
         )
         text += '[workloads.open]\nclass = "public"\ntargets = ["rack/m", "cloud/m"]\n'
@@ -86,6 +87,7 @@ def test_a_public_key_sends_no_canary_outside(freehold: Freehold, outside: Stand
 def test_nothing_that_is_kept_holds_a_canary(freehold: Freehold) -> None:
     """Log, index, keys, output, metrics: searched for every canary in every spelling, after everything above."""
     calls = len(freehold.settled())
+    assert freehold.output.count('"event": "call"') == calls
     assert calls >= 2 * len(MATRIX), "the tests above have run"
     with urlopen(f"http://127.0.0.1:{freehold.admin_port}/metrics", timeout=10) as answer:
         kept = {"metrics": answer.read()}

@@ -13,6 +13,7 @@ from freehold.gateway.bounds import Bounds, bounds
 from freehold.gateway.fitting import Fitter
 from freehold.gateway.lifecycle import Life, State
 from freehold.gateway.limits import Ticket, TurnedAway
+from freehold.gateway.logs import log_call
 from freehold.gateway.traffic import BATCH, INTERACTIVE, Passage
 from freehold.gateway.world import World
 from freehold.kernel.classes import Class
@@ -298,6 +299,8 @@ class Run:
             self.world.ledger.settle(receipt)
         finally:
             self.world.metrics.count(receipt, target is None or target in self.policy.fleet.abilities)
+            if self.snapshot.server.access_log:
+                log_call(receipt)
         return bill
 
     def _bill(self, outcome: str, target: Target | None) -> tuple[Charge, Tokens]:

@@ -250,7 +250,7 @@ class Detection(File, frozen=True):
 
 class Server(File, frozen=True):
     """The `[server]` table: limits of the data plane. file_bytes: how much one key may keep in files (for batches); watch: whether this file is read
-    anew when it has changed.
+    anew when it has changed; access_log: whether each call that has ended is a line of the log.
     """
 
     max_body_bytes: Annotated[int, msgspec.Meta(gt=0)] = 32 * 1024 * 1024
@@ -259,6 +259,7 @@ class Server(File, frozen=True):
     drain: Seconds = 30.0
     headers: bool = True
     watch: bool = True
+    access_log: bool = False
 
 
 class Network(File, frozen=True):
