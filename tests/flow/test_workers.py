@@ -222,8 +222,9 @@ def test_any_worker_knows_what_another_did(make_freehold: Callable[..., Freehold
     assert count == 61
     made_id = json.loads(freehold.run("keys", "list", "--json").stdout)["keys"][-1]["id"]
     freehold.run("keys", "revoke", made_id)
-    time.sleep(1.0)
-    assert {ask(freehold, key)[0] for _ in range(12)} == {401}
+    until = time.monotonic() + 10  # a second where the machine has nothing else to do
+    while {ask(freehold, key)[0] for _ in range(12)} != {401}:
+        assert time.monotonic() < until
 
 
 def test_a_restart_drops_no_call_that_is_under_way(make_freehold: Callable[..., Freehold], outside: Standin) -> None:
