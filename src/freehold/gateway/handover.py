@@ -113,12 +113,15 @@ class Offer:
             log("handed_over")
             self.close()
             return True
+        if self._is_lent:
+            try:
+                self._regain()
+            except OperatorError:  # its children have the log yet, and end
+                return False
+            self._is_lent = False
+            log("successor_lost")
         self._asking.close()
         self._asking = None
-        if self._is_lent:
-            self._is_lent = False
-            self._regain()
-            log("successor_lost")
         return False
 
     def _hand_over(self, asking: socket.socket) -> None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -109,11 +111,12 @@ class Reloading:
         """Serve with this configuration. seeds: count what new budgets have spent before, because nobody else does."""
         async with self._turn:
             world, before = self.world, self.world.snapshot
-            revised = await asyncio.to_thread(lambda: revise(self._prepared, self._source.read(text)))
-            spent = await asyncio.to_thread(spent_before, revised) if seeds else []
-            if seeds:
-                world.ledger.flush()
-                spent = spent_before(revised) if spent else []  # with what has ended since: only little is read
+            with refusing():
+                revised = await asyncio.to_thread(lambda: revise(self._prepared, self._source.read(text)))
+                spent = await asyncio.to_thread(spent_before, revised) if seeds else []
+                if spent:
+                    world.ledger.flush()
+                    spent = spent_before(revised)  # with what has ended since: only little is read
             is_changed = swap(world, revised, by)
             now_ms = world.clock.now_ms()
             for budget, start_ms, missing in missing_of(world.pools, before, revised, spent):
@@ -189,6 +192,19 @@ class Asking:
             tell_refusal(error, message["by"])
             return
         self._line.say({"adopted": message["number"]})
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What the disk or a store says is a reason not to reload, and no reason to end."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise OperatorError(
+            f"What the new configuration needs cannot be read or written ({type(error).__name__}).",
+            code="config.not_reloaded",
+            hint="Nothing has changed. Check the disk of the state directory.",
+        ) from None
 
 
 def swap(world: World, revised: Prepared, by: str) -> bool:

@@ -28,7 +28,7 @@ from freehold.gateway.handover import DRAIN_S, Offer, Taken
 from freehold.gateway.line import Line, Message
 from freehold.gateway.logs import log, log_bug
 from freehold.gateway.metrics import share_metrics
-from freehold.gateway.reloading import LOOK_EVERY_S, Reloading, Source, Watch, missing_of, tell_refusal
+from freehold.gateway.reloading import LOOK_EVERY_S, Reloading, Source, Watch, missing_of, refusing, tell_refusal
 from freehold.gateway.world import World
 from freehold.kernel.errors import FreeholdError, OperatorError
 from freehold.ledger.budgets import seed
@@ -250,9 +250,10 @@ class Supervisor:
         """Let all workers serve with what the file says now, or none; returns what is said to whoever asked."""
         before = self._prepared
         try:
-            text = self._source.text()
-            revised = revise(before, self._source.read(text))
-            self._seed_new(before, revised)
+            with refusing():
+                text = self._source.text()
+                revised = revise(before, self._source.read(text))
+                self._seed_new(before, revised)
         except FreeholdError as error:
             tell_refusal(error, by)
             return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
@@ -268,7 +269,10 @@ class Supervisor:
         for worker in self._late():  # it may not go on under what is no longer in force: another begins in its place
             log("worker_late", pid=worker.pid)
             os.kill(worker.pid, signal.SIGTERM)
-        self._seed_new(before, revised)
+        try:
+            self._seed_new(before, revised)
+        except (OperatorError, OSError, sqlite3.Error) as error:  # what was counted before the swap holds
+            log("pools", reason=type(error).__name__)
         log("reloaded", policy=revised.snapshot.digest, by=by)
         return {"reloaded": revised.snapshot.digest, "changed": revised.snapshot.digest != before.snapshot.digest}
 

@@ -35,7 +35,7 @@ class Steward:
         """run: the one that another process has begun and hands over; epochs of it may still be written."""
         self._turn = threading.RLock()  # where it inherits in a thread, nobody else may write the parent log meanwhile
         self._own = set[int]()  # epochs that were begun here
-        self.is_heir, self._is_lent = run is not None, False  # heir: others may still write in this run
+        self.is_heir, self.is_lent = run is not None, False  # heir: others may still write in this run
         self._state, self._folder, self._now_ms = state, state / "log", now_ms
         self._owed: list[int] = []  # epochs to be sealed, in this order
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -67,20 +67,24 @@ class Steward:
     def lend(self) -> int:
         """Let another process be the steward of this run; returns the run. What is sealed here from now on, it seals."""
         with self._turn:
-            self._is_lent = True
+            self.is_lent = True
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)  # for all that have inherited it, too
         return self._epochs.run
 
     def regain(self) -> None:
         """Be the steward again, after the other has gone. Raises OperatorError `ledger.locked` if it has not."""
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._epochs = Epochs(self._folder, self._signer, self._epochs.run)
-        self._is_lent = False
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise _lent() from None
+        with self._turn:
+            self._epochs = Epochs(self._folder, self._signer, self._epochs.run)
+            self.is_lent = False
 
     def inherit(self, facts: Mapping[str, Any]) -> list[int]:
         """Settle and seal what processes have left that were not begun here; returns their epochs."""
         with self._turn:
-            if self._is_lent or not (dead := self.bereft):
+            if self.is_lent or not (dead := self.bereft):
                 return []
             if self.unsettled(dead):
                 self.open(facts, after=dead).close()
@@ -97,6 +101,8 @@ class Steward:
         facts: what the first record says of the configuration (at least its digest), for whoever audits the log; after: the dead epochs, all
         that nobody writes if not given; subject_key: the keys under which commitments are made.
         """
+        if self.is_lent:
+            raise _lent()
         if after is None:
             after = self.bereft if self.is_heir else self.left_open  # whoever has the lock alone has everything
         dead = tuple(after)
@@ -132,9 +138,9 @@ class Steward:
         What cannot be written now is owed, and comes first the next time: sealed out of order, the end of a call could lie in a sealed epoch
         and its beginning in an open one, and the next start would end it again.
         """
-        if self._is_lent:
-            return
         self._owed.append(epoch)
+        if self.is_lent:
+            return
         with self._turn, contextlib.suppress(OperatorError, OSError):
             while self._owed:
                 self._epochs.seal(self._owed[0], self._now_ms())
@@ -145,6 +151,15 @@ class Steward:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+
+def _lent() -> OperatorError:
+    """Two stewards at once would write two parent logs into one file."""
+    return OperatorError(
+        "Another Freehold is taking this one's place, and has the log.",
+        code="ledger.locked",
+        hint="It ends by itself: the other one serves in a moment, or gives the log back.",
+    )
 
 
 def records_of(path: Path) -> Iterable[dict[str, Any]]:
