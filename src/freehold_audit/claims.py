@@ -11,6 +11,14 @@ Record = dict[str, Any]
 _LADDER = ("public", "internal", "confidential", "restricted")
 
 
+_NEVER_MS = 2**62
+
+
+def _made_ms(call: str) -> int:
+    """When a call began, by its id (`call_` and eleven hexadecimal digits of milliseconds since 1970). Raises ValueError."""
+    return int(call.removeprefix("call_")[:11], 16)
+
+
 class Claims:
     """Feed it every visible record, in order; then say how the log ended."""
 
@@ -18,6 +26,7 @@ class Claims:
         self._report = report
         self._policy: Record = {}  # the one in force
         self._policies: dict[str, Record] = {}  # those of this epoch, by digest
+        self._ended: dict[str, int] = {}  # when each of them was no longer in force
         self._keys: dict[str, Record] = {}
         self._intents: dict[str, list[Record]] = {}
         self._settled: set[str] = set()
@@ -27,9 +36,12 @@ class Claims:
         self._report.count(f"records: {kind}")
         if kind in ("opened", "policy"):
             if kind == "opened":
-                self._policies, self._keys = {}, {}
-            elif record.get("before") != self._policy.get("policy"):
-                self._report.find(where, "follows another policy than the one that was in force")
+                self._policies, self._keys, self._ended = {}, {}, {}
+            else:
+                if record.get("before") != self._policy.get("policy"):
+                    self._report.find(where, "follows another policy than the one that was in force")
+                self._ended[str(self._policy.get("policy"))] = record["at_ms"]
+                self._ended.pop(str(record.get("policy")), None)
             self._policy = self._policies[str(record.get("policy"))] = record
             if not isinstance(record.get("classes"), dict) or not isinstance(record.get("providers"), dict):
                 self._report.find(where, "the epoch does not say which policy it ran under")
@@ -56,6 +68,10 @@ class Claims:
         if policy is None:
             self._report.find(where, f"was decided under {record['policy']!r}, a policy that was never in force")
             return
+        if "policy" in record and _made_ms(record["call"]) > self._ended.get(record["policy"], _NEVER_MS):
+            self._report.find(
+                where, f"began after {record['policy']!r} was no longer in force, and was decided under it"
+            )
         allowed = policy.get("classes", {}).get(class_)
         if allowed is None:
             self._report.find(where, f"class {class_!r} is not in the policy")

@@ -168,6 +168,27 @@ def test_a_bad_file_changes_nothing_and_says_why(make_freehold: Make, inside: St
     assert classes(freehold, key) == {"internal"}
 
 
+@both
+def test_a_bad_disk_is_a_reason_not_to_reload_and_none_to_end(
+    make_freehold: Make, inside: Standin, how: tuple[str, ...]
+) -> None:
+    """What a new budget has spent cannot be read: nothing changes, and everybody goes on; mended, it is taken."""
+    freehold = make_freehold(config(inside)).start(*how)
+    key = freehold.key("--class", "public")
+    index = freehold.state / "index.db"
+    index.unlink(missing_ok=True)
+    index.mkdir()
+    write(freehold, config(inside, class_="internal", more='budget = "9 USD/day"\n'))
+    status, said = reload(freehold)
+    assert (status, said["error"]["code"]) == (422, "config.not_reloaded")
+    assert classes(freehold, key, 6) == {"public"}
+    index.rmdir()
+    ask_for_it(freehold)
+    assert classes(freehold, key, 6) == {"internal"}
+    assert freehold.stop() == 0
+    holds(freehold)
+
+
 @pytest.fixture
 def slow(inside: Standin) -> Standin:
     inside.usual = Behaviour(event_delay_s=0.2)

@@ -404,7 +404,7 @@ async def test_a_call_is_held_to_the_policy_that_it_began_under(tmp_path: Path) 
     ledger = open_ledger(tmp_path)
     strict = {**FACTS, "classes": {**FACTS["classes"], "public": ["inside"]}}
     ledger.note("policy", {**strict, "policy": "sha256:q", "before": "sha256:p", "by": "file"})
-    run_call(ledger, "call_1", zone="outside", policy="sha256:p")
+    run_call(ledger, f"call_{1_700_000_000_000:011x}aa", zone="outside", policy="sha256:p")
     ledger.close()
     assert audit(tmp_path).findings == []
     wrong = [("sha256:q", "outside", {}), ("sha256:q", "inside", {"policy": "sha256:x"}), ("sha256:p", "inside", {})]
@@ -413,9 +413,20 @@ async def test_a_call_is_held_to_the_policy_that_it_began_under(tmp_path: Path) 
         ledger = open_ledger(state)
         ledger.note("policy", {**strict, "policy": "sha256:q", "before": "sha256:p", "by": "file"})
         ledger.note("policy", {**strict, "policy": "sha256:r", "before": before, "by": "file"})
-        run_call(ledger, "call_1", zone=zone, **more)
+        run_call(ledger, f"call_{1_700_000_000_000:011x}aa", zone=zone, **more)
         ledger.close()
         assert audit(state).findings, number
+
+
+async def test_a_call_that_began_after_a_policy_had_ended_is_not_decided_under_it(tmp_path: Path) -> None:
+    for number, (began, count) in enumerate([(1_700_000_000_000, 0), (1_800_000_000_000, 1)]):
+        state = tmp_path / str(number)
+        ledger = open_ledger(state)
+        strict = {**FACTS, "classes": {**FACTS["classes"], "public": ["inside"]}}
+        ledger.note("policy", {**strict, "policy": "sha256:q", "before": "sha256:p", "by": "file"})
+        run_call(ledger, f"call_{began:011x}aa", zone="outside", policy="sha256:p")
+        ledger.close()
+        assert len(audit(state).findings) == count
 
 
 @pytest.mark.parametrize(

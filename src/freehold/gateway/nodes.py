@@ -9,7 +9,6 @@ said when it is back, and counts once, because everything that is said is absolu
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import sqlite3
@@ -23,7 +22,7 @@ from typing import Any, TypeVar
 from freehold.gateway.app import POOLS, Prepared, open_keys
 from freehold.gateway.logs import log
 from freehold.gateway.world import World
-from freehold.identity.keys import Change
+from freehold.identity.keys import Change, Keys
 from freehold.identity.shared import SharedKeys
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.ids import make_id
@@ -215,6 +214,8 @@ class _Round:
         self._count = 0
         self._spent: dict[tuple[str, int], Decimal] = {}
         self._open: tuple[SharedKeys, NodePools, SqlitePools] | None = None
+        self._copy: Keys | None = None
+        self._budgets: list[Budget] = []  # those of keys
 
     def round(self) -> News:
         node = self._node
@@ -225,18 +226,19 @@ class _Round:
         if self._count % _GREET_EVERY == 0:
             node._count = max(2, far.greet())
         self._count += 1
-        with contextlib.closing(open_keys(node._prepared.state, node._nodes)) as copy:
-            keys.copy_to(copy)
-            budgets = [budget for key in copy.all() if key.revoked_ms is None for budget in key.budgets]
-        self._share(far, near)
+        if self._copy is None:
+            self._copy = open_keys(node._prepared.state, node._nodes)
+        if keys.copy_to(self._copy):
+            self._budgets = [one for key in self._copy.all() if key.revoked_ms is None for one in key.budgets]
+        spending = self._share(far, near)
         if given := near.return_credit():
             far.repay(given)
         changes = keys.claim(node._id)
-        crossings = self._crossed(far, [*node._world.snapshot.budgets, *budgets])
+        crossings = self._crossed(far, [*node._world.snapshot.budgets, *self._budgets], spending)
         return News(crossings, changes, lambda: keys.noted([one.id for one in changes]) if changes else None)
 
-    def _share(self, far: NodePools, near: SqlitePools) -> None:
-        """Say what is spent here, and give back what is neither leased by a worker nor likely to be within the next moment."""
+    def _share(self, far: NodePools, near: SqlitePools) -> set[tuple[str, int]]:
+        """Say what is spent here, and give back what is neither leased by a worker nor likely to be within the next moment; returns where something was spent."""
         parts, said = far.parts(), {}
         for pool, start_ms in sorted({*near.shared(), *parts}):
             known = parts.get((pool, start_ms), NO_PART)
@@ -247,17 +249,19 @@ class _Round:
                 said[pool, start_ms] = kept, use.spent
         if said:
             far.report(said)
-            self._spent |= {pool: spent for pool, (_, spent) in said.items()}
+        news = {pool: spent for pool, (_, spent) in said.items() if spent != self._spent.get(pool)}
+        self._spent |= news
+        return set(news)
 
-    def _crossed(self, far: NodePools, budgets: list[Budget]) -> list[Crossing]:
-        """Which alerts all nodes together have crossed; each is told once, by the node that sees it first."""
+    def _crossed(self, far: NodePools, budgets: list[Budget], spending: set[tuple[str, int]]) -> list[Crossing]:
+        """Which alerts all nodes together have crossed where this one has just spent something; each is told once, by the node that sees it first."""
         world, found = self._node._world, []
         for budget in budgets:
             if not budget.alerts or budget.limit <= 0:
                 continue
             start_ms = period_start_ms(budget.period, world.clock.now_ms(), world.budgets.zone)
-            if (budget.pool, start_ms) not in self._spent:
-                continue  # nothing was spent here, so whoever spends it tells
+            if (budget.pool, start_ms) not in spending:
+                continue  # whoever spends it tells
             spent = far.use(budget.pool, start_ms).spent
             found += [
                 Crossing(budget, at, spent, start_ms)
