@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -10,15 +9,14 @@ from typing import Any
 
 import click
 
-from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table, zone_words
+from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table, surroundings, zone_words
 from freehold.kernel.classes import Class, Zone
-from freehold.kernel.config import Surroundings, load
+from freehold.kernel.config import load
 from freehold.kernel.schema import json_schema
 from freehold.kernel.snapshot import Snapshot
 from freehold.perimeter.proof import NO_CLASS, Proof, Reach, compare, keeps, lends, prove
 from freehold.pricing.book import load as load_book
 from freehold.pricing.coverage import contradicting, unpriced, without_price
-from freehold.upstream.rows import ROWS
 
 
 @click.command("check")
@@ -41,7 +39,7 @@ def command(config: Path | None, as_json: bool, against: Path | None, schema: bo
     snapshot = Setting.find(config).snapshot()
     proof = prove(snapshot, now_s=time.time())
     if against is not None:
-        return _compare(load(against, Surroundings(os.environ, ROWS)), snapshot, as_json=as_json) or (not proof.holds)
+        return _compare(load(against, surroundings()), snapshot, as_json=as_json) or (not proof.holds)
     without = unpriced(snapshot, load_book())
     if contradicting(without):
         raise without_price(without)

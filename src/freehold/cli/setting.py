@@ -9,7 +9,7 @@ import os
 import time
 import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from freehold.kernel.classes import Zone
 from freehold.kernel.config import Surroundings, load, read, read_nodes
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.limits import time_zone
-from freehold.kernel.snapshot import Nodes, Provider, Snapshot
+from freehold.kernel.snapshot import Nodes, Provider, Snapshot, Vault
 from freehold.upstream.rows import ROWS
 
 DEFAULT_FILE = "freehold.toml"
@@ -83,15 +83,27 @@ class Setting:
         """The other nodes, if the file names a database that they share. Raises ConfigError."""
         if self.file is None:
             return None
-        around = Surroundings(os.environ, ROWS, folder=self.file.parent)
+        around = replace(surroundings(), folder=self.file.parent)
         return read_nodes(self.file.read_text(encoding="utf-8"), around)
 
     def snapshot(self, around: Surroundings | None = None) -> Snapshot:
         """Read the file; without one, look at what is there."""
-        around = around or Surroundings(os.environ, ROWS)
+        around = around or surroundings()
         if self.file is not None:
             return load(self.file, around)
         return read(look_around(), around)
+
+
+def surroundings() -> Surroundings:
+    """What configuration may refer to: the environment, known providers, a vault and commands."""
+
+    def fetch(reference: str, vault: Vault | None) -> str:
+        # The door brings the HTTP client with it, which a file without such references does without.
+        from freehold.gateway.secrets import fetch as fetch_secret
+
+        return fetch_secret(reference, vault)
+
+    return Surroundings(os.environ, ROWS, fetch=fetch)
 
 
 def look_around() -> str:

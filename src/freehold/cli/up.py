@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import shlex
 import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
 
 from freehold.cli.hello import first_call
-from freehold.cli.setting import Setting, config_option, show_table, zone_words
+from freehold.cli.setting import Setting, config_option, show_table, surroundings, zone_words
 from freehold.engines.bulletin import Bulletin
 from freehold.engines.embedded import Embedded, Place, choose_place
 from freehold.gateway.app import Prepared, compose, listen, make_engine, prepare, running, stop_signal
@@ -30,10 +29,9 @@ from freehold.gateway.reloading import Asking, Reloading, Source
 from freehold.gateway.world import World
 from freehold.identity.keys import Lent, Wanted
 from freehold.kernel.classes import Class, Zone
-from freehold.kernel.config import BUILTIN, Surroundings
+from freehold.kernel.config import BUILTIN
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.snapshot import Provider, Target
-from freehold.upstream.rows import ROWS
 
 ENGINE_WAIT_S = 60.0
 
@@ -83,7 +81,7 @@ def command(
     """
     setting = Setting.find(config)
     place = choose_place()
-    around = Surroundings(os.environ, ROWS, builtin_url=place.base_url, builtin_key=place.key)
+    around = replace(surroundings(), builtin_url=place.base_url, builtin_key=place.key)
     taken: list[Taken] = []
 
     def claim() -> int | None:

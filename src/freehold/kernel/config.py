@@ -12,34 +12,37 @@ import hashlib
 import ipaddress
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from freehold.kernel import schema
 from freehold.kernel.addresses import endpoint
 from freehold.kernel.classes import DEFAULT_ZONES, Class, Zone
+from freehold.kernel.errands import machine_of, sign_in_of, vault_of, webhook_of
+from freehold.kernel.errors import FreeholdError
 from freehold.kernel.limits import time_zone
-from freehold.kernel.problems import ConfigError, Problem, Wrong, explain, line_of, near
+from freehold.kernel.problems import NAME, ConfigError, Problem, Wrong, explain, line_of, near
 from freehold.kernel.provided import SIGNS, batches_of, check_use, nodes_of, routes_of
+from freehold.kernel.rules import detection_of
 from freehold.kernel.snapshot import (
     Address,
     Attested,
-    Custom,
     Department,
     Detection,
-    Errand,
+    Machine,
     Nodes,
     Organisation,
     Provider,
     ProviderRow,
+    SignIn,
     Snapshot,
     Target,
+    Vault,
     Workload,
 )
 from freehold.kernel.spending import spending_of, told_limits
@@ -47,7 +50,6 @@ from freehold.kernel.units import Secret
 
 BUILTIN = "builtin"
 _TABLES = tuple(one.encode_name for one in msgspec.structs.fields(schema.Config))
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Surroundings:
     folder: Path = Path()
     builtin_url: str = "http://127.0.0.1:1/v1"
     builtin_key: Secret | None = None
+    fetch: Callable[[str, Vault | None], str] | None = None  # what a reference to elsewhere holds; raises FreeholdError
 
 
 def load(path: Path, around: Surroundings) -> Snapshot:
@@ -126,6 +129,8 @@ class _Reader:
                 providers[name] = provider
         organisation = self.attempt(self.organisation)
         nodes = self.attempt(self.nodes)
+        sign_in = self.attempt(self.sign_in, organisation.departments if organisation is not None else {})
+        machines = {name: found for name in self.table("machines") if (found := self.attempt(self.machine, name))}
         workloads = {}
         for name in self.table("workloads"):
             if (workload := self.attempt(self.workload, name, providers)) is not None:
@@ -152,6 +157,8 @@ class _Reader:
             detection=detection,
             organisation=organisation,
             nodes=nodes,
+            sign_in=sign_in,
+            machines=machines,
         )
 
     def nodes(self) -> Nodes | None:
@@ -161,6 +168,17 @@ class _Reader:
         if spec is None:
             return None
         return nodes_of(spec, self.secret)
+
+    def sign_in(self, departments: Mapping[str, Department]) -> SignIn | None:
+        spec = self.typed(("sign_in",), schema.SignIn) if "sign_in" in self.tree else None
+        return sign_in_of(spec, departments, self.secret) if spec is not None else None
+
+    def machine(self, name: str) -> Machine | None:
+        path = ("machines", name)
+        if not NAME.match(name):
+            raise Wrong(path, f"{name!r} cannot be a machine's name", "use letters, digits, '.', '_' and '-'")
+        spec = self.typed(path, schema.Machine)
+        return machine_of(name, spec, self.around.folder) if spec is not None else None
 
     def note(self, wrong: Wrong) -> None:
         self.problems.append(Problem(line_of(self.text, wrong.path), wrong.reason, wrong.mend))
@@ -254,85 +272,19 @@ class _Reader:
             raise Wrong(
                 (*path, "time_zone"), str(error), "on a machine without zone data: pip install tzdata"
             ) from None
-        webhook = self.webhook((*path, "webhook"), spec.webhook)
+        webhook = webhook_of((*path, "webhook"), spec.webhook, self.secret)
         return Organisation(spec.name, zone, budgets, limits, departments, webhook, spec.batch)
 
     def department(self, name: str) -> Department | None:
         path = ("departments", name)
-        if not _NAME.match(name):
+        if not NAME.match(name):
             raise Wrong(path, f"{name!r} cannot be a department's name", "use letters, digits, '.', '_' and '-'")
         spec: schema.Department | None = self.typed(path, schema.Department)
         return Department(*spending_of(path, spec, f"department:{name}")) if spec is not None else None
 
-    def webhook(self, path: tuple[str, ...], text: str | None) -> Errand | None:
-        """Where alerts go. The address is often a secret itself, so no error shows it."""
-        if text is None:
-            return None
-        found = text if "://" in text else self.secret(path, text).value
-        parts = urlsplit(found)
-        if not found.isascii() or not found.isprintable() or " " in found:
-            raise Wrong(path, "the address holds a character that none may have", "write what is odd in it as %XX")
-        try:
-            host, is_tls, address = endpoint(path, f"{parts.scheme}://{parts.netloc}")
-        except Wrong:
-            raise Wrong(
-                path, "that is no address to send alerts to", "https://host/path, or env:NAME that holds it"
-            ) from None
-        if not is_tls and not (address and (address.is_private or address.is_loopback)):
-            raise Wrong(path, "alerts would be sent in plain text", "use https://")
-        provider = Provider(
-            name="webhook",
-            base_url=f"{parts.scheme}://{parts.netloc}",
-            host=host,
-            is_tls=is_tls,
-            declared_zone=Zone.OUTSIDE,
-            why="alerts of budgets, without content",
-        )
-        where = Secret((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), "[organisation] webhook")
-        return Errand(provider, where)
-
     def detection(self) -> Detection | None:
         spec: schema.Detection | None = self.typed(("detection",), schema.Detection)
-        if spec is None:
-            return None
-        custom = []
-        for kind, tables in (("words", spec.words), ("patterns", spec.patterns)):
-            for name, table in tables.items():
-                path = ("detection", kind, name)
-                if not _NAME.match(name):
-                    raise Wrong(path, f"{name!r} cannot be a rule's name", "use letters, digits, '.', '_' and '-'")
-                custom.append(self.custom(path, name, table))
-        raises = {type_: Class.parse(label) for type_, label in spec.raises.items()}
-        return Detection(raises, frozenset(map(Class.parse, spec.opaque)), tuple(custom))
-
-    def custom(self, path: tuple[str, ...], name: str, table: schema.WordList | schema.Pattern) -> Custom:
-        raises = Class.parse(table.raises)
-        if isinstance(table, schema.Pattern):
-            try:
-                matches_nothing = re.compile(table.pattern).match("")
-            except (re.error, RecursionError) as error:
-                raise Wrong((*path, "pattern"), f"not a regular expression: {error}", "see Python's re") from None
-            if matches_nothing or not table.pattern.isascii():
-                raise Wrong((*path, "pattern"), "matches where nothing is, or is not ASCII", "say what must be there")
-            return Custom(name, raises, pattern=table.pattern)
-        words = list(table.words)
-        if table.file is not None:
-            try:
-                words += Path(self.around.folder, table.file).read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise Wrong(
-                    (*path, "file"),
-                    f"the file {table.file!r} cannot be read ({type(error).__name__})",
-                    "check the path",
-                ) from None
-        kept = tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
-        if not kept or min(map(len, kept)) < 2 or len(kept) > 10_000:
-            raise Wrong(
-                path,
-                f"{name!r} needs from 1 to 10,000 words of at least two characters",
-                "add words, or a file with one a line",
-            )
-        return Custom(name, raises, words=kept)
+        return detection_of(spec, self.around.folder) if spec is not None else None
 
     def attested(self, path: tuple[str, ...], spec: schema.Provider, row: ProviderRow | None) -> Attested | None:
         """The agreement of a provider. One that was made for another address is void, and so is one that says nothing of the address that the file gives."""
@@ -366,7 +318,7 @@ class _Reader:
 
     def provider(self, name: str) -> Provider:
         path = ("providers", name)
-        if not _NAME.match(name) or name == BUILTIN:
+        if not NAME.match(name) or name == BUILTIN:
             raise Wrong(
                 path,
                 f"{name!r} cannot be a provider's name",
@@ -437,7 +389,7 @@ class _Reader:
         """A known address with the parts that only its owner knows."""
         for part in re.findall(r"\{(\w+)\}", template):
             value = getattr(spec, part)
-            if not value or not _NAME.match(value):
+            if not value or not NAME.match(value):
                 raise Wrong((*path, part), f"the address needs a {part}", f'add {part} = "…", or base_url')
             template = template.replace(f"{{{part}}}", value)
         return template
@@ -515,8 +467,11 @@ class _Reader:
                 raise Wrong(
                     path, f"the file {name!r} cannot be read ({type(error).__name__})", "check the path and its rights"
                 ) from None
+        elif kind in ("vault", "command") and name and self.around.fetch is not None:
+            value = self.fetched(path, reference)
         else:
-            raise Wrong(path, "a key must be a reference, never the secret itself", 'write "env:NAME" or "file:PATH"')
+            mend = 'write "env:NAME", "file:PATH", "vault:PATH#FIELD" or "command:PROGRAM …"'
+            raise Wrong(path, "a key must be a reference, never the secret itself", mend)
         if is_document and value:
             return Secret(value, reference)
         if not value or not value.isascii() or not value.isprintable() or " " in value:
@@ -527,9 +482,25 @@ class _Reader:
             )
         return Secret(value, reference)
 
+    def fetched(self, path: tuple[str, ...], reference: str) -> str:
+        """What a reference to a vault or a command holds; how to get there is not known here."""
+        vault = None
+        if reference.startswith("vault:"):
+            spec = self.typed(("vault",), schema.Vault) if "vault" in self.tree else None
+            if spec is None:
+                raise Wrong(path, "there is no vault to look in", "add [vault] with its address")
+            network = self.typed(("network",), schema.Network)
+            bundle = network.ca_bundle if network is not None else None
+            vault = vault_of(spec, self.secret, str(Path(self.around.folder, bundle)) if bundle else None)
+        assert self.around.fetch is not None
+        try:
+            return self.around.fetch(reference, vault)
+        except FreeholdError as error:
+            raise Wrong(path, error.message, error.hint) from None
+
     def workload(self, name: str, providers: Mapping[str, Provider]) -> Workload:
         path = ("workloads", name)
-        if not _NAME.match(name):
+        if not NAME.match(name):
             raise Wrong(path, f"{name!r} cannot be a workload's name", "use letters, digits, '.', '_' and '-'")
         spec: schema.Workload | None = self.typed(path, schema.Workload)
         if spec is None:

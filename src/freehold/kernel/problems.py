@@ -11,6 +11,8 @@ from msgspec import inspect
 
 from freehold.kernel.errors import OperatorError
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")  # of whatever the file names
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

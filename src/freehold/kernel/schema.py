@@ -278,6 +278,50 @@ class Nodes(File, frozen=True):
     name: str = ""
 
 
+class SignIn(File, frozen=True):
+    """The `[sign_in]` table: how people sign in to the admin plane (OpenID Connect, authorisation code with PKCE).
+
+    issuer: as its own discovery document names it; client_secret: a reference, left out for a public client; address: where people reach the admin
+    plane, to which the issuer sends them back (`/sign-in/back`); claim: by what people are known (an `email` counts only where the issuer says that
+    it is verified); groups_claim, groups: which roles the issuer's groups bring; hosts: further hosts that the issuer's endpoints may have; session: for how long, in seconds.
+    """
+
+    issuer: str
+    client_id: str
+    address: str
+    client_secret: str | None = None
+    claim: str = "email"
+    groups_claim: str = "groups"
+    groups: dict[str, str | tuple[str, ...]] = {}
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+    hosts: tuple[str, ...] = ()
+    session: Annotated[float, msgspec.Meta(ge=60, le=7 * 86_400)] = 8 * 3_600.0
+
+
+class Machine(File, frozen=True):
+    """One `[machines.NAME]` table: whose signed tokens (JWT) count where a key is asked for. A key says which subject it belongs to (`freehold keys create --machine NAME:SUBJECT`).
+
+    audience: what a token must be made for; claim: what in it is its subject; keys: `file:PATH` of the issuer's public keys (a JWK set), where they are not to be fetched; hosts: further hosts that its endpoints may have.
+    """
+
+    issuer: str
+    audience: str
+    claim: str = "sub"
+    keys: str | None = None
+    hosts: tuple[str, ...] = ()
+
+
+class Vault(File, frozen=True):
+    """The `[vault]` table: where references such as `vault:secret/freehold#openai` are looked up (HashiCorp Vault or OpenBao, KV version 2).
+
+    token: a reference (`env:VAULT_TOKEN`, or the file that an agent keeps fresh).
+    """
+
+    address: str
+    token: str = "env:VAULT_TOKEN"  # noqa: S105 - a reference, never the secret
+    namespace: str = ""
+
+
 class Engine(File, frozen=True):
     """The `[engine]` table: the embedded engine behind the provider `builtin`. `model` is a GGUF file."""
 
@@ -302,6 +346,9 @@ class Config(File, frozen=True):
     engine: Engine = Engine()
     detection: Detection = Detection()
     nodes: Nodes | None = None
+    sign_in: SignIn | None = None
+    machines: dict[str, Machine] = {}
+    vault: Vault | None = None
 
 
 def json_schema() -> dict[str, Any]:

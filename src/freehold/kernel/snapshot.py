@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.limits import Budget, Limits
+from freehold.kernel.roles import Role
 from freehold.kernel.routes import ROUTES, Auth, Route
 from freehold.kernel.schema import Abilities, Cache, Capture, Engine, Network, Price, Server, Timeouts
 from freehold.kernel.units import Secret
@@ -138,6 +139,51 @@ class Errand:
 
 
 @dataclass(frozen=True, slots=True)
+class Issuer:
+    """Somebody that says who people or machines are. url: as its tokens name it; places: by their address, where it and its endpoints may be."""
+
+    url: str
+    places: Mapping[str, Provider]
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """How people sign in. address: of the admin plane, as people reach it; claim: by what they are known; groups: which roles those of the issuer bring."""
+
+    issuer: Issuer
+    client_id: str
+    client_secret: Secret | None
+    address: str
+    claim: str
+    groups_claim: str
+    groups: Mapping[str, tuple[Role, ...]]
+    scopes: tuple[str, ...]
+    session_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Whose tokens count as keys. claim: what in a token is its subject; keys: the issuer's public ones (a JWK set), None where they are fetched."""
+
+    name: str
+    issuer: Issuer
+    audience: str
+    claim: str
+    keys: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """Where secrets are looked up: an address, the path before its API, and what opens it."""
+
+    provider: Provider
+    path: str
+    token: Secret
+    namespace: str = ""
+    ca_bundle: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Nodes:
     """What several nodes share. pepper: what keys are hashed with, made of their common secret; name: of this one, "" for the host's."""
 
@@ -221,6 +267,8 @@ class Snapshot:
     detection: Detection = Detection()
     organisation: Organisation = Organisation()
     nodes: Nodes | None = None
+    sign_in: SignIn | None = None
+    machines: Mapping[str, Machine] = field(default_factory=dict)
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
