@@ -124,6 +124,7 @@ def errors() -> str:
 
 
 _AREAS = (
+    "admin",
     "audit",
     "auth",
     "batch",
@@ -137,12 +138,16 @@ _AREAS = (
     "ledger",
     "lifecycle",
     "limits",
+    "nodes",
+    "people",
     "perimeter",
     "prices",
     "request",
     "routing",
     "scan",
     "server",
+    "state",
+    "takeover",
     "upstream",
     "usage",
     "verdict",
@@ -157,7 +162,10 @@ def http() -> str:
     rows = ["# HTTP\n", "## Data plane (port 4000)\n", "| path | method | who |", "|---|---|---|"]
     rows += [f"| `{path}` | {method} | {role} |" for path, (method, role, _) in data_app.ROUTES.items()]
     rows += ["\n## Admin plane (port 4001, loopback)\n", "| path | method | who |", "|---|---|---|"]
-    rows += [f"| `{path}` | {method} | {role} |" for path, (method, role) in admin_app.ROUTES.items()]
+    rows += [f"| `{row.path}` | {row.method} | {', '.join(row.roles)} |" for row in admin_app.ROUTES]
+    rows.append(
+        "\n`local` is whoever asks from loopback, as long as nobody can sign in. Whoever holds the operator's token (`freehold people token`) may do everything."
+    )
     return "\n".join(rows) + "\n"
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from freehold.identity.keys import Change, Keys, Wanted
+from freehold.identity.keys import Keys, Wanted
 from freehold.identity.shared import SharedKeys
+from freehold.identity.store import Change
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import CallerError
 from freehold.ledger.database import Database

@@ -23,7 +23,11 @@ ENV = dict.fromkeys(
         "AWS_SECRET_ACCESS_KEY",
     ),
     "k",
-) | {"FREEHOLD_POSTGRES": "postgres://freehold@127.0.0.1/freehold", "FREEHOLD_NODES_SECRET": "0123456789abcdef" * 4}
+) | {
+    "FREEHOLD_POSTGRES": "postgres://freehold@127.0.0.1/freehold",
+    "FREEHOLD_NODES_SECRET": "0123456789abcdef" * 4,
+    "FREEHOLD_OIDC_SECRET": "x",
+}
 EXAMPLES = ("openai-sdk", "anthropic-sdk", "gemini-sdk", "responses-api")
 
 
@@ -39,6 +43,7 @@ def test_configuration_examples_are_valid(page: Path, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "corporate-ca.pem").touch()
     (tmp_path / "account.json").write_text("{}")
+    (tmp_path / "jwks.json").write_text('{"keys": []}')
     for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
         assert snapshot_of(block, **ENV)
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import getpass
+import http.client
 import json
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
 from conftest import NO_ENGINE, Freehold
 from flow.test_workers import ask, holds
+from forge import Forge, jwks
+from freehold.gateway.admin_app import ROUTES
 from freehold.testing.standin import Standin
 
 Make = Callable[..., Freehold]
@@ -98,3 +103,96 @@ def test_an_access_log_says_what_became_of_each_call(
     assert (bad["status"], bad["outcome"], bad["code"]) == (404, "refused", "routing.unknown_model")
     assert "nobody may read" not in freehold.output
     assert {one["call"] for one in freehold.settled(2)} == {good["call"], bad["call"]}
+
+
+KINDS = ("admin", "auditor", "developer", "lead:care")
+
+
+def test_each_admin_route_is_open_to_its_roles_and_to_nobody_else(make_freehold: Make) -> None:
+    """Every route of the list, asked by nobody, by a machine of each role, by one of none, and by whoever holds the operator's token."""
+    forge = Forge()
+    text = (
+        NO_ENGINE
+        + '[departments.care]\n[machines.ci]\nissuer = "https://issuer.example.com"\naudience = "freehold"\nkeys = "file:jwks.json"\n'
+    )
+    sign_in = (
+        '[sign_in]\nissuer = "https://issuer.example.com"\nclient_id = "x"\naddress = "https://freehold.example.com"\n'
+    )
+    freehold = make_freehold(text + sign_in)
+    (freehold.folder / "jwks.json").write_bytes(jwks(forge.jwk()))
+    freehold.start()
+    tokens = {kind: forge.token(sub=kind) for kind in (*KINDS, "none", "unknown")}
+    for kind in KINDS:
+        freehold.run("people", "set", f"machine:ci:{kind}", "--role", kind)
+    freehold.run("people", "set", "machine:ci:none")
+    tokens["operator"] = freehold.run("people", "token").stdout.strip()
+    tokens["a caller's key"] = freehold.key()
+    tokens["forged"] = Forge("other").token(sub="admin")
+    for row in ROUTES:
+        path = row.path.replace("{id}", "nothing")
+        for kind, token in [("nobody", None), *tokens.items()]:
+            status = asked_as(freehold, row.method, path, token)
+            if kind in ("a caller's key", "forged"):
+                assert status == 401, (row, kind)
+                continue
+            is_open = "anyone" in row.roles or kind == "operator" or kind.partition(":")[0] in row.roles
+            refused = 403 if kind in (*KINDS, "none") else 401
+            if is_open:
+                assert status not in (401, 403) or row.path == "/sign-in/back", (row, kind, status)
+            else:
+                assert status == refused, (row, kind)
+    assert asked_as(freehold, "GET", "/api/nothing", tokens["operator"]) == 404
+    assert asked_as(freehold, "PUT", "/api/keys", tokens["operator"]) == 405
+
+
+def asked_as(freehold: Freehold, method: str, path: str, token: str | None) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", freehold.admin_port, timeout=20)
+    headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+    connection.request(method, path, b"{}" if method != "GET" else None, headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_whoever_is_at_this_machine_may_look_as_long_as_nobody_can_sign_in(make_freehold: Make) -> None:
+    freehold = make_freehold().start()
+    for row in ROUTES:
+        status = asked_as(freehold, row.method, row.path.replace("{id}", "nothing"), None)
+        is_open = bool({"anyone", "local"} & set(row.roles))
+        assert (status != 401) == is_open, row
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        pytest.param("keys", b"", 400, "admin.body", id="nothing"),
+        pytest.param("keys", b"[]", 400, "admin.body", id="a list"),
+        pytest.param("keys", b'{"name": "x", "bugdet": ["5 USD/day"]}', 400, "admin.body", id="unknown field"),
+        pytest.param("keys", b"\xff", 400, "admin.body", id="no text"),
+        pytest.param("keys", b'{"name": "' + b"x" * 70_000 + b'"}', 413, "admin.body", id="long"),
+        pytest.param("keys", b'{"name": "x", "budget": ["much"]}', 400, "keys.budget", id="budget"),
+        pytest.param("keys", b'{"name": "x", "limits": {"calls": "often"}}', 400, "keys.budget", id="limit"),
+        pytest.param("keys", b'{"name": "x", "expires": "soon"}', 400, "keys.span", id="span"),
+        pytest.param("keys", b'{"name": "x", "workload": "nothing"}', 400, "keys.unknown_workload", id="workload"),
+        pytest.param("keys", b'{"name": "x", "class": "secret"}', 400, "admin.body", id="class"),
+        pytest.param("keys", b'{"name": "x", "machine": "ci"}', 400, "keys.machine", id="machine"),
+        pytest.param("keys", b'{"name": "x", "owner": " "}', 400, "people.name", id="owner"),
+        pytest.param("people", b'{"name": "x", "roles": ["boss"]}', 400, "people.role", id="role"),
+        pytest.param("people", b'{"name": "x", "roles": ["lead"]}', 400, "people.role", id="lead of nothing"),
+        pytest.param("people", b'{"name": "x", "roles": ["lead:nowhere"]}', 400, "people.role", id="department"),
+        pytest.param("people", b'{"name": "a\\u0000b"}', 400, "people.name", id="control"),
+    ],
+)
+def test_what_cannot_be_done_is_said(make_freehold: Make, path: str, body: bytes, status: int, code: str) -> None:
+    freehold = make_freehold().start()
+    token = freehold.run("people", "token").stdout.strip()
+    request = Request(
+        f"http://127.0.0.1:{freehold.admin_port}/api/{path}",
+        body,
+        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        method="POST",
+    )
+    with pytest.raises(HTTPError) as refusal, urlopen(request, timeout=20):
+        pass
+    with refusal.value as told:
+        assert (told.code, json.loads(told.read())["error"]["code"]) == (status, code)

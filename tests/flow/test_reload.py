@@ -101,7 +101,7 @@ def test_a_new_class_holds_at_once_for_every_worker(
     holds(freehold)
     noted = [record for record in freehold.records() if record["kind"] == "policy"]
     assert len(noted) == (3 if how else 1)
-    assert {record["by"] for record in noted} == {"admin" if how_asked is ask_for_it else "signal"}
+    assert {record["by"] for record in noted} == {"local" if how_asked is ask_for_it else "signal"}
 
 
 @both

@@ -13,6 +13,7 @@ from conftest import ROOT
 from freehold.gateway import admin_app, data_app
 from freehold.gateway.lifecycle import TERMINAL, TRANSITIONS, Life, State
 from freehold.kernel.errors import Bug
+from freehold.kernel.roles import KINDS
 
 SOURCE = ROOT / "src/freehold"
 FILES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text()) for path in sorted(SOURCE.rglob("*.py"))}
@@ -90,8 +91,9 @@ def test_no_provider_by_name_outside_its_row() -> None:
 
 def test_routes_are_in_one_place_with_their_roles() -> None:
     assert {role for _, role, _ in data_app.ROUTES.values()} == {"caller", "anyone"}
-    assert {role for _, role in admin_app.ROUTES.values()} == {"operator", "anyone"}
-    assert set(data_app.ROUTES) & set(admin_app.ROUTES) == {"/healthz", "/readyz"}
+    assert {role for row in admin_app.ROUTES for role in row.roles} == {"anyone", "local", *KINDS}
+    assert set(data_app.ROUTES) & {row.path for row in admin_app.ROUTES} == {"/healthz", "/readyz"}
+    assert len({(row.method, row.path) for row in admin_app.ROUTES}) == len(admin_app.ROUTES)
     assert all(
         role == "anyone" for path, (_, role, _) in data_app.ROUTES.items() if not path.startswith(("/v1/", "/v1beta/"))
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import getpass
 import os
 import time
@@ -13,28 +12,25 @@ import click
 import msgspec
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
-from freehold.gateway.app import open_keys, open_shared
-from freehold.identity.keys import Key, Keys, Wanted
+from freehold.gateway.administration import check_names
+from freehold.gateway.app import open_keys, open_people, open_shared
+from freehold.identity.keys import Key, Keys, Wanted, moment
 from freehold.identity.shared import SharedKeys
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import CallerError
-from freehold.kernel.limits import Limits
+from freehold.kernel.limits import span_ms
 from freehold.kernel.schema import Limits as LimitsSpec
-
-_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def _span(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
-    """Read `90d`, `12h`, `30m` or `0`, in milliseconds."""
-    if text is None or text == "0":
-        return None if text is None else 0
-    count, unit = text[:-1], _UNITS_MS.get(text[-1:])
-    if unit is None or not (count.isascii() and count.isdecimal()) or not 0 < int(count) <= 100_000:
-        raise click.BadParameter(f"{text[:40]!r} is no span: write 90d, 12h or 30m")
-    return int(count) * unit
+    """Read a span, in milliseconds."""
+    try:
+        return span_ms(text) if text is not None else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
-def _who() -> str:
+def who() -> str:
     """By what whoever types a command is known: the name of the user of this machine."""
     try:
         return f"cli:{getpass.getuser()}"
@@ -68,6 +64,10 @@ def command() -> None:
     "--limit", "limits", multiple=True, help='How fast: "calls=60/minute", "tokens=100000/minute", "concurrent=4".'
 )
 @click.option("--expires", callback=_span, help="How long it is good for, such as 90d or 12h (default: for ever).")
+@click.option("--owner", help="The person whose it is, who may then exchange and revoke it.")
+@click.option(
+    "--machine", help="NAME:SUBJECT of a machine under [machines]: its signed tokens count, and no secret is made."
+)
 def create(
     config: Path | None,
     as_json: bool,
@@ -77,16 +77,13 @@ def create(
     budgets: tuple[str, ...],
     limits: tuple[str, ...],
     expires: int | None,
+    owner: str | None,
+    machine: str | None,
 ) -> None:
     """Make a key and show it, this once."""
     setting = Setting.find(config)
-    if workload is not None and workload not in setting.snapshot().workloads:
-        raise CallerError(
-            f"The workload {workload!r} is not configured.",
-            code="keys.unknown_workload",
-            hint="Add it to freehold.toml first.",
-        )
-    keys = _keys_of(setting)
+    if workload is not None or machine is not None:
+        check_names(setting.snapshot(), workload, machine)
     now_ms = int(time.time() * 1000)
     wanted = Wanted(
         name=name,
@@ -95,25 +92,29 @@ def create(
         budgets=budgets,
         limits=_limits(limits),
         expires_ms=now_ms + expires if expires is not None else None,
+        owner=_person(setting, owner, now_ms),
+        machine=machine,
     )
-    with closing(keys):
-        key, secret = keys.create(wanted, now_ms=now_ms, by=_who())
+    with closing(_keys_of(setting)) as keys:
+        key, secret = keys.create(wanted, now_ms=now_ms, by=who())
     if as_json:
         show_json(
             {
                 "id": key.id,
-                "key": secret,
+                "key": secret if machine is None else None,
                 "name": name,
                 "class": class_,
                 "workload": workload,
                 "budget": key.budget_text,
-                "limits": dict(_shown(key)),
-                "expires": _moment(key.expires_ms),
+                "limits": dict(key.paces),
+                "expires": moment(key.expires_ms),
             }
         )
         return
-    click.echo(secret)
-    click.echo(f"{key.id}  {name}  {_declared(key)}. The key is shown this once.", err=True)
+    if machine is None:
+        click.echo(secret)
+    shown = "The key is shown this once." if machine is None else f"Tokens of {machine} count as this key."
+    click.echo(f"{key.id}  {name}  {_declared(key)}. {shown}", err=True)
 
 
 @command.command("list")
@@ -125,39 +126,22 @@ def list_(config: Path | None, as_json: bool) -> None:
     found = keys.all()
     keys.close()
     if as_json:
-        show_json(
-            {
-                "keys": [
-                    {
-                        "id": k.id,
-                        "name": k.name,
-                        "class": k.class_.label if k.class_ is not None else None,
-                        "workload": k.workload,
-                        "budget": k.budget_text,
-                        "limits": dict(_shown(k)),
-                        "created": _day(k.created_ms),
-                        "expires": _moment(k.expires_ms),
-                        "revoked": _day(k.revoked_ms),
-                    }
-                    for k in found
-                ]
-            }
-        )
+        show_json({"keys": [key.as_data() for key in found]})
         return
     show_table(
         ("id", "name", "declared", "budget", "limits", "created", "expires", "revoked"),
         [
             (
-                k.id,
-                k.name,
-                _declared(k),
-                k.budget_text or "–",
-                ", ".join(f"{name} {value}" for name, value in _shown(k)) or "–",
-                _day(k.created_ms) or "",
-                _moment(k.expires_ms) or "–",
-                _day(k.revoked_ms) or "–",
+                key.id,
+                key.name,
+                _declared(key),
+                key.budget_text or "–",
+                ", ".join(f"{name} {value}" for name, value in key.paces) or "–",
+                (moment(key.created_ms) or "")[:10],
+                moment(key.expires_ms) or "–",
+                (moment(key.revoked_ms) or "–")[:10],
             )
-            for k in found
+            for key in found
         ],
     )
 
@@ -177,11 +161,11 @@ def rotate(config: Path | None, as_json: bool, overlap: int, key_id: str) -> int
     """Give a key another secret, and show it this once. The key stays what it is: its budgets, limits and receipts go on."""
     now_ms = int(time.time() * 1000)
     with closing(_keys_of(Setting.find(config))) as keys:
-        secret = keys.rotate(key_id, overlap_ms=overlap, now_ms=now_ms, by=_who())
+        secret = keys.rotate(key_id, overlap_ms=overlap, now_ms=now_ms, by=who())
     if secret is None:
         click.echo(f"There is no live key {key_id!r}.", err=True)
         return 1
-    until = _moment(now_ms + overlap)
+    until = moment(now_ms + overlap)
     if as_json:
         show_json({"id": key_id, "key": secret, "old_until": until})
         return 0
@@ -203,7 +187,7 @@ def revoke(config: Path | None, as_json: bool, key_id: str) -> int:
     """Revoke a key by its id."""
     keys = _keys_of(Setting.find(config))
     with closing(keys):
-        done = keys.revoke(key_id, now_ms=int(time.time() * 1000), by=_who())
+        done = keys.revoke(key_id, now_ms=int(time.time() * 1000), by=who())
     if as_json:
         show_json({"id": key_id, "revoked": done})
     else:
@@ -215,6 +199,14 @@ def _keys_of(setting: Setting) -> Keys | SharedKeys:
     """The keys of this state directory, or of all nodes. Whoever opens them closes them."""
     nodes = setting.nodes()
     return open_keys(setting.state) if nodes is None else open_shared(nodes)
+
+
+def _person(setting: Setting, name: str | None, now_ms: int) -> str | None:
+    """The id of a person, who is taken down if nobody knew them."""
+    if name is None:
+        return None
+    with closing(open_people(setting.state, setting.nodes())) as people:
+        return people.meet(name, now_ms=now_ms).id
 
 
 def _declared(key: Key) -> str:
@@ -239,21 +231,3 @@ def _limits(given: tuple[str, ...]) -> LimitsSpec:
         return msgspec.convert(parts, LimitsSpec)
     except msgspec.ValidationError:
         raise CallerError("concurrent must be a number from 1.", code="keys.limit") from None
-
-
-def _shown(key: Key) -> list[tuple[str, str]]:
-    limits = key.limits or Limits()
-    found = [(name, rate.words) for name, rate in (("calls", limits.calls), ("tokens", limits.tokens)) if rate]
-    return [*found, ("concurrent", str(limits.concurrent))] if limits.concurrent is not None else found
-
-
-def _moment(ms: int | None) -> str | None:
-    return (
-        datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).isoformat(timespec="seconds")
-        if ms is not None
-        else None
-    )
-
-
-def _day(ms: int | None) -> str | None:
-    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).date().isoformat() if ms is not None else None

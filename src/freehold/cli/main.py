@@ -23,6 +23,7 @@ COMMANDS = {
     "init": "Write what is there into a commented freehold.toml",
     "check": "Check the configuration and prove that nothing can leave its zones",
     "keys": "Create, list, rotate and revoke callers' keys",
+    "people": "Say who may do what on the admin plane",
     "nodes": "Show the nodes that share keys, budgets and limits",
     "models": "List targets with zone, price and abilities",
     "chat": "Ask a running Freehold, and see how it was ruled",

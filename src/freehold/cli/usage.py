@@ -7,13 +7,11 @@ import datetime
 import sys
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import click
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
 from freehold.kernel.errors import CallerError
-from freehold.kernel.units import Usd, show_usd
 from freehold.ledger.postgres import usage_of_all
 from freehold.ledger.store import GROUPS, SqliteStore, UsageRow, catch_up
 from freehold.report.bars import bars
@@ -61,17 +59,13 @@ def command(
         rows = usage_of_all(nodes.database, groups, span_of(since, until, zone), zone)
     else:
         rows = _here(setting, groups, span_of(since, until, zone), zone)
-    total = UsageRow(
-        {}, *(sum(getattr(row, name) for row in rows) for name in ("calls", "input_tokens", "output_tokens"))
-    )
-    total.cost_usd = sum((row.cost_usd for row in rows), Decimal(0))
-    total.unpriced = sum(row.unpriced for row in rows)
+    total = UsageRow.total(rows)
     if as_json:
-        show_json({"rows": [as_data(row) for row in rows], "total": as_data(total)})
+        show_json({"rows": [row.as_data() for row in rows], "total": total.as_data()})
     elif as_csv:
         writer = csv.DictWriter(sys.stdout, (*groups, *_NUMBERS), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(as_data(row) for row in rows)
+        writer.writerows(row.as_data() for row in rows)
     elif plot:
         click.echo(_plot(rows), nl=False)
     else:
@@ -88,21 +82,10 @@ def _here(setting: Setting, groups: tuple[str, ...], span: tuple[int, int], zone
         store.close()
 
 
-def as_data(row: UsageRow) -> dict[str, Any]:
-    return {
-        **row.group,
-        "calls": row.calls,
-        "input_tokens": row.input_tokens,
-        "output_tokens": row.output_tokens,
-        "cost_usd": show_usd(Usd(row.cost_usd)),
-        "unpriced_calls": row.unpriced,
-    }
-
-
 def _show(groups: tuple[str, ...], rows: list[UsageRow], total: UsageRow) -> None:
-    table = [tuple(str(value) or "–" for value in as_data(row).values()) for row in rows]
+    table = [tuple(str(value) or "–" for value in row.as_data().values()) for row in rows]
     if groups:
-        table.append(("total", *[""] * (len(groups) - 1), *(str(as_data(total)[name]) for name in _NUMBERS)))
+        table.append(("total", *[""] * (len(groups) - 1), *(str(total.as_data()[name]) for name in _NUMBERS)))
     show_table((*groups, *_NUMBERS), table, right=_NUMBERS)
 
 

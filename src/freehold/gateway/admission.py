@@ -97,7 +97,7 @@ def wanted(headers: Headers) -> dict[bytes, str]:
 
 def admit(world: World, values: dict[bytes, str], query: bytes) -> Caller:
     """Check the key. Raises CallerError 401; the answer is the same for every wrong key."""
-    secret = _secret(values)
+    secret = secret_of(values)
     if not secret:
         hint = (
             "Keys in the address are never read, because addresses end up in logs."
@@ -109,7 +109,7 @@ def admit(world: World, values: dict[bytes, str], query: bytes) -> Caller:
     key = world.keys.find(secret)
     if key is None:
         world.keys.refresh()  # it may have been made this moment: asking costs microseconds
-        key = world.keys.find(secret)
+        key = world.keys.find(secret) or _of_machine(world, secret)
     if key is None:
         raise CallerError(
             "This key is not known, or has ended.",
@@ -120,7 +120,13 @@ def admit(world: World, values: dict[bytes, str], query: bytes) -> Caller:
     return Caller(key, values)
 
 
-def _secret(values: dict[bytes, str]) -> str:
+def _of_machine(world: World, token: str) -> Key | None:
+    """The key of the machine whose signed token that is, if it was learnt."""
+    machine = world.machines.find(token, world.snapshot.machines)
+    return world.keys.of_machine(machine) if machine is not None else None
+
+
+def secret_of(values: dict[bytes, str]) -> str:
     """The key, in whichever header the caller's SDK puts it. Of several, a dialect's own header counts."""
     for header in (b"x-api-key", b"x-goog-api-key"):
         if value := values.get(header):

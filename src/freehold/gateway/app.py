@@ -28,16 +28,22 @@ from freehold.gateway.alerts import Alerts
 from freehold.gateway.asking import ask
 from freehold.gateway.data_app import DataApp
 from freehold.gateway.handover import DRAIN_S
+from freehold.gateway.issuers import Issuers
 from freehold.gateway.limits import Throttle
 from freehold.gateway.logs import log
+from freehold.gateway.machines import Machines
 from freehold.gateway.metrics import Metrics
 from freehold.gateway.policy import Policy, decide
 from freehold.gateway.posting import Post
+from freehold.gateway.presence import operator_token
 from freehold.gateway.protocol import FreeholdProtocol
+from freehold.gateway.registry import Registry
+from freehold.gateway.sign_in import SignIns
 from freehold.gateway.traffic import Traffic
 from freehold.gateway.world import World
 from freehold.identity.keys import Keys
-from freehold.identity.shared import SharedKeys
+from freehold.identity.people import People
+from freehold.identity.shared import SharedKeys, SharedPeople
 from freehold.jobs.records import Records
 from freehold.jobs.runner import Runner
 from freehold.kernel.clock import Clock
@@ -90,6 +96,14 @@ def open_keys(state: Path, nodes: Nodes | None = None) -> Keys:
 def open_shared(nodes: Nodes) -> SharedKeys:
     """The keys of all nodes. Raises OperatorError `nodes.unavailable`."""
     return SharedKeys(Database(nodes.database), nodes.pepper)
+
+
+def open_people(state: Path, nodes: Nodes | None) -> People | SharedPeople:
+    """The people of a state directory, or of all nodes. Raises OperatorError `config.state`, `nodes.unavailable`."""
+    make_state(state)
+    if nodes is not None:
+        return SharedPeople(Database(nodes.database))
+    return People(state / "store.db")
 
 
 def open_keyring(state: Path) -> Keyring:
@@ -172,6 +186,9 @@ def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Tra
     ledger.key_subjects_with(subject_key)
     content = SealedStore(prepared.state / "content", keyring)
     transport = transport or HttpTransport(ca_bundle=_bundle(snapshot))
+    issuers = Issuers(transport, clock.now_s, clock.monotonic_s)
+    people = People(prepared.state / ("store.db" if snapshot.nodes is None else "shared.db"))
+    pepper = snapshot.nodes.pepper if snapshot.nodes is not None else secret_file(prepared.state / "pepper")
     return World(
         policy=policy_of(prepared, health),
         keys=keys,
@@ -189,6 +206,10 @@ def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Tra
         records=Records(prepared.state / "jobs.db"),
         health=health,
         traffic=Traffic(throttle, health, metrics, clock),
+        registry=Registry(keys, people, snapshot.nodes),
+        machines=Machines(issuers, clock.now_s),
+        sign_ins=SignIns(issuers, pepper),
+        operator_token=operator_token(prepared.state),
         clock=clock,
         state=prepared.state,
     )
@@ -251,6 +272,7 @@ async def close(world: World) -> None:
     world.cache.close()
     world.records.close()
     world.keyring.close()
+    world.registry.close()
     world.keys.close()
     world.pools.close()
 
@@ -443,6 +465,7 @@ async def _keep_synced(world: World) -> None:
             lambda: note_revocations(world),
             lambda: note_changes(world),
             lambda: note_spending(world),
+            lambda: world.registry.people.sweep(world.clock.now_ms()),
             lambda: world.cache.sweep(world.clock.now_ms()),
             lambda: drop_expired(world),
         ):

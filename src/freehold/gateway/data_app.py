@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from freehold.gateway.admission import Caller, admit, wanted
+from freehold.gateway.admission import Caller, admit, secret_of, wanted
 from freehold.gateway.delivery import Headers
 from freehold.gateway.filing import Filing, Wanted, file_away
 from freehold.gateway.logs import log_bug
@@ -180,6 +180,8 @@ class DataApp:
             await reply.whole(200, [(b"content-type", b"application/json")], self._openapi)
             return
         values = wanted(scope["headers"])
+        if self.world.snapshot.machines:
+            await self.world.machines.learn(secret_of(values), self.world.snapshot.machines)
         caller = admit(self.world, values, scope["query_string"])
         if isinstance(asked, Wanted):
             await file_away(self.world, caller, asked, self._parts(scope, receive), reply)

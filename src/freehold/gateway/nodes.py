@@ -22,8 +22,10 @@ from typing import Any, TypeVar
 from freehold.gateway.app import POOLS, Prepared, open_keys
 from freehold.gateway.logs import log
 from freehold.gateway.world import World
-from freehold.identity.keys import Change, Keys
-from freehold.identity.shared import SharedKeys
+from freehold.identity.keys import Keys
+from freehold.identity.people import People
+from freehold.identity.shared import SharedKeys, SharedPeople
+from freehold.identity.store import Change
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.ids import make_id
 from freehold.kernel.limits import Budget, Rate, period_start_ms
@@ -213,23 +215,25 @@ class _Round:
         self._node = node
         self._count = 0
         self._spent: dict[tuple[str, int], Decimal] = {}
-        self._open: tuple[SharedKeys, NodePools, SqlitePools] | None = None
-        self._copy: Keys | None = None
+        self._open: tuple[SharedKeys, SharedPeople, NodePools, SqlitePools] | None = None
+        self._copy: tuple[Keys, People] | None = None
         self._budgets: list[Budget] = []  # those of keys
 
     def round(self) -> News:
         node = self._node
         if self._open is None:
             keys = SharedKeys(node._database, node._nodes.pepper)
-            self._open = keys, node._node_pools(), node._pools()
-        keys, far, near = self._open
+            self._open = keys, SharedPeople(node._database), node._node_pools(), node._pools()
+        keys, people, far, near = self._open
         if self._count % _GREET_EVERY == 0:
             node._count = max(2, far.greet())
         self._count += 1
         if self._copy is None:
-            self._copy = open_keys(node._prepared.state, node._nodes)
-        if keys.copy_to(self._copy):
-            self._budgets = [one for key in self._copy.all() if key.revoked_ms is None for one in key.budgets]
+            state = node._prepared.state
+            self._copy = open_keys(state, node._nodes), People(state / "shared.db")
+        if keys.copy_to(self._copy[0]):
+            self._budgets = [one for key in self._copy[0].all() if key.revoked_ms is None for one in key.budgets]
+        people.copy_to(self._copy[1])
         spending = self._share(far, near)
         if given := near.return_credit():
             far.repay(given)

@@ -41,14 +41,14 @@ def fetch(reference: str, vault: Vault | None) -> str:
 
 def _printed(line: str) -> str:
     try:
-        words = shlex.split(line)
-        done = subprocess.run(words, capture_output=True, timeout=COMMAND_S, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 - it stands in the configuration
-        found = done.stdout.decode()
+        found = subprocess.check_output(  # noqa: S603 - it stands in the configuration
+            shlex.split(line), timeout=COMMAND_S, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        return found.decode().strip()
+    except subprocess.CalledProcessError as error:
+        raise _refusal(f"the command ended with {error.returncode}", "Run it by hand to see what it says.") from None
     except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as error:
         raise _refusal(f"the command cannot be run ({type(error).__name__})", "Run it by hand.") from None
-    if done.returncode != 0:
-        raise _refusal(f"the command ended with {done.returncode}", "Run it by hand to see what it says.")
-    return found.strip()
 
 
 async def _looked_up(vault: Vault, reference: str) -> str:

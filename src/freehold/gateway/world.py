@@ -11,8 +11,11 @@ from freehold.content.keyring import Keyring
 from freehold.content.sealed import SealedStore
 from freehold.gateway.alerts import Alerts
 from freehold.gateway.limits import Throttle
+from freehold.gateway.machines import Machines
 from freehold.gateway.metrics import Metrics
 from freehold.gateway.policy import Policy
+from freehold.gateway.registry import Registry
+from freehold.gateway.sign_in import SignIns
 from freehold.gateway.traffic import Traffic
 from freehold.identity.keys import Keys
 from freehold.jobs.records import Records
@@ -47,6 +50,10 @@ class World:
     state: Path
     health: Health
     traffic: Traffic
+    registry: Registry
+    machines: Machines
+    sign_ins: SignIns
+    operator_token: str
     clock: Clock = field(default_factory=Clock)
     is_draining: bool = False
     has_successor: bool = False  # another process serves in this one's place

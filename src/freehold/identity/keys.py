@@ -6,8 +6,8 @@ within a second (SQLite's `data_version` is asked, which costs microseconds).
 
 from __future__ import annotations
 
+import datetime
 import hmac
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,40 +16,28 @@ from typing import Any
 
 import msgspec
 
+from freehold.identity.store import Change, Told, change_of, connect, keep, whole
 from freehold.kernel.classes import Class
 from freehold.kernel.clock import Clock
 from freehold.kernel.errors import CallerError
 from freehold.kernel.ids import make_id, make_key
 from freehold.kernel.limits import Budget, Limits, limits_of, parse_budgets
 from freehold.kernel.schema import Limits as LimitsSpec
-from freehold.kernel.steps import bring_up
 
-_SCHEMA = """
-create table if not exists key (
-  id text primary key, name text not null, digest blob not null unique, class text, workload text, budget text,
-  created_ms integer not null, revoked_ms integer
-);
-"""
-_STEPS = (
-    "alter table key add column limits text;",
-    """
-    alter table key add column expires_ms integer;
-    alter table key add column old text;
-    create table change (id integer primary key, at_ms integer not null, who text not null, what text not null, key text not null, before text,
-      after text, is_noted integer not null default 0);
-    """,
-)
 RECHECK_S = 0.5
-COLUMNS = "digest, id, name, class, workload, budget, created_ms, revoked_ms, limits, expires_ms, old"
-_INSERT = f"insert into key ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - fixed names
+COLUMNS = "digest, id, name, class, workload, budget, created_ms, revoked_ms, limits, expires_ms, old, owner, machine"
+_INSERT = f"insert into key ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - fixed names
+_OF_MACHINE = "select 1 from key where machine = ? and revoked_ms is null"
 _NEVER_MS = 2**62
 _CLOCK = Clock()
+_OLD = COLUMNS.split(", ").index("old")
 Row = tuple[Any, ...]  # in the order of those columns
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a key. `class_` None and `workload` None together count as restricted; expires_ms: from when on it is refused."""
+    """What is known of a key. `class_` None and `workload` None together count as restricted; expires_ms: from when on it is refused;
+    owner: the id of the person whose it is; machine: whose signed tokens count in its place (`NAME:SUBJECT`)."""
 
     id: str
     name: str
@@ -62,6 +50,31 @@ class Key:
     limits: Limits | None = None
     expires_ms: int | None = None
     spec: str | None = None
+    owner: str | None = None
+    machine: str | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """As JSON, for whoever may see keys."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "class": self.class_.label if self.class_ is not None else None,
+            "workload": self.workload,
+            "budget": self.budget_text,
+            "limits": dict(self.paces),
+            "owner": self.owner,
+            "machine": self.machine,
+            "created": moment(self.created_ms),
+            "expires": moment(self.expires_ms),
+            "revoked": moment(self.revoked_ms),
+        }
+
+    @property
+    def paces(self) -> list[tuple[str, str]]:
+        """Its limits, as a person writes them."""
+        limits = self.limits or Limits()
+        found = [(name, rate.words) for name, rate in (("calls", limits.calls), ("tokens", limits.tokens)) if rate]
+        return [*found, ("concurrent", str(limits.concurrent))] if limits.concurrent is not None else found
 
     def told(self) -> dict[str, Any]:
         """What it declares, for the record of a change: no name, which may be a person's, and nothing of its secret."""
@@ -71,36 +84,14 @@ class Key:
             "budget": self.budget_text,
             "limits": self.spec,
             "expires_ms": self.expires_ms,
-        }
-
-
-class Change(msgspec.Struct, frozen=True):
-    """What somebody did to a key. id: its number where it is kept; who: by what they are known; before, after: what the key declared."""
-
-    id: int
-    at_ms: int
-    who: str
-    what: str
-    key: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-
-    def fields(self) -> dict[str, Any]:
-        """As the log has it."""
-        return {
-            "change": self.id,
-            "changed_ms": self.at_ms,
-            "who": self.who,
-            "what": self.what,
-            "key": self.key,
-            "before": self.before,
-            "after": self.after,
+            **({"owner": self.owner} if self.owner is not None else {}),
+            **({"machine": self.machine} if self.machine is not None else {}),
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a key is to be. expires_ms: from when on it is refused, None for never."""
+    """What a key is to be. expires_ms: from when on it is refused, None for never; owner, machine: as of `Key`."""
 
     name: str
     class_: Class | None = None
@@ -108,6 +99,8 @@ class Wanted:
     budgets: Sequence[str] = ()
     limits: LimitsSpec | None = None
     expires_ms: int | None = None
+    owner: str | None = None
+    machine: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +118,8 @@ class Made:
         label = wanted.class_.label if wanted.class_ is not None else None
         if wanted.expires_ms is not None and wanted.expires_ms <= now_ms:
             raise CallerError("The key would have expired already.", code="keys.expired")
-        about = (wanted.name, label, wanted.workload, text, now_ms, None, spec, wanted.expires_ms, None)
+        whose = (wanted.owner, wanted.machine)
+        about = (wanted.name, label, wanted.workload, text, now_ms, None, spec, wanted.expires_ms, None, *whose)
         try:
             return cls(key_of((make_id("key", now_ms), *about)), make_key())
         except ValueError as error:
@@ -136,7 +130,7 @@ class Made:
         key = self.key
         label = key.class_.label if key.class_ is not None else None
         about = (key.id, key.name, label, key.workload, key.budget_text, key.created_ms, None, key.spec, key.expires_ms)
-        return (digest_of(pepper, self.secret), *about, None)
+        return (digest_of(pepper, self.secret), *about, None, key.owner, key.machine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +152,11 @@ class Keys:
 
     def __init__(self, path: Path, pepper: bytes, now_ms: Callable[[], int] = _CLOCK.now_ms) -> None:
         self._now_ms = now_ms
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
-        self._db.execute("pragma journal_mode = wal")
-        bring_up(self._db, path.name, _SCHEMA, _STEPS)
+        self._db = connect(path)
         self._pepper = pepper
         self._by_digest: dict[bytes, tuple[Key, int]] = {}  # and until when
         self._by_id: dict[str, Key] = {}
+        self._by_machine: dict[str, Key] = {}
         self._lent: dict[bytes, tuple[Key, int]] = {}
         self._version: int | None = None
         self._checked_s = -RECHECK_S
@@ -175,6 +168,11 @@ class Keys:
         if found is None or (found[1] != _NEVER_MS and self._now_ms() >= found[1]):
             return None
         return found[0]
+
+    def of_machine(self, machine: str) -> Key | None:
+        """The live key of a machine (`NAME:SUBJECT`), whose token has been checked."""
+        found = self._by_machine.get(machine)
+        return found if found is not None and not self._has_ended(found) else None
 
     def get(self, key_id: str) -> Key | None:
         """A live key by its id, for what its owner asked for earlier."""
@@ -195,6 +193,7 @@ class Keys:
             rows = self._db.execute(f"select {COLUMNS} from key where revoked_ms is null").fetchall()  # noqa: S608 - fixed names
             self._by_digest = {digest: (key, until) for row in rows for digest, key, until in _doors(row)} | self._lent
             self._by_id = {key.id: key for key, _ in self._by_digest.values()}
+            self._by_machine = {key.machine: key for key in self._by_id.values() if key.machine is not None}
             self._version = version
 
     def live(self) -> frozenset[str]:
@@ -204,7 +203,8 @@ class Keys:
     def create(self, wanted: Wanted, *, now_ms: int, by: str) -> tuple[Key, str]:
         """Make a key; returns it and the secret, which is shown this once. by: who does it. Raises CallerError for a bad budget, limit or end."""
         made = Made.of(wanted, now_ms)
-        with self._changing(now_ms, by, "key.created", made.key.id, None, made.key.told()):
+        with self._changing(now_ms, by, "key.created", made.key.id, (None, made.key.told())):
+            check_machine(made.key, self._db.execute(_OF_MACHINE, (wanted.machine,)).fetchone() is not None)
             self._db.execute(_INSERT, made.row(self._pepper))
         self._renew()
         return made.key, made.secret
@@ -216,7 +216,7 @@ class Keys:
             return None
         secret = make_key()
         after = (digest_of(self._pepper, secret), rotated(row[0], row[1], now_ms, overlap_ms), key_id)
-        with self._changing(now_ms, by, "key.rotated", key_id, None, {"old_until_ms": now_ms + overlap_ms}):
+        with self._changing(now_ms, by, "key.rotated", key_id, (None, {"old_until_ms": now_ms + overlap_ms})):
             self._db.execute("update key set digest = ?, old = ? where id = ?", after)
         self._renew()
         return secret
@@ -228,27 +228,23 @@ class Keys:
         )
         return [change_of(row) for row in rows]
 
+    def changes(self, most: int) -> list[Change]:
+        """What was changed last, the newest first."""
+        rows = self._db.execute(
+            "select id, at_ms, who, what, key, before, after from change order by id desc limit ?", (most,)
+        )
+        return [change_of(row) for row in rows]
+
     def noted(self, number: int) -> None:
         """A change stands in a log."""
         self._db.execute("update change set is_noted = 1 where id = ?", (number,))
 
     @contextmanager
-    def _changing(
-        self, now_ms: int, by: str, what: str, key: str, before: dict[str, Any] | None, after: dict[str, Any] | None
-    ) -> Iterator[None]:
+    def _changing(self, now_ms: int, by: str, what: str, key: str, told: tuple[Told, Told]) -> Iterator[None]:
         """Change something and keep that it was, both or neither."""
-        told = [msgspec.json.encode(one).decode() if one is not None else None for one in (before, after)]
-        self._db.execute("begin immediate")
-        try:
+        with whole(self._db):
             yield
-            self._db.execute(
-                "insert into change (at_ms, who, what, key, before, after) values (?, ?, ?, ?, ?, ?)",
-                (now_ms, by, what, key, *told),
-            )
-        except BaseException:
-            self._db.execute("rollback")
-            raise
-        self._db.execute("commit")
+            keep(self._db, now_ms, by, what, key, told)
 
     def _renew(self) -> None:
         self._version = None
@@ -256,16 +252,10 @@ class Keys:
 
     def become(self, rows: Sequence[Row]) -> None:
         """Hold exactly these keys from here on, those of all nodes."""
-        self._db.execute("begin immediate")
-        try:
+        with whole(self._db):
             self._db.execute("delete from key")
             self._db.executemany(_INSERT, rows)
-        except BaseException:
-            self._db.execute("rollback")
-            raise
-        self._db.execute("commit")
-        self._version = None
-        self.refresh()
+        self._renew()
 
     def lend(self, lent: Lent) -> None:
         """Take a key for as long as this process lives. It is restricted."""
@@ -284,7 +274,7 @@ class Keys:
         before = next((key for key in self.all() if key.id == key_id and key.revoked_ms is None), None)
         if before is None:
             return False
-        with self._changing(now_ms, by, "key.revoked", key_id, before.told(), None):
+        with self._changing(now_ms, by, "key.revoked", key_id, (before.told(), None)):
             self._db.execute("update key set revoked_ms = ? where id = ?", (now_ms, key_id))
         self._renew()
         return True
@@ -293,9 +283,26 @@ class Keys:
         self._db.close()
 
 
+def moment(ms: int | None) -> str | None:
+    """A time as people read it, to the second (UTC)."""
+    if ms is None:
+        return None
+    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).isoformat(timespec="seconds")
+
+
 def digest_of(pepper: bytes, secret: str) -> bytes:
     """By what a secret is known."""
     return hmac.digest(pepper, secret.encode("utf-8", "surrogatepass"), "sha256")
+
+
+def check_machine(key: Key, is_taken: bool) -> None:
+    """Raises CallerError `keys.machine` where another live key has the machine's tokens already."""
+    if is_taken and key.machine is not None:
+        raise CallerError(
+            f"{key.machine!r} has a key already.",
+            code="keys.machine",
+            hint="Revoke that one first: a machine's tokens count as one key.",
+        )
 
 
 def rotated(digest: bytes, old: str | None, now_ms: int, overlap_ms: int) -> str:
@@ -310,21 +317,14 @@ def _doors(row: Row) -> Iterator[tuple[bytes, Key, int]]:
     """Every digest by which a key may be asked for, and until when."""
     key = key_of(row[1:])
     until = key.expires_ms if key.expires_ms is not None else _NEVER_MS
-    for digest, old_until in msgspec.json.decode(row[-1] or "[]", type=list[tuple[str, int]]):
+    for digest, old_until in msgspec.json.decode(row[_OLD] or "[]", type=list[tuple[str, int]]):
         yield bytes.fromhex(digest), key, min(until, old_until)
     yield bytes(row[0]), key, until
 
 
-def change_of(row: tuple[Any, ...]) -> Change:
-    """A change as its row says."""
-    number, at_ms, who, what, key, *told = row
-    before, after = (msgspec.json.decode(one) if one is not None else None for one in told)
-    return Change(number, at_ms, who, what, key, before, after)
-
-
 def key_of(row: Row) -> Key:
     """A key as its row, without the digest, says. Raises ValueError for a budget or a limit that is none."""
-    key_id, name, class_, workload, budget, created, revoked, limits, expires, _ = row
+    key_id, name, class_, workload, budget, created, revoked, limits, expires, _, owner, machine = row
     return Key(
         key_id,
         name,
@@ -337,4 +337,6 @@ def key_of(row: Row) -> Key:
         limits_of(msgspec.json.decode(limits, type=LimitsSpec)) if limits else None,
         expires,
         limits,
+        owner,
+        machine,
     )

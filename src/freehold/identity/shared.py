@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-import msgspec
-
-from freehold.identity.keys import COLUMNS, Change, Key, Keys, Made, Row, Wanted, change_of, digest_of, key_of, rotated
-from freehold.kernel.ids import make_key
+from freehold.identity.keys import COLUMNS, Key, Keys, Made, Row, Wanted, check_machine, digest_of, key_of, rotated
+from freehold.identity.people import People, Person, folded, roles_of, row_of
+from freehold.identity.store import Change, Told, change_of, written
+from freehold.kernel.ids import make_id, make_key
+from freehold.kernel.roles import Role
 
 T = TypeVar("T")
 STEPS = (
@@ -21,6 +22,12 @@ STEPS = (
       created_ms bigint not null, revoked_ms bigint, limits text, expires_ms bigint, old text, changed bigserial);
     create table freehold.change (id bigserial primary key, at_ms bigint not null, who text not null, what text not null, key text not null,
       before text, after text, node text, is_noted boolean not null default false);
+    """,
+    """
+    alter table freehold.key add column owner text;
+    alter table freehold.key add column machine text;
+    create unique index key_machine on freehold.key (machine) where revoked_ms is null;
+    create table freehold.person (id text primary key, name text not null unique, roles text not null, created_ms bigint not null, changed bigserial);
     """,
 )
 
@@ -46,8 +53,11 @@ class SharedKeys:
         made = Made.of(wanted, now_ms)
 
         async def write(db: Any) -> None:
+            if wanted.machine is not None:
+                live = "select 1 from freehold.key where machine = $1 and revoked_ms is null"
+                check_machine(made.key, await db.fetchval(live, wanted.machine) is not None)
             await db.execute(
-                f"insert into freehold.key ({COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",  # noqa: S608 - fixed names
+                f"insert into freehold.key ({COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",  # noqa: S608 - fixed names
                 *made.row(self._pepper),
             )
             await _keep(db, now_ms, by, "key.created", made.key.id, (None, made.key.told()))
@@ -109,6 +119,16 @@ class SharedKeys:
 
         return [change_of(tuple(row)) for row in self._database.run(write)]
 
+    def changes(self, most: int) -> list[Change]:
+        """What was changed last, the newest first."""
+
+        async def read(db: Any) -> Any:
+            return await db.fetch(
+                "select id, at_ms, who, what, key, before, after from freehold.change order by id desc limit $1", most
+            )
+
+        return [change_of(tuple(row)) for row in self._database.run(read)]
+
     def noted(self, numbers: Sequence[int]) -> None:
         """These changes stand in a log."""
 
@@ -141,13 +161,90 @@ class SharedKeys:
         self._database.close()
 
 
-Told = dict[str, Any] | None
+class SharedPeople:
+    """The people of all nodes. Sessions are each node's own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen: tuple[Any, ...] = ()
+        database.bring_up("identity", STEPS)
+
+    def find(self, name: str) -> Person | None:
+        async def read(db: Any) -> Any:
+            return await db.fetchrow(f"{_PERSON} where name = $1", folded(name))
+
+        row = self._database.run(read)
+        return Person.of(tuple(row)) if row is not None else None
+
+    def all(self) -> list[Person]:
+        """Everybody, by name."""
+        return sorted(map(Person.of, self._rows()), key=lambda one: one.name)
+
+    def meet(self, name: str, *, now_ms: int) -> Person:
+        """Who somebody is, as `People.meet` says."""
+        return self._database.run(lambda db: _meet(db, name, now_ms))
+
+    def become(self, name: str, roles: Sequence[Role], *, now_ms: int, by: str) -> Person:
+        """Give somebody exactly these roles, as `People.become` does."""
+
+        async def write(db: Any) -> Person:
+            before = await _meet(db, name, now_ms)
+            after = Person(before.id, before.name, roles_of(row_of(roles)), before.created_ms)
+            if after.roles != before.roles:
+                update = "update freehold.person set roles = $2, changed = default where id = $1"
+                await db.execute(update, before.id, row_of(roles))
+                await _keep(db, now_ms, by, "person.roles", before.id, (before.told(), after.told()))
+            return after
+
+        return self._database.run(write)
+
+    def remove(self, name: str, *, now_ms: int, by: str) -> bool:
+        """Forget somebody at every node; False if nobody knew them."""
+
+        async def write(db: Any) -> bool:
+            row = await db.fetchrow(f"{_PERSON} where name = $1 for update", folded(name))
+            if row is None:
+                return False
+            before = Person.of(tuple(row))
+            await db.execute("delete from freehold.person where id = $1", before.id)
+            await _keep(db, now_ms, by, "person.removed", before.id, (before.told(), None))
+            return True
+
+        return self._database.run(write)
+
+    def copy_to(self, people: People) -> None:
+        """Bring a node's copy up to date."""
+
+        async def look(db: Any) -> tuple[Any, ...]:
+            return tuple(await db.fetchrow("select count(*), coalesce(sum(changed), 0) from freehold.person"))
+
+        seen = self._database.run(look)
+        if seen != self._seen:
+            people.copy(self._rows())
+            self._seen = seen
+
+    def _rows(self) -> list[Row]:
+        async def read(db: Any) -> Any:
+            return await db.fetch(_PERSON)
+
+        return [tuple(row) for row in self._database.run(read)]
+
+    def close(self) -> None:
+        self._database.close()
+
+
+_PERSON = "select id, name, roles, created_ms from freehold.person"
+
+
+async def _meet(db: Any, name: str, now_ms: int) -> Person:
+    insert = "insert into freehold.person (id, name, roles, created_ms) values ($1, $2, $3, $4) on conflict (name) do nothing"
+    await db.execute(insert, make_id("person", now_ms), folded(name), row_of(()), now_ms)
+    return Person.of(tuple(await db.fetchrow(f"{_PERSON} where name = $1 for update", folded(name))))
 
 
 async def _keep(db: Any, now_ms: int, by: str, what: str, key: str, told: tuple[Told, Told]) -> None:
     """Keep that something was changed, in the transaction that changes it. told: what the key declared before and after."""
-    before, after = (msgspec.json.encode(one).decode() if one is not None else None for one in told)
     await db.execute(
         "insert into freehold.change (at_ms, who, what, key, before, after) values ($1, $2, $3, $4, $5, $6)",
-        *(now_ms, by, what, key, before, after),
+        *(now_ms, by, what, key, *map(written, told)),
     )

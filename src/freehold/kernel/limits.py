@@ -22,6 +22,7 @@ WhenSpent = Literal["refuse", "degrade"]
 _BUDGET = re.compile(r"(\d{1,15}(?:\.\d{1,12})?) ?(USD|tokens) ?/ ?(day|week|month|total)", re.ASCII)
 _RATE = re.compile(r"(\d{1,12}) ?/ ?(second|minute|hour|day)", re.ASCII)
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+_SPANS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _QUARTER_MS = 900_000  # no zone's midnight falls within a quarter of an hour (UTC)
 
 
@@ -127,6 +128,16 @@ def parse_rate(text: str) -> Rate:
             f'{text[:80]!r} is not a rate; write COUNT/PERIOD, such as "600/minute" (second, minute, hour, day)'
         )
     return Rate(int(found.group(1)), _SECONDS[found.group(2)])
+
+
+def span_ms(text: str) -> int:
+    """Read `90d`, `12h`, `30m` or `0`, in milliseconds. Raises ValueError, whose words say how a span is written."""
+    if text == "0":
+        return 0
+    count, unit = text[:-1], _SPANS_MS.get(text[-1:])
+    if unit is None or not (count.isascii() and count.isdecimal()) or not 0 < int(count) <= 100_000:
+        raise ValueError(f"{text[:40]!r} is no span: write 90d, 12h or 30m")
+    return int(count) * unit
 
 
 def limits_of(spec: schema.Limits | None) -> Limits | None:

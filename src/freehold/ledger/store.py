@@ -18,6 +18,7 @@ import msgspec
 
 from freehold.kernel.errors import CallerError
 from freehold.kernel.lengths import Length
+from freehold.kernel.units import Usd, show_usd
 from freehold.ledger import log as logs
 from freehold.ledger.alone import alone
 
@@ -38,6 +39,29 @@ class UsageRow:
     output_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
     unpriced: int = 0
+
+    def as_data(self) -> dict[str, Any]:
+        """As JSON, the group's fields first."""
+        return {
+            **self.group,
+            "calls": self.calls,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost_usd": show_usd(Usd(self.cost_usd)),
+            "unpriced_calls": self.unpriced,
+        }
+
+    @classmethod
+    def total(cls, rows: Iterable[UsageRow], group: dict[str, str] | None = None) -> UsageRow:
+        """All of them together."""
+        found = cls(group or {})
+        for row in rows:
+            found.calls += row.calls
+            found.input_tokens += row.input_tokens
+            found.output_tokens += row.output_tokens
+            found.unpriced += row.unpriced
+            found.cost_usd += row.cost_usd
+        return found
 
 
 class Store(Protocol):
