@@ -33,6 +33,8 @@ BORDERS = {
     "gateway/asking.py",
     "gateway/data_app.py",
     "gateway/pipeline.py",
+    "gateway/reloading.py",
+    "gateway/workers.py",
     "jobs/clearing.py",
     "jobs/runner.py",
     "gateway/detecting.py",

@@ -146,10 +146,19 @@ BAD = {
 }
 
 
+def wait_until_all(freehold: Freehold, how: tuple[str, ...]) -> None:
+    """Until every worker has begun: the first serves before the last does."""
+    until = time.monotonic() + 20
+    while how and freehold.output.count('"event": "worker"') < int(how[-1]):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 @both
 def test_a_bad_file_changes_nothing_and_says_why(make_freehold: Make, inside: Standin, how: tuple[str, ...]) -> None:
     freehold = make_freehold(config(inside)).start(*how)
     key = freehold.key("--class", "public")
+    wait_until_all(freehold, how)
     before = workers_of(freehold)
     for name, (text, code) in BAD.items():
         write(freehold, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ class Alone:
         self._steward.close()
 
     def kill(self) -> None:
+        fcntl.flock(self.ledger._log._fd, fcntl.LOCK_UN)  # as the system does when a process is gone
         self._steward.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import errno
 import itertools
 import json
 import os
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from conftest import ROOT
 from freehold.kernel.units import Tokens
-from freehold.ledger import merkle
+from freehold.ledger import epochs, merkle
 from freehold.ledger import record as records
 from freehold.ledger.epochs import Epochs
 from freehold.ledger.export import Wanted, export
@@ -665,3 +666,48 @@ def intent_of(call: str) -> dict[str, Any]:
         "call": call, "attempt": 1, "key": "key_1", "workload": None, "class": "public", "model": "m", "endpoint": "chat/completions", "is_stream": False,
         "target": "a/m", "zone": "inside", "zones": FACTS["classes"]["public"], "decision": "allow", "attestation": None, "held_usd": None,
     }  # fmt: skip
+
+
+def test_what_was_settled_is_not_settled_again_by_whoever_looks_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that settled it died before it could seal."""
+    clock = itertools.count(1_700_000_000_000)
+    steward = Steward(tmp_path, lambda: next(clock))
+    dead = steward.open({**FACTS, "policy": "p"})
+    dead.intend(intent_of("call_a"))
+    dead.leave()
+    with monkeypatch.context() as dying:
+        dying.setattr(steward, "seal", lambda epoch: None)
+        first = steward.open({**FACTS, "policy": "p"}, after=[dead.epoch])
+    again = steward.open({**FACTS, "policy": "p"}, after=[dead.epoch])
+    late = steward.open({**FACTS, "policy": "p"}, after=[dead.epoch])  # it is sealed by now
+    assert [one.recovered for one in (first, again, late)] == [1, 0, 0]
+    for one in (first, again, late):
+        one.close()
+    steward.close()
+    written = b"".join(path.read_bytes() for path in (tmp_path / "log").glob("*.jsonl"))
+    assert written.count(b'"kind":"settled"') == 1
+
+
+def test_a_seal_that_could_not_be_signed_is_signed_and_not_said_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full between the parent log and its checkpoint."""
+    clock = itertools.count(1_700_000_000_000)
+    steward = Steward(tmp_path, lambda: next(clock))
+    first = steward.open({**FACTS, "policy": "p"})
+    second = steward.open({**FACTS, "policy": "p"}, after=())
+    real, full = epochs.sign, [True]
+
+    def sign(folder: Path, signer: Any, log: str, size: int, root: bytes) -> None:
+        if full and log == "parent":
+            full.clear()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(folder, signer, log, size, root)
+
+    monkeypatch.setattr(epochs, "sign", sign)
+    first.close()
+    second.close()
+    steward.close()
+    assert audit(tmp_path).findings == []

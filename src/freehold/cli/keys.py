@@ -13,7 +13,7 @@ import msgspec
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
 from freehold.gateway.administration import check_names
-from freehold.gateway.app import open_keys, open_people, open_shared
+from freehold.gateway.preparing import open_keys, open_people, open_shared
 from freehold.identity.keys import Key, Keys, Wanted, moment
 from freehold.identity.shared import SharedKeys
 from freehold.kernel.classes import Class

@@ -11,7 +11,7 @@ import click
 from freehold.cli.keys import who
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
 from freehold.gateway.administration import as_data, name_of, roles_of
-from freehold.gateway.app import make_state, open_people
+from freehold.gateway.preparing import make_state, open_people
 from freehold.gateway.presence import operator_token
 from freehold.identity.people import People
 from freehold.identity.shared import SharedPeople

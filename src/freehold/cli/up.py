@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,12 +20,13 @@ from freehold.cli.hello import first_call
 from freehold.cli.setting import Setting, config_option, show_table, surroundings, zone_words
 from freehold.engines.bulletin import Bulletin
 from freehold.engines.embedded import Embedded, Place, choose_place
-from freehold.gateway.app import Prepared, compose, listen, make_engine, prepare, running, stop_signal
+from freehold.gateway.app import compose, listen, make_engine, running, stop_signal
 from freehold.gateway.bereaved import keep_heirs, offer
 from freehold.gateway.handover import Taken, take
 from freehold.gateway.line import Line
 from freehold.gateway.logs import log
 from freehold.gateway.policy import served_names
+from freehold.gateway.preparing import Prepared, prepare
 from freehold.gateway.reloading import Asking, Reloading, Source
 from freehold.gateway.world import World
 from freehold.identity.keys import Lent, Wanted
@@ -82,7 +84,7 @@ def command(
     setting = Setting.find(config)
     place = choose_place()
     around = replace(surroundings(), builtin_url=place.base_url, builtin_key=place.key)
-    taken: list[Taken] = []
+    source, taken = Source.of(setting.file, around), list[Taken]()
 
     def claim() -> int | None:
         if take_over:
@@ -95,7 +97,7 @@ def command(
         taken[0].sockets if taken else (listen(host, port, "--port"), listen("127.0.0.1", admin_port, "--admin-port"))
     )
     name, number = sockets[0].getsockname()[:2]
-    source, base_url = Source(setting.file, around), f"http://{f'[{name}]' if ':' in name else name}:{number}/v1"
+    base_url = f"http://{f'[{name}]' if ':' in name else name}:{number}/v1"
     start = Start(setting, prepared, source, place, sockets, base_url, hello, taken[0] if taken else None)
     if workers > 1:
         return _supervise(start, workers)
@@ -106,7 +108,14 @@ def command(
 
 
 def _check_ports(context: click.Context, sockets: tuple[socket.socket, socket.socket]) -> None:
-    """Ports are taken over as they are. Raises OperatorError `takeover.other_port` if others are asked for."""
+    """Ports and the address are taken over as they are. Raises OperatorError `takeover.other_port` if others are asked for."""
+    is_asked = context.get_parameter_source("host") is not click.core.ParameterSource.DEFAULT
+    if is_asked and context.params["host"] != (found := sockets[0].getsockname()[0]):
+        raise OperatorError(
+            f"The Freehold that serves listens on {found}, and --host says {context.params['host']}.",
+            code="takeover.other_port",
+            hint="The address is taken over as it is. To change it, stop it and start anew.",
+        )
     for name, sock in zip(("port", "admin_port"), sockets, strict=True):
         wanted, found = context.params[name], sock.getsockname()[1]
         is_asked = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
@@ -144,40 +153,63 @@ async def _alone(start: Start) -> None:
     reloading = Reloading(world, start.prepared, start.source)
     world.reload = reloading.reload
     reloading.on_hangup(stop)
-    async with among_nodes(world, start.prepared), running(world, start.sockets, engine=engine):
+    ready = partial(_take_place, start.taken, engine, stop) if start.taken is not None else None
+    async with among_nodes(world, start.prepared), running(world, start.sockets, engine=engine, ready=ready):
         watching = [asyncio.ensure_future(work) for work in (reloading.watch(), keep_heirs(world, start.prepared))]
-        if start.taken is not None:
-            if engine is not None:
-                await engine.wait(ENGINE_WAIT_S)
-            start.taken.say_ready()
-        offering = asyncio.ensure_future(offer(world, start.sockets, stop))
-        await _greet(start, world, engine)
+        watching.append(asyncio.ensure_future(offer(world, start.sockets, stop)))
+        if not stop.is_set():
+            await _greet(start, world, engine)
         await stop.wait()
-        for task in (*watching, offering):
+        for task in watching:
             task.cancel()
         log("draining")
     log("stopped")
 
 
+async def _take_place(taken: Taken, engine: Embedded | None, stop: asyncio.Event) -> None:
+    """Say that this one serves, once its model is loaded: the one before accepts nobody from then on. Told to stop meanwhile, it leaves the place to the other."""
+    loading: list[asyncio.Future[bool]] = [asyncio.ensure_future(stop.wait())]
+    if engine is not None:
+        loading.append(asyncio.ensure_future(engine.wait(ENGINE_WAIT_S)))
+        await asyncio.wait(loading, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.sleep(0.02)  # a signal that has come is heard in the loop's next turns
+    for task in loading:
+        task.cancel()
+    if stop.is_set():
+        taken.give_up()
+    else:
+        taken.say_ready()
+
+
 def _supervise(start: Start, workers: int) -> int:
     """Serve in processes of their own, and watch over them."""
-    from freehold.gateway.workers import Supervisor  # whoever serves alone needs none of it
+    from freehold.gateway.workers import Supervisor, Turn  # whoever serves alone needs none of it
 
     engine = make_engine(start.prepared.snapshot, start.place)
     bulletin = Bulletin(engine.settings, engine.model) if engine is not None else None
 
-    async def serve(world: World, reloading: Reloading, line: Line, is_first: bool) -> None:
+    async def serve(world: World, reloading: Reloading, line: Line, turn: Turn) -> None:
         stop, asking = stop_signal(), Asking(reloading, line)
         line.listen(asking.hear, stop)
         world.reload = asking.reload
         world.keys.lend(start.lent)
         if bulletin is not None:
             world.engine_ready = lambda: bulletin.is_ready or bulletin.failure is not None
-        async with among_nodes(world, start.prepared), running(world, start.sockets):
-            if start.taken is not None and bulletin is not None:
+
+        async def ready() -> None:
+            """Wait for the model, where another serves meanwhile, and until that one has stopped accepting."""
+            if bulletin is not None:
                 await bulletin.wait(ENGINE_WAIT_S)
+            line.say({"prepared": True})
+            going = [asyncio.ensure_future(one.wait()) for one in (asking.may_serve, stop)]
+            await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
+            for task in going:
+                task.cancel()
+
+        waits = ready if turn.waits else None
+        async with among_nodes(world, start.prepared), running(world, start.sockets, ready=waits):
             line.say({"ready": True})
-            if is_first:
+            if turn.is_first and not stop.is_set():
                 await _greet(start, world, bulletin)
             await stop.wait()
 

@@ -44,8 +44,8 @@ from freehold.evals.soundness import Soundness
 from freehold.evals.tasks import CAPTURED, Human, Judged, Own, Seal, Similar, Task, name_of
 from freehold.evals.telling import code_of, data
 from freehold.evals.verdicts import Rule, Verdict
-from freehold.gateway.app import make_state, open_keyring
 from freehold.gateway.capturing import room_of
+from freehold.gateway.preparing import make_state, open_keyring
 from freehold.kernel.classes import Class, Zone
 from freehold.kernel.config import Surroundings
 from freehold.kernel.config import read as read_config

@@ -14,7 +14,7 @@ from freehold.cli.setting import Setting, config_option, json_option, printable,
 from freehold.evals.shelf import Kept, Shelf
 from freehold.evals.telling import fragment, quotable, sentences, tables
 from freehold.evals.verdicts import Verdict
-from freehold.gateway.app import open_keyring
+from freehold.gateway.preparing import open_keyring
 from freehold.kernel.errors import CallerError
 
 

@@ -134,7 +134,8 @@ async def _reload(world: World, who: Who, _: Request) -> Response:
     try:
         policy, is_changed = await world.reload(who.label)
     except FreeholdError as error:
-        error.status = 422
+        if error.code != "takeover.under_way":  # which may be otherwise in a moment
+            error.status = 422
         raise
     return JSONResponse({"policy": policy, "changed": is_changed})
 

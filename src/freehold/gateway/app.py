@@ -8,19 +8,15 @@ import os
 import signal
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
-from freehold import __version__
 from freehold.content.answers import AnswerCache
-from freehold.content.keyring import Keyring
 from freehold.content.sealed import SealedStore
 from freehold.engines.embedded import Embedded, Place
 from freehold.gateway.admin_app import build_admin_app
@@ -35,142 +31,30 @@ from freehold.gateway.machines import Machines
 from freehold.gateway.metrics import Metrics
 from freehold.gateway.policy import Policy, decide
 from freehold.gateway.posting import Post
+from freehold.gateway.preparing import Prepared, open_keyring, open_keys, prepare
 from freehold.gateway.presence import operator_token
 from freehold.gateway.protocol import FreeholdProtocol
 from freehold.gateway.registry import Registry
+from freehold.gateway.seeding import POOLS, seed_all, seed_beside
 from freehold.gateway.sign_in import SignIns
 from freehold.gateway.traffic import Traffic
 from freehold.gateway.world import World
-from freehold.identity.keys import Keys
 from freehold.identity.people import People
-from freehold.identity.shared import SharedKeys, SharedPeople
 from freehold.jobs.records import Records
 from freehold.jobs.runner import Runner
 from freehold.kernel.clock import Clock
 from freehold.kernel.errors import OperatorError
-from freehold.kernel.limits import Budget, period_start_ms
-from freehold.kernel.snapshot import Nodes, Snapshot
-from freehold.ledger.budgets import Budgets, seed
-from freehold.ledger.database import Database
-from freehold.ledger.files import secret_file, take_lock, write_private
+from freehold.kernel.snapshot import Snapshot
+from freehold.ledger.budgets import Budgets
+from freehold.ledger.files import secret_file, take_lock
 from freehold.ledger.ledger import Ledger
-from freehold.ledger.pools import NOTHING, Board, MemoryPools, Pools
+from freehold.ledger.pools import Board, MemoryPools, Pools
 from freehold.ledger.sqlite_pools import SqlitePools
-from freehold.ledger.steward import Steward
-from freehold.ledger.store import SqliteStore, UsageRow, catch_up
-from freehold.perimeter.detectors.engines import HyperscanEngine
-from freehold.perimeter.detectors.scanner import Scanner, digest_of
-from freehold.perimeter.proof import prove
-from freehold.pricing.book import Book
-from freehold.pricing.book import load as load_book
-from freehold.pricing.coverage import contradicting, unpriced, without_price
 from freehold.upstream.health import Health
 from freehold.upstream.transport import HttpTransport, Transport
 
 SYNC_EVERY_S = 1.0
-POOLS = "pools.db"
-Spent = tuple[Budget, int, Decimal]  # in the period that began then
 HEARTH = Path(__file__).parent.parent / "engines" / "hearth.gguf"
-
-
-def make_state(state: Path) -> None:
-    """Make the state directory if it is missing. Raises OperatorError `config.state`."""
-    try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise OperatorError(
-            f"The state directory {str(state)!r} cannot be made ({os.strerror(error.errno or 0).lower()}).",
-            code="config.state",
-            hint="Set FREEHOLD_HOME to a directory that can be written.",
-        ) from None
-
-
-def open_keys(state: Path, nodes: Nodes | None = None) -> Keys:
-    """The keys of a state directory, or its copy of those of all nodes; makes what is missing. Raises OperatorError `config.state` if it cannot be made."""
-    make_state(state)
-    if nodes is not None:
-        return Keys(state / "shared.db", nodes.pepper)
-    return Keys(state / "store.db", secret_file(state / "pepper"))
-
-
-def open_shared(nodes: Nodes) -> SharedKeys:
-    """The keys of all nodes. Raises OperatorError `nodes.unavailable`."""
-    return SharedKeys(Database(nodes.database), nodes.pepper)
-
-
-def open_people(state: Path, nodes: Nodes | None) -> People | SharedPeople:
-    """The people of a state directory, or of all nodes. Raises OperatorError `config.state`, `nodes.unavailable`."""
-    make_state(state)
-    if nodes is not None:
-        return SharedPeople(Database(nodes.database))
-    return People(state / "store.db")
-
-
-def open_keyring(state: Path) -> Keyring:
-    """The subjects' keys of a state directory; makes what is missing."""
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Keyring(state / "subjects.db", secret_file(state / "master.key"))
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What is the same for every process that serves a snapshot: proven, loaded, and with the state directory taken."""
-
-    snapshot: Snapshot
-    state: Path
-    clock: Clock
-    book: Book
-    scanner: Scanner
-    steward: Steward
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The first record of every epoch."""
-        facts = {"policy": self.snapshot.digest, "prices": self.book.digest, "rules": self.scanner.digest}
-        return {**facts_of(self.snapshot), **facts, "build": __version__}
-
-
-def prepare(
-    snapshot: Snapshot, state: Path, clock: Clock | None = None, *, claim: Callable[[], int | None] = lambda: None
-) -> Prepared:
-    """Prove the perimeter, load what is needed, take the state directory. claim: asks whoever has it, and says which run of the log goes on.
-
-    Raises OperatorError when the proof fails, a budget cannot be kept, or the ledger is locked or broken. Whoever prepares closes the steward.
-    """
-    clock, book = clock or Clock(), load_book()
-    _check(snapshot, book, clock)
-    make_state(state)
-    scanner = load_scanner(snapshot, state)
-    return Prepared(snapshot, state, clock, book, scanner, Steward(state, clock.now_ms, claim()))
-
-
-def revise(prepared: Prepared, snapshot: Snapshot) -> Prepared:
-    """The same with another configuration. Raises OperatorError as `prepare` does, and `config.needs_restart` for what is decided once for a process."""
-    for table in ("engine", "network", "nodes"):
-        if getattr(snapshot, table) != getattr(prepared.snapshot, table):
-            raise OperatorError(
-                f"[{table}] cannot be changed while Freehold runs, so nothing has changed.",
-                code="config.needs_restart",
-                hint="Restart Freehold, or start it again with --take-over, which drops no call.",
-            )
-    _check(snapshot, prepared.book, prepared.clock)
-    return replace(prepared, snapshot=snapshot, scanner=load_scanner(snapshot, prepared.state))
-
-
-def _check(snapshot: Snapshot, book: Book, clock: Clock) -> None:
-    """Prove that nothing can leave its zones, and that every budget can be kept. Raises OperatorError."""
-    proof = prove(snapshot, now_s=clock.now_s())
-    if not proof.holds:
-        listed = "\n".join(
-            f"  {finding.chain}\n    why: {finding.reason}\n    mend: {finding.mend}" for finding in proof.findings
-        )
-        raise OperatorError(
-            f"The configuration contradicts its own classes:\n{listed}",
-            code="perimeter.unproven",
-            hint="'freehold check' shows the whole proof.",
-        )
-    if contradicting(without := unpriced(snapshot, book)):
-        raise without_price(without)
 
 
 def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Transport | None = None) -> World:
@@ -242,18 +126,21 @@ def compose(prepared: Prepared, transport: Transport | None = None) -> World:
     """Compose a world for this process alone from what was prepared. Raises OperatorError. Close it with `close`."""
     try:
         ledger, board = prepared.steward.open(prepared.facts), Board()
-        pools: Pools = MemoryPools(board)
         is_part = prepared.snapshot.nodes is not None
-        if prepared.steward.is_heir or is_part:
-            if not prepared.steward.is_heir:  # else the one before counts there too, until it has ended
+        with closing(open_keys(prepared.state, prepared.snapshot.nodes)) as keys:
+            if prepared.steward.is_heir:
+                seed_beside(prepared, keys, workers=2)
+            elif is_part:
                 drop_pools(prepared.state)
+                before = SqlitePools(prepared.state / POOLS, worker="before", workers=2)
+                seed_all(prepared, keys, before)
+                before.close()
+            else:
+                seed_all(prepared, keys, MemoryPools(board, worker="before"))
+        pools: Pools = MemoryPools(board)
+        if prepared.steward.is_heir or is_part:
             pools = SqlitePools(prepared.state / POOLS, worker=str(ledger.epoch), workers=2, is_part=is_part)
-            before: Pools = SqlitePools(prepared.state / POOLS, worker=f"before {ledger.epoch}", workers=2)
             ledger.answers.is_shared = True
-        else:
-            before = MemoryPools(board, worker="before")
-        seed(before, uncounted(before, spent_before(prepared)))
-        before.close()
         world = assemble(prepared, ledger, pools, transport=transport)
     except BaseException:
         prepared.steward.close()
@@ -298,76 +185,6 @@ def drop_pools(state: Path) -> None:
         (state / f"{POOLS}{suffix}").unlink(missing_ok=True)
 
 
-def uncounted(pools: Pools, spent: Iterable[Spent]) -> list[Spent]:
-    """Of what budgets had spent, that of which no pool knows yet."""
-    return [(budget, start, amount) for budget, start, amount in spent if pools.use(budget.pool, start) == NOTHING]
-
-
-def spent_before(prepared: Prepared) -> list[Spent]:
-    """What every budget had already spent in its running period, which began then, from the receipts: ask when a crash's are written."""
-    snapshot, clock, state = prepared.snapshot, prepared.clock, prepared.state
-    keys = open_keys(state, snapshot.nodes)
-    budgets = [
-        *snapshot.budgets,
-        *(budget for key in keys.all() if key.revoked_ms is None for budget in key.budgets),
-    ]
-    keys.close()
-    if not budgets:
-        return []
-    store = SqliteStore(state / "index.db")
-    try:
-        catch_up(store, state / "log")
-        known: dict[tuple[str, int], list[UsageRow]] = {}
-        spent = []
-        for budget in budgets:
-            start = period_start_ms(budget.period, clock.now_ms(), snapshot.organisation.zone)
-            kind, _, name = budget.scope.partition(":")
-            if (kind, start) not in known:
-                known[kind, start] = store.usage((kind,) if name else (), since_ms=start)
-            rows = [row for row in known[kind, start] if not name or row.group[kind] == name]
-            tokens = sum(row.input_tokens + row.output_tokens for row in rows)
-            money = sum((row.cost_usd for row in rows), Decimal(0))
-            spent.append((budget, start, Decimal(tokens) if budget.unit == "tokens" else money))
-        return spent
-    finally:
-        store.close()
-
-
-def facts_of(snapshot: Snapshot) -> dict[str, Any]:
-    """What an auditor needs to know of a configuration: where each class may go, who runs where, and under which agreement."""
-    providers = {}
-    for provider in snapshot.providers.values():
-        held = provider.attested
-        agreed = None
-        if held is not None:
-            agreed = {
-                "evidence": held.evidence,
-                "controls": list(held.controls),
-                "since_ms": int(held.since_s * 1000),
-                "until_ms": int(held.until_s * 1000),
-                "models": sorted(held.models),
-            }
-        providers[provider.name] = {"zone": provider.declared_zone.value, "host": provider.host, "attestation": agreed}
-    return {
-        "classes": {class_.label: sorted(zones) for class_, zones in snapshot.zones.items()},
-        "providers": providers,
-        "workloads": {name: workload.class_.label for name, workload in snapshot.workloads.items()},
-    }
-
-
-def load_scanner(snapshot: Snapshot, state: Path) -> Scanner:
-    """The scanner of a snapshot. Its compiled rules are kept in the state directory, named by their digest."""
-    custom = snapshot.detection.custom
-    name = f"rules-{digest_of(custom)[:32]}.hsdb"
-    kept = state / name
-    scanner = Scanner(custom, stored=kept.read_bytes() if kept.is_file() else None)
-    if isinstance(scanner.engine, HyperscanEngine) and not scanner.engine.was_stored:
-        for old in state.glob("rules-*.hsdb"):
-            old.unlink(missing_ok=True)
-        write_private(kept, scanner.engine.stored())
-    return scanner
-
-
 def _bundle(snapshot: Snapshot) -> str | None:
     if snapshot.network.ca_bundle is None:
         return None
@@ -401,12 +218,18 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
 
 @asynccontextmanager
 async def running(
-    world: World, sockets: tuple[socket.socket, socket.socket], *, engine: Embedded | None = None
+    world: World,
+    sockets: tuple[socket.socket, socket.socket],
+    *,
+    engine: Embedded | None = None,
+    ready: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[None]:
-    """Serve both planes (and supervise the engine) inside the block. Drains on the way out."""
+    """Serve both planes (and supervise the engine) inside the block. Drains on the way out. ready: waited for before anybody is accepted."""
     if engine is not None:
         engine.start()
         world.engine_ready = lambda: engine.is_ready or engine.failure is not None
+    if ready is not None:
+        await ready()
     options: dict[str, Any] = {
         "log_config": None,
         "access_log": False,
@@ -435,6 +258,10 @@ async def running(
         drain_s = DRAIN_S if world.has_successor else world.snapshot.server.drain
         data.config.timeout_graceful_shutdown = admin.config.timeout_graceful_shutdown = int(drain_s)
         data.should_exit = True
+        if world.has_successor:  # who asks about what serves, asks the one that does; and the next call is the other's
+            admin.should_exit = True
+            for server in (*data.servers, *admin.servers):
+                server.close()
         await asyncio.gather(tasks[0], batches.stop(drain_s), return_exceptions=True)
         admin.should_exit = True
         for keeper in keepers:

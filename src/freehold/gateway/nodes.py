@@ -19,8 +19,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
-from freehold.gateway.app import POOLS, Prepared, open_keys
 from freehold.gateway.logs import log
+from freehold.gateway.preparing import Prepared, open_keys
+from freehold.gateway.seeding import POOLS
 from freehold.gateway.world import World
 from freehold.identity.keys import Keys
 from freehold.identity.people import People

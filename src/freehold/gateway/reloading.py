@@ -13,14 +13,16 @@ import os
 import signal
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from freehold.gateway.app import Prepared, Spent, policy_of, revise, spent_before
+from freehold.gateway.app import policy_of
 from freehold.gateway.line import Line, Message
-from freehold.gateway.logs import log
+from freehold.gateway.logs import log, log_bug
+from freehold.gateway.preparing import Prepared, open_keys, revise
+from freehold.gateway.seeding import Spent, spent_before
 from freehold.gateway.world import World
 from freehold.kernel.config import Surroundings, read
 from freehold.kernel.errors import Bug, FreeholdError, OperatorError
@@ -40,10 +42,16 @@ class Reloaded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the configuration comes from (None: nowhere, so Freehold looked around), and what it may refer to."""
+    """Where the configuration comes from (None: nowhere, so Freehold looked around), and what it may refer to. seen: how the file was before it was read."""
 
     file: Path | None
     around: Surroundings
+    seen: Seen
+
+    @classmethod
+    def of(cls, file: Path | None, around: Surroundings) -> Source:
+        """Ask before the file is read, so that what is saved while it is read is noticed."""
+        return cls(file, around, seen_at(file))
 
     def text(self) -> str:
         """What the file says now. Raises OperatorError `config.unreadable`, `config.no_file`."""
@@ -68,28 +76,33 @@ class Source:
         return read(text, replace(self.around, folder=folder), source=str(self.file))
 
 
+Seen = tuple[int, int, int] | None
+
+
+def seen_at(file: Path | None) -> Seen:
+    """How a file is now: when it was written, which one it is, how long; None if there is none."""
+    try:
+        found = os.stat(file) if file is not None else None
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_ino, found.st_size) if found is not None else None
+
+
 class Watch:
     """Notices that a file has become another. Look about once a second."""
 
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
-        self._known = self._last = self._state()
+    def __init__(self, source: Source) -> None:
+        self._file = source.file
+        self._known = self._last = source.seen
 
     def is_changed(self) -> bool:
         """True once for each change, when the file is as it was at the look before."""
-        now, before = self._state(), self._last
+        now, before = seen_at(self._file), self._last
         self._last = now
         if now is None or now != before or now == self._known:
             return False  # gone (an editor may be putting another in its place), still being written, or the same
         self._known = now
         return True
-
-    def _state(self) -> tuple[int, int, int] | None:
-        try:
-            found = os.stat(self._file) if self._file is not None else None
-        except OSError:
-            return None
-        return (found.st_mtime_ns, found.st_ino, found.st_size) if found is not None else None
 
 
 class Reloading:
@@ -102,6 +115,7 @@ class Reloading:
     async def reload(self, by: str) -> Reloaded:
         """Read the file and serve with it. Raises FreeholdError; nothing has changed then."""
         try:
+            check_place(self._prepared)
             return await self.adopt(await asyncio.to_thread(self._source.text), by)
         except FreeholdError as error:
             tell_refusal(error, by)
@@ -113,10 +127,10 @@ class Reloading:
             world, before = self.world, self.world.snapshot
             with refusing():
                 revised = await asyncio.to_thread(lambda: revise(self._prepared, self._source.read(text)))
-                spent = await asyncio.to_thread(spent_before, revised) if seeds else []
+                spent = await asyncio.to_thread(spent_in, revised) if seeds else []
                 if spent:
                     world.ledger.flush()
-                    spent = spent_before(revised)  # with what has ended since: only little is read
+                    spent = spent_in(revised)  # with what has ended since: only little is read
             is_changed = swap(world, revised, by)
             now_ms = world.clock.now_ms()
             for budget, start_ms, missing in missing_of(world.pools, before, revised, spent):
@@ -126,7 +140,7 @@ class Reloading:
 
     async def watch(self) -> None:
         """Reload whenever the file has changed."""
-        look = Watch(self._source.file)
+        look = Watch(self._source)
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             if self.world.snapshot.server.watch and look.is_changed():
@@ -151,6 +165,8 @@ class Reloading:
             await self.reload(by)
         except FreeholdError:
             return  # it was told
+        except Exception as bug:  # the border: whatever a file does to its reader, what serves goes on
+            log_bug(bug)
 
 
 class Asking:
@@ -159,6 +175,7 @@ class Asking:
     def __init__(self, reloading: Reloading, line: Line) -> None:
         self._reloading, self._line = reloading, line
         self._waiting: list[asyncio.Future[Message]] = []
+        self.may_serve = asyncio.Event()  # the one before has stopped accepting, where there is one
         self._tasks = set[asyncio.Task[None]]()
 
     async def reload(self, by: str) -> Reloaded:
@@ -176,7 +193,9 @@ class Asking:
 
     def hear(self, message: Message) -> None:
         """Take in what the supervisor says."""
-        if "leave" in message:
+        if "go" in message:
+            self.may_serve.set()
+        elif "leave" in message:
             self._reloading.world.has_successor = True
         elif "adopt" in message:
             task = asyncio.ensure_future(self._adopt(message))
@@ -194,6 +213,16 @@ class Asking:
         self._line.say({"adopted": message["number"]})
 
 
+def check_place(prepared: Prepared) -> None:
+    """Raises OperatorError `takeover.under_way` while another takes this one's place: it has read the file itself."""
+    if prepared.steward.is_lent:
+        raise OperatorError(
+            "Another Freehold is taking this one's place, so nothing has changed here.",
+            code="takeover.under_way",
+            hint="Ask again in a moment: the other one answers then.",
+        )
+
+
 @contextmanager
 def refusing() -> Iterator[None]:
     """What the disk or a store says is a reason not to reload, and no reason to end."""
@@ -205,6 +234,12 @@ def refusing() -> Iterator[None]:
             code="config.not_reloaded",
             hint="Nothing has changed. Check the disk of the state directory.",
         ) from None
+
+
+def spent_in(prepared: Prepared) -> list[Spent]:
+    """What every budget of a configuration has spent, from the receipts."""
+    with closing(open_keys(prepared.state, prepared.snapshot.nodes)) as keys:
+        return spent_before(prepared, keys)
 
 
 def swap(world: World, revised: Prepared, by: str) -> bool:

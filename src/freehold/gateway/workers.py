@@ -16,22 +16,34 @@ import socket
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import uvloop
 from prometheus_client import multiprocess
 
-from freehold.gateway.app import POOLS, Prepared, assemble, drop_pools, revise, spent_before, uncounted
-from freehold.gateway.bereaved import inherit, settle_pools
+from freehold.gateway.app import assemble, drop_pools
+from freehold.gateway.bereaved import inherit
 from freehold.gateway.handover import DRAIN_S, Offer, Taken
 from freehold.gateway.line import Line, Message
 from freehold.gateway.logs import log, log_bug
 from freehold.gateway.metrics import share_metrics
-from freehold.gateway.reloading import LOOK_EVERY_S, Reloading, Source, Watch, missing_of, refusing, tell_refusal
+from freehold.gateway.preparing import Prepared, open_keys, revise
+from freehold.gateway.reloading import (
+    LOOK_EVERY_S,
+    Reloading,
+    Source,
+    Watch,
+    check_place,
+    missing_of,
+    refusing,
+    spent_in,
+    tell_refusal,
+)
+from freehold.gateway.seeding import POOLS, seed_all, seed_beside, settle_pools
 from freehold.gateway.world import World
-from freehold.kernel.errors import FreeholdError, OperatorError
-from freehold.ledger.budgets import seed
+from freehold.kernel.errors import Bug, FreeholdError, OperatorError
 from freehold.ledger.ledger import Ledger
 from freehold.ledger.sqlite_pools import SqlitePools
 
@@ -44,9 +56,18 @@ _ADOPT_S = 20.0  # how long workers may take to serve with another configuration
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
 
 Keep = Callable[[Line], Awaitable[None]]
+
+
+class Turn(NamedTuple):
+    """When a worker begins. is_first: of all; waits: says that it is prepared, and serves when it is told, because another serves yet."""
+
+    is_first: bool
+    waits: bool
+
+
 Serve = Callable[
-    [World, Reloading, Line, bool], Awaitable[None]
-]  # the world, what reloads it, the line to the supervisor, whether it is the first of all
+    [World, Reloading, Line, Turn], Awaitable[None]
+]  # the world, what reloads it, the line to the supervisor
 
 
 @dataclass(slots=True)
@@ -55,6 +76,8 @@ class _Worker:
     epoch: int
     line: Line
     began_s: float = field(default_factory=time.monotonic)
+    is_prepared: bool = False  # it would serve, if it were told that it may
+    is_told: bool = False
     is_ready: bool = False
     adopted: int = 0  # the last configuration that it was told of and serves with
 
@@ -76,7 +99,7 @@ class Supervisor:
     ) -> None:
         self._prepared, self._source, self._sockets, self._count = prepared, source, sockets, count
         self._serve, self._keep = serve, keep
-        self._watch = Watch(source.file)
+        self._watch = Watch(source)
         self._look_at = time.monotonic() + LOOK_EVERY_S
         self._asked: list[tuple[_Worker | None, str]] = []  # who asked for the configuration to be read anew
         self._reloads = 0
@@ -84,7 +107,7 @@ class Supervisor:
         self._pools_file = prepared.state / POOLS
         self._taken: Taken | None = None
         self._is_leaving = False
-        self._offer = Offer(prepared.state, sockets, prepared.steward.lend, prepared.steward.regain)
+        self._offer: Offer | None = None  # its place, once it has it
         self._inherit_at = 0.0
         self._metrics = prepared.state / "metrics" / str(prepared.steward.run)  # counters go on with the run
         self._workers: dict[int, _Worker] = {}
@@ -97,8 +120,9 @@ class Supervisor:
     def run(self, taken: Taken | None = None) -> int:
         """Serve until SIGTERM or SIGINT; returns the exit code. taken: what was handed over by the one before, who waits to be told that this one serves."""
         self._taken = taken
-        if taken is None:
-            self._clean()
+        if not self._prepared.steward.is_heir:
+            drop_pools(self._prepared.state)
+            shutil.rmtree(self._metrics.parent, ignore_errors=True)
         self._metrics.mkdir(exist_ok=True, mode=0o700, parents=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         if self._keep is not None:
@@ -108,6 +132,8 @@ class Supervisor:
         self._fork(first, is_first=True)
         for _ in range(1, self._count):
             self._start(())
+        if taken is None:
+            self._offer_place()
         while True:
             found = signal.sigtimedwait(_SIGNALS, 0.1)
             number = found.si_signo if found is not None else None
@@ -123,26 +149,56 @@ class Supervisor:
             self._hear()
             self._look()
             self._inherit()
-            if self._taken is not None and all(worker.is_ready for worker in self._workers.values()):
-                self._taken.say_ready()
-                self._taken = None
-            if self._offer.is_taken():
+            self._let_serve()
+            if self._offer is not None and self._offer.is_taken():
                 self._is_leaving = True
                 return self._stop()
 
+    def _let_serve(self) -> None:
+        """Let workers serve that are prepared; where another serves yet, only when all are, and it has been told."""
+        if self._taken is not None:
+            if sum(worker.is_prepared for worker in self._workers.values()) < self._count:
+                return
+            self._taken.say_ready()
+            self._taken = None
+            self._offer_place()
+        for worker in self._workers.values():
+            if worker.is_prepared and not worker.is_told:
+                worker.is_told = worker.line.say({"go": True})
+
+    def _offer_place(self) -> None:
+        steward = self._prepared.steward
+        try:
+            self._offer = Offer(self._prepared.state, self._sockets, steward.lend, steward.regain)
+        except OSError as error:  # a full disk, say: it serves, and cannot be taken over
+            log("not_offered", reason=type(error).__name__)
+
     def _seed(self) -> None:
-        pools = SqlitePools(self._pools_file, worker="before", workers=self._count)
-        seed(pools, uncounted(pools, spent_before(self._prepared)))
-        pools.close()  # no connection may go through a fork
+        """Count what was spent before. No connection may go through a fork."""
+        with closing(open_keys(self._prepared.state, self._prepared.snapshot.nodes)) as keys:
+            if self._prepared.steward.is_heir:
+                seed_beside(self._prepared, keys, self._count)
+                return
+            with closing(SqlitePools(self._pools_file, worker="before", workers=self._count)) as pools:
+                seed_all(self._prepared, keys, pools)
 
     def _start(self, dead: tuple[int, ...]) -> None:
         """Begin an epoch, settle in it what dead ones left, and fork the worker that goes on with it."""
         ledger = self._prepared.steward.open(self._prepared.facts, after=dead)
-        self._fork(ledger)
+        try:
+            self._fork(ledger)
+        except OSError:  # no process is to be had: what was settled in this epoch stays settled
+            ledger.close()
+            raise
 
     def _fork(self, ledger: Ledger, *, is_first: bool = False) -> None:
         mine, theirs = socket.socketpair()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            mine.close()
+            theirs.close()
+            raise
         if pid == 0:
             mine.close()
             self._be_worker(ledger, Line(theirs), is_first=is_first)
@@ -169,7 +225,8 @@ class Supervisor:
                     is_part=self._prepared.snapshot.nodes is not None,
                 ),
             )
-            _run(self._serve(world, Reloading(world, self._prepared, self._source), line, is_first))
+            turn = Turn(is_first, self._taken is not None)
+            _run(self._serve(world, Reloading(world, self._prepared, self._source), line, turn))
             status = ORDERLY if ends == [True] else DISORDERLY
         except FreeholdError as error:
             log("worker_failed", reason=error.code)
@@ -199,11 +256,13 @@ class Supervisor:
         """Forget the supervisor's signals and its lines to the others."""
         for worker in (*self._workers.values(), *([self._keeper] if self._keeper else [])):
             worker.line.close()
-        self._offer.close()
+        if self._offer is not None:
+            self._offer.close()
         if self._taken is not None:
             self._taken.line.close()  # the one before must see it when this supervisor dies
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor hears it, and says what is to be done
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def _close_sockets(self) -> None:
@@ -227,6 +286,8 @@ class Supervisor:
         for worker in self._workers.values():
             for message in worker.line.heard():
                 match message:
+                    case {"prepared": True}:
+                        worker.is_prepared = True
                     case {"ready": True}:
                         worker.is_ready = self._was_ready = True
                     case {"reload": str(by)}:
@@ -251,12 +312,16 @@ class Supervisor:
         before = self._prepared
         try:
             with refusing():
+                check_place(before)
                 text = self._source.text()
                 revised = revise(before, self._source.read(text))
                 self._seed_new(before, revised)
         except FreeholdError as error:
             tell_refusal(error, by)
-            return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+            return _said(error)
+        except Exception as bug:  # the border: whatever a file does to its reader, what serves goes on
+            log_bug(bug)
+            return _said(Bug("The file cannot be read.", code="bug", hint="The log says where it failed."))
         self._prepared = revised
         self._reloads += 1
         for worker in self._workers.values():
@@ -284,7 +349,7 @@ class Supervisor:
         pools = SqlitePools(
             self._pools_file, worker=f"reload {self._reloads} {time.monotonic_ns()}", workers=self._count
         )
-        for budget, start_ms, missing in missing_of(pools, before.snapshot, revised, spent_before(revised)):
+        for budget, start_ms, missing in missing_of(pools, before.snapshot, revised, spent_in(revised)):
             pools.report(budget.pool, start_ms, leased=missing, spent=missing)
         pools.close()
 
@@ -301,7 +366,8 @@ class Supervisor:
         multiprocess.mark_process_dead(pid, str(self._metrics))  # type: ignore[no-untyped-call]
         log("worker_ended", pid=pid, epoch=worker.epoch, status=status)
         try:
-            settle_pools(self._prepared, worker.epoch)
+            with closing(open_keys(self._prepared.state, self._prepared.snapshot.nodes)) as keys:
+                settle_pools(self._prepared, keys, worker.epoch)
         except (
             OperatorError,
             OSError,
@@ -333,7 +399,10 @@ class Supervisor:
         """Let every worker drain, and seal what ended in order; the next start settles the rest."""
         log("draining")
         self._close_sockets()
-        self._offer.close()
+        if self._offer is not None:
+            self._offer.close()
+        if self._taken is not None:
+            self._taken.give_up()
         drain_s = DRAIN_S if self._is_leaving else self._prepared.snapshot.server.drain
         until = time.monotonic() + drain_s + _KILL_AFTER_S
         for pid, worker in self._workers.items():
@@ -352,13 +421,16 @@ class Supervisor:
             self._keeper.line.close()
             os.kill(self._keeper.pid, signal.SIGTERM)
             os.waitpid(self._keeper.pid, 0)
-        if not self._is_leaving:
-            self._clean()
         log("stopped")
         return 0
 
     def _collect(self) -> None:
         """Take in one worker that has ended, if there is one within a moment."""
+        self._hear()
+        for worker, _ in self._asked:
+            if worker is not None:
+                worker.line.say(_said(OperatorError("This Freehold is ending.", code="takeover.under_way")))
+        self._asked = []
         for pid in list(self._workers):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
@@ -378,10 +450,9 @@ class Supervisor:
         except (OperatorError, OSError, sqlite3.Error) as error:  # it is tried again in a second
             log("inheriting", reason=type(error).__name__)
 
-    def _clean(self) -> None:
-        """What belongs to one run only."""
-        drop_pools(self._prepared.state)
-        shutil.rmtree(self._metrics.parent, ignore_errors=True)
+
+def _said(error: FreeholdError) -> Message:
+    return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
 
 
 def _run(work: Awaitable[None]) -> None:

@@ -81,7 +81,7 @@ def read(text: str, around: Surroundings, *, source: str | None = None) -> Snaps
     name = source or "configuration"
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
         found = re.search(r"line (\d+)", str(error))
         raise ConfigError(
             name,
@@ -100,7 +100,7 @@ def read_nodes(text: str, around: Surroundings) -> Nodes | None:
     """What the file says of other nodes, and nothing else: whoever makes a key may not have the providers' at hand. Raises ConfigError."""
     try:
         reader = _Reader(tomllib.loads(text), text, around, None)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return read(text, around).nodes  # which says what is wrong
     nodes: Nodes | None = reader.attempt(reader.nodes)
     if reader.problems:

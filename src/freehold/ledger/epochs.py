@@ -82,13 +82,14 @@ class Epochs:
         self._sign()
 
     def seal(self, epoch: int, now_ms: int) -> None:
-        """Say what an epoch came to."""
+        """Say what an epoch came to. Where that was said already, and a full disk kept it from being signed, it is signed."""
         path = self._folder / f"{epoch:08d}.jsonl"
         path.touch(mode=0o600)  # a process that was killed before its first record has a log too, and nothing in it
         cut_torn_checkpoint(path.with_suffix(".checkpoints"))
         tree = tree_of(path)
-        entry = {"kind": "epoch_sealed", "epoch": epoch, "at_ms": now_ms, "size": tree.size, "root": tree.root().hex()}
-        self._append(entry)
+        if epoch in self.open:
+            root = tree.root().hex()
+            self._append({"kind": "epoch_sealed", "epoch": epoch, "at_ms": now_ms, "size": tree.size, "root": root})
         self._sign()
         sign(self._folder, self._signer, path.stem, tree.size, tree.root())
 

@@ -32,6 +32,14 @@ def aside_of(worker: str) -> str:
     return f"{worker}+"
 
 
+def counted_for(worker: str) -> str:
+    """Whose row it is in which others count for a worker that does not know of the pool."""
+    return f"{worker}~"
+
+
+_IS_SEED = "(worker glob 'before*' or worker glob 'reload*' or worker glob '*~')"  # counted from receipts, and by nobody who lives
+
+
 def is_shared(pool: str) -> bool:
     """Whether a pool or a rate is one of all nodes: what limits the way to a provider is each node's own."""
     return not pool.startswith("provider:")
@@ -113,11 +121,24 @@ class SqlitePools:
     def report(self, pool: str, start_ms: int, *, leased: Decimal, spent: Decimal) -> None:
         self._put(pool, start_ms, leased, spent)
 
-    def _put(self, pool: str, start_ms: int, leased: Decimal, spent: Decimal) -> None:
+    def report_for(self, worker: str, pool: str, start_ms: int, *, leased: Decimal, spent: Decimal) -> None:
+        """Say what a worker has that does not say so itself."""
         self._db.execute(
             "insert into use values (?, ?, ?, ?, ?) on conflict do update set leased = excluded.leased, spent = excluded.spent",
-            (pool, start_ms, self._worker, format(leased, "f"), format(spent, "f")),
+            (pool, start_ms, worker, format(leased, "f"), format(spent, "f")),
         )
+
+    def _put(self, pool: str, start_ms: int, leased: Decimal, spent: Decimal) -> None:
+        self.report_for(self._worker, pool, start_ms, leased=leased, spent=spent)
+
+    def is_counted(self, pool: str, start_ms: int) -> bool:
+        """Whether a worker counts in a pool, or has counted."""
+        asked = f"select 1 from use where pool = ? and start_ms = ? and not {_IS_SEED} limit 1"  # noqa: S608 - fixed words
+        return self._db.execute(asked, (pool, start_ms)).fetchone() is not None
+
+    def forget_seeds(self, pool: str, start_ms: int) -> None:
+        """Drop what was counted from receipts, because it is counted anew."""
+        self._db.execute(f"delete from use where pool = ? and start_ms = ? and {_IS_SEED}", (pool, start_ms))  # noqa: S608 - fixed words
 
     def use(self, pool: str, start_ms: int) -> Use:
         rows = self._db.execute("select leased, spent from use where pool = ? and start_ms = ?", (pool, start_ms))
@@ -202,9 +223,9 @@ class SqlitePools:
         """Forget what was leased for one that has ended, and of which nothing is spent."""
         self._db.execute("delete from use where worker = ?", (worker,))
 
-    def leased(self) -> list[tuple[str, int]]:
-        """The pools and periods of which this worker has something."""
-        rows = self._db.execute("select pool, start_ms from use where worker = ?", (self._worker,))
+    def leased(self, worker: str) -> list[tuple[str, int]]:
+        """The pools and periods of which a worker has something."""
+        rows = self._db.execute("select pool, start_ms from use where worker = ?", (worker,))
         return [(str(pool), int(start_ms)) for pool, start_ms in rows]
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ class Steward:
         """run: the one that another process has begun and hands over; epochs of it may still be written."""
         self._turn = threading.RLock()  # where it inherits in a thread, nobody else may write the parent log meanwhile
         self._own = set[int]()  # epochs that were begun here
-        self.is_heir, self.is_lent = run is not None, False  # heir: others may still write in this run
+        self.is_lent = False
         self._state, self._folder, self._now_ms = state, state / "log", now_ms
         self._owed: list[int] = []  # epochs to be sealed, in this order
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -43,6 +43,11 @@ class Steward:
         try:
             self._signer = signer_in_force(state)
             self._epochs = Epochs(self._folder, self._signer, run)
+            if (
+                run is None and self.beside
+            ):  # one that was taken over from still ends its calls, and its successor is gone
+                self._epochs = Epochs(self._folder, self._signer, self._epochs.run - 1)
+            self.is_heir = run is not None or bool(self.beside)  # others may still write in this run
             self._answers = Answers(state)
         except BaseException:
             self.close()
@@ -63,6 +68,12 @@ class Steward:
         """Epochs that others have begun and that nobody writes any more."""
         others = (epoch for epoch in self.left_open if epoch not in self._own)
         return tuple(epoch for epoch in others if not logs.is_written(self._folder / f"{epoch:08d}.jsonl"))
+
+    @property
+    def beside(self) -> tuple[int, ...]:
+        """Epochs that others have begun and still write."""
+        others = (epoch for epoch in self.left_open if epoch not in self._own)
+        return tuple(epoch for epoch in others if logs.is_written(self._folder / f"{epoch:08d}.jsonl"))
 
     def lend(self) -> int:
         """Let another process be the steward of this run; returns the run. What is sealed here from now on, it seals."""
@@ -98,14 +109,14 @@ class Steward:
     ) -> Ledger:
         """Begin an epoch, settle in it what dead ones left, and seal those.
 
-        facts: what the first record says of the configuration (at least its digest), for whoever audits the log; after: the dead epochs, all
-        that nobody writes if not given; subject_key: the keys under which commitments are made.
+        facts: what the first record says of the configuration (at least its digest), for whoever audits the log; after: the dead epochs, if not given
+        all that are open, or none where others still write (`inherit` finds those that they leave); subject_key: the keys under which commitments are made.
         """
         if self.is_lent:
             raise _lent()
         if after is None:
-            after = self.bereft if self.is_heir else self.left_open  # whoever has the lock alone has everything
-        dead = tuple(after)
+            after = () if self.is_heir else self.left_open  # whoever has the lock alone has everything
+        dead = tuple(epoch for epoch in after if epoch in self._epochs.open)  # what was sealed meanwhile is whole
         unsettled = self.unsettled(dead)
         log = logs.Log(self._folder, *self._epochs.begin(self._now_ms()))
         self._own.add(log.epoch)
@@ -118,14 +129,20 @@ class Steward:
         return ledger
 
     def unsettled(self, epochs: Iterable[int]) -> list[dict[str, Any]]:
-        """The last intent of every call that was sent and has no end in these epochs."""
+        """The last intent of every call that was sent in these epochs and has no end, neither there nor in a later one."""
         found: dict[str, dict[str, Any]] = {}
-        for epoch in epochs:
+        dead = tuple(epochs)
+        for epoch in dead:
             for record in records_of(self._folder / f"{epoch:08d}.jsonl"):
                 if record["kind"] == "intent":
                     found[record["call"]] = record
                 elif record["kind"] == "settled":
                     found.pop(record["call"], None)
+        later = (path for path in logs.segments(self._folder) if found and int(path.stem) > min(dead))
+        for path in later:  # whoever settled them may have died before it could seal
+            for line, _ in logs.lines(path):
+                if b'"kind":"settled"' in line:
+                    found.pop(msgspec.json.decode(line, type=_Settled).call, None)
         return list(found.values())
 
     def _ended(self, epoch: int, is_whole: bool) -> None:
@@ -153,6 +170,10 @@ class Steward:
             self._lock_fd = -1
 
 
+class _Settled(msgspec.Struct):
+    call: str
+
+
 def _lent() -> OperatorError:
     """Two stewards at once would write two parent logs into one file."""
     return OperatorError(
@@ -164,12 +185,18 @@ def _lent() -> OperatorError:
 
 def records_of(path: Path) -> Iterable[dict[str, Any]]:
     """The records of a segment whose process is dead; half a line at its end is cut off. Raises OperatorError."""
+    if path.is_file():
+        logs.cut_torn_line(path)
+    return (record for record, _ in records_in(path))
+
+
+def records_in(path: Path) -> Iterable[tuple[dict[str, Any], int]]:
+    """The whole records of a segment, which may still be written, each with the offset behind it. Raises OperatorError."""
     if not path.is_file():
         return
-    logs.cut_torn_line(path)
-    for line, _ in logs.lines(path):
+    for line, behind in logs.lines(path):
         try:
-            yield msgspec.json.decode(line, type=dict[str, Any])
+            yield msgspec.json.decode(line, type=dict[str, Any]), behind
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise OperatorError(
                 f"The log {path.name} holds a line that is no record.",
