@@ -32,6 +32,7 @@ BORDERS = {
     "gateway/admin_app.py",
     "gateway/asking.py",
     "gateway/data_app.py",
+    "gateway/nodes.py",
     "gateway/pipeline.py",
     "gateway/reloading.py",
     "gateway/workers.py",

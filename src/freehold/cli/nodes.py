@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
+from freehold.identity.shared import SharedKeys
 from freehold.kernel.errors import OperatorError
 from freehold.ledger.database import Database
 from freehold.ledger.postgres import Census
@@ -22,11 +23,11 @@ def command() -> None:
 @json_option
 def list_(config: Path | None, as_json: bool) -> None:
     """List the nodes that have ever greeted the others."""
-    census = _census(config)
+    database = _database(config)
     try:
-        found = census.all()
+        found = Census(database).all()
     finally:
-        census.close()
+        database.close()
     if as_json:
         show_json({"nodes": [one.as_data() for one in found]})
         return
@@ -46,13 +47,16 @@ def list_(config: Path | None, as_json: bool) -> None:
 def forget(config: Path | None, as_json: bool, node: str) -> int:
     """Say that a node will not come back: what it had set aside of budgets is free again; what it had spent stays spent.
 
-    Calls that it never reported are not counted anywhere. If its state directory is still there, start it once instead.
+    Calls that it never reported are not counted anywhere. If its state directory is still there, start it once instead. A node that is only cut off
+    from the database looks silent too, and would spend what is given away here: stop it first.
     """
-    census = _census(config)
+    database = _database(config)
     try:
-        done = census.forget(node)
+        done = Census(database).forget(node)
+        if done:
+            SharedKeys(database, b"").release(node)
     finally:
-        census.close()
+        database.close()
     if as_json:
         show_json({"id": node, "forgotten": done})
     else:
@@ -60,7 +64,7 @@ def forget(config: Path | None, as_json: bool, node: str) -> int:
     return 0 if done else 1
 
 
-def _census(config: Path | None) -> Census:
+def _database(config: Path | None) -> Database:
     nodes = Setting.find(config).nodes()
     if nodes is None:
         raise OperatorError(
@@ -68,4 +72,4 @@ def _census(config: Path | None) -> Census:
             code="nodes.none",
             hint="Add a [nodes] table to freehold.toml.",
         )
-    return Census(Database(nodes.database))
+    return Database(nodes.database)

@@ -241,13 +241,16 @@ async def among_nodes(world: World, prepared: Prepared) -> AsyncIterator[None]:
     from freehold.gateway.nodes import Node  # Postgres is an extra
 
     node = Node(world, prepared, world.snapshot.nodes)
-    world.more, world.ledger.answers.elsewhere = node.more, node.answers
-    running = asyncio.ensure_future(node.run())
+    keeping: list[asyncio.Future[None]] = []
     try:
+        await asyncio.to_thread(node.check)
+        world.more, world.ledger.answers.elsewhere = node.more, node.answers
+        keeping.append(asyncio.ensure_future(node.run()))
         yield
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
         node.close()
 
 

@@ -7,9 +7,10 @@ import re
 import msgspec
 
 from freehold.gateway.world import World
-from freehold.identity.keys import Key
+from freehold.identity.keys import Key, Keys
 from freehold.kernel.classes import Class
-from freehold.kernel.errors import CallerError
+from freehold.kernel.errors import CallerError, OperatorError
+from freehold.kernel.snapshot import Nodes
 from freehold.perimeter.ruling import Declared
 
 Headers = list[tuple[bytes, bytes]]
@@ -106,6 +107,8 @@ def admit(world: World, values: dict[bytes, str], query: bytes) -> Caller:
         )
         raise CallerError("A key is needed.", code="auth.missing", status=401, hint=hint)
     world.keys.refresh(world.clock.monotonic_s())
+    if world.snapshot.nodes is not None:
+        check_copy(world.keys, world.snapshot.nodes)
     key = world.keys.find(secret)
     if key is None:
         world.keys.refresh()  # it may have been made this moment: asking costs microseconds
@@ -118,6 +121,17 @@ def admit(world: World, values: dict[bytes, str], query: bytes) -> Caller:
             hint="Make one with 'freehold keys create'.",
         )
     return Caller(key, values)
+
+
+def check_copy(keys: Keys, nodes: Nodes) -> None:
+    """Raises OperatorError `nodes.unavailable` where this node's copy of the keys is too old to be believed, or there is none yet."""
+    if not keys.is_in_step(nodes.copy_s):
+        raise OperatorError(
+            "This node has not heard for too long which keys are good.",
+            code="nodes.unavailable",
+            hint="Check Postgres, and [nodes] copy.",
+            retry_after_s=2.0,
+        )
 
 
 def _of_machine(world: World, token: str) -> Key | None:

@@ -389,7 +389,10 @@ def note_changes(world: World) -> None:
 
 def note_revocations(world: World) -> None:
     """Write down which keys another process revoked."""
+    before = world.keys.unreadable
     world.keys.refresh(world.clock.monotonic_s())
+    for key in set(world.keys.unreadable) - set(before):
+        log("key_unreadable", key=key)
     world.ledger.retire(world.keys.live())
 
 

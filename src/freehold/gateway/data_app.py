@@ -311,6 +311,8 @@ def readiness(world: World) -> tuple[bool, str]:
         return False, "draining"
     if world.ledger.failure is not None:
         return False, f"the ledger cannot be written: {world.ledger.failure}"
+    if world.snapshot.nodes is not None and not world.keys.is_in_step(world.snapshot.nodes.copy_s):
+        return False, "it has not heard from the other nodes which keys are good"
     if not world.engine_ready():
         return False, "the embedded engine is starting"
     return True, "ready"

@@ -58,7 +58,7 @@ def check_name(run: Run, choice: Choice) -> None:
     target = choice.groups[0][0]
     if choice.name != target.name or target in run.policy.fleet.abilities:
         return
-    if len(target.model) > _LONGEST_NAME or run.policy.scanner.scan([target.model]):
+    if len(target.model) > _LONGEST_NAME or not target.model.isprintable() or run.policy.scanner.scan([target.model]):
         raise CallerError("This model is not known here.", code="routing.unknown_model", status=404)
 
 

@@ -30,7 +30,7 @@ _INSERT = f"insert into key ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
 _OF_MACHINE = "select 1 from key where machine = ? and revoked_ms is null"
 _NEVER_MS = 2**62
 _CLOCK = Clock()
-_OLD = COLUMNS.split(", ").index("old")
+_OLD, _REVOKED = (COLUMNS.split(", ").index(name) for name in ("old", "revoked_ms"))
 Row = tuple[Any, ...]  # in the order of those columns
 
 
@@ -158,6 +158,8 @@ class Keys:
         self._by_id: dict[str, Key] = {}
         self._by_machine: dict[str, Key] = {}
         self._lent: dict[bytes, tuple[Key, int]] = {}
+        self.unreadable: tuple[str, ...] = ()  # keys that this version cannot read: they are refused, and no others
+        self._in_step_ms: int | None = None  # when this copy of the keys of all nodes was last compared, None for never
         self._version: int | None = None
         self._checked_s = -RECHECK_S
         self.refresh()
@@ -191,7 +193,16 @@ class Keys:
         version = self._db.execute("pragma data_version").fetchone()[0]
         if version != self._version:
             rows = self._db.execute(f"select {COLUMNS} from key where revoked_ms is null").fetchall()  # noqa: S608 - fixed names
-            self._by_digest = {digest: (key, until) for row in rows for digest, key, until in _doors(row)} | self._lent
+            doors, unreadable = [], []
+            for row in rows:
+                try:
+                    doors += list(_doors(row))
+                except (ValueError, TypeError, msgspec.MsgspecError):
+                    unreadable.append(str(row[1]))
+            self.unreadable = tuple(unreadable)
+            self._by_digest = {digest: (key, until) for digest, key, until in doors} | self._lent
+            step = self._db.execute("select at_ms from step").fetchone()
+            self._in_step_ms = step[0] if step is not None else None
             self._by_id = {key.id: key for key, _ in self._by_digest.values()}
             self._by_machine = {key.machine: key for key in self._by_id.values() if key.machine is not None}
             self._version = version
@@ -251,11 +262,24 @@ class Keys:
         self.refresh()
 
     def become(self, rows: Sequence[Row]) -> None:
-        """Hold exactly these keys from here on, those of all nodes."""
+        """Hold exactly these keys from here on, those of all nodes. What was once revoked stays so, whatever an older back-up says."""
+        ended = [(row[1], row[_REVOKED]) for row in rows if row[_REVOKED] is not None]
         with whole(self._db):
+            self._db.executemany("insert or ignore into ended values (?, ?)", ended)
             self._db.execute("delete from key")
             self._db.executemany(_INSERT, rows)
+            self._db.execute(
+                "update key set revoked_ms = (select revoked_ms from ended where ended.id = key.id) where revoked_ms is null and id in (select id from ended)"
+            )
         self._renew()
+
+    def compared(self, now_ms: int) -> None:
+        """This copy was in step with the keys of all nodes a moment ago."""
+        self._db.execute("insert into step values (1, ?) on conflict do update set at_ms = excluded.at_ms", (now_ms,))
+
+    def is_in_step(self, within_s: float) -> bool:
+        """Whether this copy was compared with the keys of all nodes not longer ago than that."""
+        return self._in_step_ms is not None and self._now_ms() - self._in_step_ms <= within_s * 1000
 
     def lend(self, lent: Lent) -> None:
         """Take a key for as long as this process lives. It is restricted."""
@@ -267,7 +291,7 @@ class Keys:
     def all(self) -> list[Key]:
         """Every key, revoked ones too, oldest first."""
         rows = self._db.execute(f"select {COLUMNS} from key order by created_ms, id")  # noqa: S608 - fixed names
-        return [key_of(row[1:]) for row in rows]
+        return [key_of(row[1:]) for row in rows if row[1] not in self.unreadable]
 
     def revoke(self, key_id: str, *, now_ms: int, by: str) -> bool:
         """Revoke a key by its id; False if there is none that is live."""

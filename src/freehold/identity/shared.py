@@ -129,6 +129,14 @@ class SharedKeys:
 
         return [change_of(tuple(row)) for row in self._database.run(read)]
 
+    def release(self, node: str) -> None:
+        """What a node that will not come back has claimed and not written is for the others."""
+
+        async def write(db: Any) -> None:
+            await db.execute("update freehold.change set node = null where node = $1 and not is_noted", node)
+
+        self._database.run(write)
+
     def noted(self, numbers: Sequence[int]) -> None:
         """These changes stand in a log."""
 

@@ -31,6 +31,8 @@ _STEPS = (
     alter table key add column machine text;
     create table person (id text primary key, name text not null unique, roles text not null, created_ms integer not null);
     create table session (digest blob primary key, person text not null, told text not null, until_ms integer not null);
+    create table ended (id text primary key, revoked_ms integer not null);
+    create table step (id integer primary key check (id = 1), at_ms integer not null);
     """,
 )
 Told = dict[str, Any] | None

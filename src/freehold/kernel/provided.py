@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from freehold.kernel import schema
 from freehold.kernel.problems import Wrong
@@ -61,7 +61,32 @@ def nodes_of(spec: schema.Nodes, secret: Callable[[tuple[str, ...], str], Secret
     if not database.value.startswith(("postgres://", "postgresql://")):
         why = "does not hold an address of Postgres"
         raise Wrong(("nodes", "postgres"), why, "write postgres://USER:PASSWORD@HOST/DATABASE in it")
+    _check_route(database.value)
     common = secret(("nodes", "secret"), spec.secret)
     if len(common.value) < 32:
         raise Wrong(("nodes", "secret"), "is shorter than 32 characters", "make one: openssl rand -hex 32")
-    return Nodes(database, common, spec.name)
+    return Nodes(database, common, spec.name, spec.copy_)
+
+
+def _check_route(address: str) -> None:
+    """Raises Wrong for an address of Postgres that cannot be read, or by which a password could be taken. What it holds is never said."""
+    path = ("nodes", "postgres")
+    try:
+        parts = urlsplit(address)
+        host, _, query = parts.hostname, parts.port, dict(parse_qsl(parts.query))
+    except ValueError:
+        host, query, parts = None, {}, urlsplit("")
+    if parts.fragment or not parts.path.strip("/") or (host is None and "host" not in query):
+        raise Wrong(
+            path,
+            "does not hold an address of Postgres that can be read",
+            "write / # ? @ : of a password as %2F %23 %3F %40 %3A",
+        )
+    host = host or query["host"]
+    is_here = host in ("localhost", "127.0.0.1", "::1") or host.startswith("/")
+    if not is_here and query.get("sslmode") not in ("verify-full", "verify-ca", "disable"):
+        raise Wrong(
+            path,
+            "leads over a network and does not say how the server proves itself, so a false one would be shown the password",
+            "add ?sslmode=verify-full&sslrootcert=/path/ca.pem (sslmode=disable where nobody else is on the way)",
+        )

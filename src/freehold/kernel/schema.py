@@ -270,12 +270,14 @@ class Network(File, frozen=True):
 
 class Nodes(File, frozen=True):
     """The `[nodes]` table: several nodes that share keys, budgets and the index. postgres: a reference to the address of their database; secret: a
-    reference to what keys are hashed with, the same for every node; name: what people call this one (default: the host's name).
+    reference to what keys are hashed with, the same for every node; name: what people call this one (default: the host's name); copy: for how long,
+    in seconds, a node that cannot reach the database goes on with the keys that it knows, of which one may have been revoked meanwhile.
     """
 
     postgres: str
     secret: str
     name: str = ""
+    copy_: Annotated[float, msgspec.Meta(ge=60, le=30 * 86_400)] = msgspec.field(name="copy", default=86_400.0)
 
 
 class SignIn(File, frozen=True):

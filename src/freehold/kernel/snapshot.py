@@ -185,11 +185,13 @@ class Vault:
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """What several nodes share. pepper: what keys are hashed with, made of their common secret; name: of this one, "" for the host's."""
+    """What several nodes share. pepper: what keys are hashed with, made of their common secret; name: of this one, "" for the host's; copy_s: how old
+    a node's copy of the keys may be."""
 
     database: Secret
     secret: Secret
     name: str = ""
+    copy_s: float = 86_400.0
 
     @property
     def pepper(self) -> bytes:

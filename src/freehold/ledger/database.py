@@ -20,7 +20,7 @@ from freehold.kernel.units import Secret
 
 T = TypeVar("T")
 Connection = Any  # asyncpg's, which is an extra
-_ANSWER_S, _GIVE_UP_S = 5.0, 8.0
+_ANSWER_S, _SLACK_S, _GIVE_UP_S = 5.0, 3.0, 8.0
 _STEPS_LOCK = 7_241_902_113  # an advisory lock, so that nodes which start together take each step once
 
 
@@ -37,8 +37,9 @@ def unavailable(reason: str) -> OperatorError:
 class Database:
     """Connections to one database. Made where they are needed, after any fork; close when done."""
 
-    def __init__(self, url: Secret) -> None:
-        self._url, self._asyncpg = url, need("asyncpg", "postgres")
+    def __init__(self, url: Secret, *, answer_s: float = _ANSWER_S) -> None:
+        """answer_s: how long an answer may take, in seconds."""
+        self._url, self._asyncpg, self._answer_s = url, need("asyncpg", "postgres"), answer_s
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="freehold-nodes", daemon=True)
         self._thread.start()
@@ -49,20 +50,27 @@ class Database:
         """Do some work in one transaction. Raises OperatorError `nodes.unavailable`: it may have been done or not."""
         doing = asyncio.run_coroutine_threadsafe(self._transact(work), self._loop)
         try:
-            return doing.result(_GIVE_UP_S)
+            return doing.result(self._answer_s + _SLACK_S)
         except concurrent.futures.TimeoutError:
             doing.cancel()
             raise unavailable("no answer in time") from None
-        except (OSError, self._asyncpg.PostgresError, self._asyncpg.InterfaceError, TimeoutError) as error:
+        except (
+            OSError,
+            ValueError,
+            self._asyncpg.PostgresError,
+            self._asyncpg.InterfaceError,
+            self._asyncpg.InternalClientError,
+            TimeoutError,
+        ) as error:
             raise unavailable(type(error).__name__) from None
 
     async def _transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         async with self._opening:
             if self._pool is None:
                 self._pool = await self._asyncpg.create_pool(
-                    self._url.value, min_size=0, max_size=4, timeout=_ANSWER_S, command_timeout=_ANSWER_S
+                    self._url.value, min_size=0, max_size=4, timeout=self._answer_s, command_timeout=self._answer_s
                 )
-        async with self._pool.acquire(timeout=_ANSWER_S) as connection, connection.transaction():
+        async with self._pool.acquire(timeout=self._answer_s) as connection, connection.transaction():
             return await work(connection)
 
     def bring_up(self, room: str, steps: Sequence[str]) -> None:

@@ -259,10 +259,11 @@ NOTHING = Use(_ZERO, _ZERO)
 
 
 class Part(NamedTuple):
-    """How much of a pool one of several nodes may lease to its workers. version: a later word about it has a higher one."""
+    """How much of a pool one of several nodes may lease to its workers. version: a later word about it has a higher one; spent: what it had last said was."""
 
     amount: Decimal
     version: int
+    spent: Decimal = _ZERO
 
 
 NO_PART = Part(_ZERO, 0)

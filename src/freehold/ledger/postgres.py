@@ -8,8 +8,10 @@ never exceeds the limit; a node that is gone keeps what it had, until somebody s
 from __future__ import annotations
 
 import datetime
+import hashlib
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, localcontext
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -51,19 +53,35 @@ STEPS = (
     create table freehold.mark (pool text not null, start_ms bigint not null, mark text not null, primary key (pool, start_ms, mark));
     create table freehold.rate (name text primary key, arrival numeric not null);
     """,
+    """
+    alter table freehold.kind alter column id type bigint;
+    alter sequence freehold.kind_id_seq as bigint;
+    alter table freehold.tally alter column kind type bigint;
+    create index use_of_node on freehold.use (node, start_ms);
+    """,
 )
 _ZERO = Decimal(0)
 _THERE = "30 seconds"  # since a node greeted the others
-_PLACES = ", ".join(f"${number}" for number in range(1, len(KINDS) + 1))
-_ADD_KIND = f"insert into freehold.kind ({', '.join(KINDS)}) values ({_PLACES}) on conflict do nothing"  # noqa: S608 - fixed names
-_FIND_KIND = f"select id from freehold.kind where ({', '.join(KINDS)}) = ({_PLACES})"  # noqa: S608 - fixed names
+_GIVEN = (
+    f"unnest({', '.join(f'${number}::text[]' for number in range(1, len(KINDS) + 1))}) as given ({', '.join(KINDS)})"
+)
+_FIND_KINDS = f"select id, {', '.join(KINDS)} from freehold.kind join {_GIVEN} using ({', '.join(KINDS)})"  # noqa: S608 - fixed names
+_ADD_KINDS = (
+    f"insert into freehold.kind ({', '.join(KINDS)}) select {', '.join(KINDS)} from {_GIVEN} on conflict do nothing"  # noqa: S608 - fixed names
+)
+# Of a period that is not over, by its length: the name of a pool says which, and what has none begins at 0.
+_IS_CURRENT = (
+    "(start_ms = 0 or start_ms >= (extract(epoch from now()) * 1000)::bigint - case when pool like '%/day' then 172800000 "
+    "when pool like '%/week' then 777600000 else 2851200000 end)"
+)
 
 
 class PostgresStore:
-    """The index of all nodes. node: the id of this one, which its segments are named by."""
+    """The index of all nodes. node: the id of this one, which its segments are named by; folder: where they lie, if it adds any."""
 
-    def __init__(self, database: Database, node: str) -> None:
-        self._database, self._node = database, node
+    def __init__(self, database: Database, node: str, folder: Path | None = None) -> None:
+        self._database, self._node, self._folder = database, node, folder
+        self._names: dict[str, str] = {}
         database.bring_up("ledger", STEPS)
 
     def places(self) -> dict[str, int]:
@@ -72,13 +90,32 @@ class PostgresStore:
                 'select segment, "offset" from freehold.place where segment like $1', f"{self._node}/%"
             )
 
-        return {row[0].partition("/")[2]: row[1] for row in self._database.run(read)}
+        found = {}
+        for name, offset in map(tuple, self._database.run(read)):
+            segment = name.split("/")[1]
+            if name == self._named(segment):
+                found[segment] = offset
+        return found
+
+    def _named(self, segment: str) -> str:
+        """What a segment is known by: by its beginning too, because a state directory that was restored uses numbers again."""
+        if segment not in self._names:
+            try:
+                with Path(self._folder or "", segment).open("rb") as file:
+                    first = file.readline()
+            except OSError:
+                first = b""
+            name = f"{self._node}/{segment}/{hashlib.sha256(first).hexdigest()[:16]}"
+            if not first.endswith(b"\n"):
+                return name
+            self._names[segment] = name
+        return self._names[segment]
 
     def add(self, receipts: Iterable[dict[str, Any]], segment: str, before: int, after: int) -> bool:
         given = list(receipts)
 
         async def write(db: Connection) -> bool:
-            name = f"{self._node}/{segment}"
+            name = self._named(segment)
             await db.execute("insert into freehold.place values ($1, 0) on conflict do nothing", name)
             if await db.fetchval('select "offset" from freehold.place where segment = $1 for update', name) != before:
                 return False
@@ -148,27 +185,25 @@ class PostgresStore:
 
 async def _count(db: Connection, receipts: list[dict[str, Any]]) -> None:
     """Add receipts to the sums, in one order for all nodes, so that none waits for another that waits for it."""
-    kinds: dict[tuple[str, ...], int] = {}
-    for kind in sorted({kind_of(receipt) for receipt in receipts}):
-        await db.execute(_ADD_KIND, *kind)
-        kinds[kind] = await db.fetchval(_FIND_KIND, *kind)
+    wanted = sorted({_storable(kind_of(receipt)) for receipt in receipts})
+    kinds = await _kinds(db, wanted)
+    if missing := [kind for kind in wanted if kind not in kinds]:  # a number is used up by each that is tried
+        await db.execute(_ADD_KINDS, *map(list, zip(*missing, strict=True)))
+        kinds |= await _kinds(db, missing)
+    answers: list[tuple[str, str, str]] = []
     tallies: dict[tuple[int, int], list[Any]] = {}
     lengths: dict[tuple[str, int, int], list[int]] = {}
     for receipt in receipts:
         slot = (receipt.get("booked_ms") or receipt["at_ms"]) // SLOT_MS
-        sums = tallies.setdefault((kinds[kind_of(receipt)], slot), [0, 0, 0, _ZERO, 0])
+        sums = tallies.setdefault((kinds[_storable(kind_of(receipt))], slot), [0, 0, 0, _ZERO, 0])
         with localcontext(prec=60):
             for place, more in enumerate(used(receipt)):
                 sums[place] += more
         note_length(lengths, receipt)
         if receipt.get("answer_id"):
             said = msgspec.json.encode({field: receipt[field] for field in OF_ANSWER}).decode()
-            await db.execute(
-                "insert into freehold.answer values ($1, $2, $3) on conflict do nothing",
-                receipt["answer_id"],
-                receipt["call"],
-                said,
-            )
+            answers.append((*_storable((receipt["answer_id"],)), receipt["call"], said))
+    await db.executemany("insert into freehold.answer values ($1, $2, $3) on conflict do nothing", sorted(answers))
     await db.executemany(
         "insert into freehold.tally as t values ($1, $2, $3, $4, $5, $6, $7) on conflict (kind, slot) do update set calls = t.calls + excluded.calls, "
         "input = t.input + excluded.input, output = t.output + excluded.output, cost = t.cost + excluded.cost, unpriced = t.unpriced + excluded.unpriced",
@@ -179,6 +214,19 @@ async def _count(db: Connection, receipts: list[dict[str, Any]]) -> None:
         "calls = l.calls + excluded.calls, input = l.input + excluded.input, output = l.output + excluded.output, cached = l.cached + excluded.cached",
         [(*at, *lengths[at]) for at in sorted(lengths)],
     )
+
+
+async def _kinds(db: Connection, wanted: list[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
+    """The numbers of those of these kinds that are known."""
+    if not wanted:
+        return {}
+    rows = await db.fetch(_FIND_KINDS, *map(list, zip(*wanted, strict=True)))
+    return {tuple(row)[1:]: row[0] for row in rows}
+
+
+def _storable(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Without the one character that Postgres does not take: one name that a caller made up may not stop the index of everybody."""
+    return tuple(text.replace("\0", "\N{REPLACEMENT CHARACTER}") for text in texts)
 
 
 def usage_of_all(url: Secret, groups: tuple[str, ...], span: tuple[int, int], zone: datetime.tzinfo) -> list[UsageRow]:
@@ -220,18 +268,20 @@ class NodePools:
             await db.execute("insert into freehold.pool values ($1, $2) on conflict do nothing", pool, start_ms)
             await db.execute("select 1 from freehold.pool where pool = $1 and start_ms = $2 for update", pool, start_ms)
             rows = await db.fetch(
-                "select node, leased, version from freehold.use where pool = $1 and start_ms = $2", pool, start_ms
+                "select node, leased, version, spent from freehold.use where pool = $1 and start_ms = $2",
+                pool,
+                start_ms,
             )
             nodes = max(2, len({row[0] for row in rows} | {self._node}))
             granted = granted_of(limit - sum((row[1] for row in rows), _ZERO), least, nodes)
-            own = next((Part(row[1], row[2]) for row in rows if row[0] == self._node), NO_PART)
+            own = next((Part(*tuple(row)[1:]) for row in rows if row[0] == self._node), NO_PART)
             if not granted:
                 return own, False
-            after = Part(own.amount + granted, own.version + 1)
+            after = Part(own.amount + granted, own.version + 1, own.spent)
             await db.execute(
                 "insert into freehold.use values ($1, $2, $3, $4, 0, $5) on conflict (pool, start_ms, node) do update "
                 "set leased = excluded.leased, version = excluded.version",
-                *(pool, start_ms, self._node, *after),
+                *(pool, start_ms, self._node, after.amount, after.version),
             )
             return after, True
 
@@ -242,10 +292,20 @@ class NodePools:
 
         async def read(db: Connection) -> Any:
             return await db.fetch(
-                "select pool, start_ms, leased, version from freehold.use where node = $1", self._node
+                f"select pool, start_ms, leased, version, spent from freehold.use where node = $1 and {_IS_CURRENT}",  # noqa: S608 - fixed words
+                self._node,
             )
 
-        return {(row[0], row[1]): Part(row[2], row[3]) for row in self._database.run(read)}
+        return {(row[0], row[1]): Part(*tuple(row)[2:]) for row in self._database.run(read)}
+
+    def forget_ended(self) -> None:
+        """Drop the counters of periods that are over."""
+
+        async def write(db: Connection) -> None:
+            for table in ("use", "mark", "pool"):
+                await db.execute(f"delete from freehold.{table} where not {_IS_CURRENT}")  # noqa: S608 - fixed words
+
+        self._database.run(write)
 
     def report(self, said: dict[tuple[str, int], tuple[Part, Decimal]]) -> None:
         """Say what this node has of each pool and how much is spent, absolutely: what it no longer has, others may lease. A part counts only if nothing

@@ -37,7 +37,7 @@ def counted_for(worker: str) -> str:
     return f"{worker}~"
 
 
-_IS_SEED = "(worker glob 'before*' or worker glob 'reload*' or worker glob '*~')"  # counted from receipts, and by nobody who lives
+_IS_SEED = "(worker glob 'before*' or worker glob 'reload*' or worker = 'floor' or worker glob '*~')"  # counted from receipts, and by nobody who lives
 
 
 def is_shared(pool: str) -> bool:
@@ -98,6 +98,20 @@ class SqlitePools:
             if part.version >= self.part(pool, start_ms).version:
                 self._set_part(pool, start_ms, part)
             return self._lease(pool, start_ms, least, self.part(pool, start_ms).amount) > 0
+
+    def floor(self, pool: str, start_ms: int, spent: Decimal) -> None:
+        """Know that at least so much is spent, because that was said before: what is here may be older, or gone."""
+        with alone(self._db):
+            self._db.execute("delete from use where (pool, start_ms, worker) = (?, ?, 'floor')", (pool, start_ms))
+            missing = spent - self.use(pool, start_ms).spent
+            if missing > 0:
+                self.report_for("floor", pool, start_ms, leased=missing, spent=missing)
+
+    def forget_ended(self, now_ms: int) -> None:
+        """Drop the counters of periods that are over."""
+        ended = "start_ms > 0 and start_ms < ? - (case when pool like '%/day' then 172800000 when pool like '%/week' then 777600000 else 2851200000 end)"
+        for table in ("use", "part", "mark"):
+            self._db.execute(f"delete from {table} where {ended}", (now_ms,))  # noqa: S608 - fixed names
 
     def give_back(self, pool: str, start_ms: int, ahead: Decimal, version: int) -> tuple[Part, Use]:
         """Keep what is leased and so much ahead of it of this node's part, and no more; returns what is kept, under a version that follows, and what is used."""
