@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from freehold.identity.keys import Keys, Wanted
+from freehold.identity.keys import COLUMNS, Keys, Made, Wanted
 from freehold.identity.shared import SharedKeys
 from freehold.identity.store import Change
 from freehold.kernel.classes import Class
@@ -147,3 +148,41 @@ def test_two_nodes_write_a_change_down_once(postgres: Postgres) -> None:
     keys.noted([one.id for one in keys.claim("a")])
     assert keys.claim("a") == []
     keys.close()
+
+
+def test_a_key_that_this_version_cannot_read_is_refused_alone(tmp_path: Path) -> None:
+    """One that a newer node has made: the others go on."""
+    keys = Keys(tmp_path / "store.db", PEPPER)
+    good, secret = keys.create(Wanted(name="good"), now_ms=1, by="x")
+    strange, other = keys.create(Wanted(name="strange", budgets=["5 USD/day"]), now_ms=2, by="x")
+    with sqlite3.connect(tmp_path / "store.db") as db:
+        db.execute("update key set budget = '5 EUR/month' where id = ?", (strange.id,))
+    db.close()
+    keys.refresh()
+    assert (keys.find(secret), keys.find(other)) == (keys.get(good.id), None)
+    assert keys.unreadable == (strange.id,)
+    assert [key.id for key in keys.all()] == [good.id]
+    keys.close()
+
+
+def test_a_copy_never_takes_a_revocation_back_and_knows_its_age(tmp_path: Path) -> None:
+    """The database was restored from before it: what was refused stays refused."""
+    now = [1_000_000]
+    copy = Keys(tmp_path / "shared.db", PEPPER, lambda: now[0])
+    made = Made.of(Wanted(name="k"), 1)
+    row = made.row(PEPPER)
+    assert not copy.is_in_step(3_600)
+    copy.become([row])
+    copy.compared(now[0])
+    copy.refresh()
+    assert copy.find(made.secret) is not None
+    revoked = tuple(5 if name == "revoked_ms" else value for name, value in zip(COLUMNS.split(", "), row, strict=True))
+    copy.become([revoked])
+    assert copy.find(made.secret) is None
+    copy.become([row])
+    assert copy.find(made.secret) is None
+    now[0] += 60_000
+    assert copy.is_in_step(60)
+    now[0] += 1
+    assert not copy.is_in_step(60)
+    copy.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -191,3 +192,45 @@ def test_when_nobody_answers(postgres: Postgres, tmp_path: Path) -> None:
     node.tell()
     assert node.far.use(POOL, 0).leased == 10
     database.close()
+
+
+def test_what_was_said_to_be_spent_is_spent_whatever_a_node_still_knows(database: Database, tmp_path: Path) -> None:
+    """Its directory is gone, or an older one: the floor is what all have heard from it."""
+    first = Node(database, tmp_path, "a")
+    assert first.hold(D(60))
+    first.share.settle(D(60), D(60))
+    first.tell()
+    first.far.report(
+        {(POOL, 0): (first.near.part(POOL, 0)._replace(version=first.near.part(POOL, 0).version + 1), D(60))}
+    )
+    (tmp_path / "later").mkdir()
+    again = Node(database, tmp_path / "later", "a")
+    known = again.far.parts()[POOL, 0]
+    assert known.spent == 60
+    again.near.floor(POOL, 0, known.spent)
+    again.near.floor(POOL, 0, known.spent)
+    assert again.near.use(POOL, 0).spent == 60
+    assert not again.hold(D(50))
+    assert again.hold(D(40))
+    other = Node(database, tmp_path, "b")
+    assert not other.hold(D(1))
+
+
+def test_what_is_over_is_forgotten(database: Database, tmp_path: Path) -> None:
+    """Periods that have ended cost nobody anything any more; those that run, and those without an end, stay."""
+    node, now_ms = Node(database, tmp_path, "a"), int(time.time() * 1000)
+    day = 86_400_000
+    pools = {("x USD/day", now_ms - 3 * day): 0, ("x USD/day", now_ms - day): 1, ("x USD/week", now_ms - 10 * day): 0, ("x USD/week", now_ms - 8 * day): 1, ("x USD/month", now_ms - 31 * day): 1, ("x USD/month", now_ms - 40 * day): 0, ("x USD/total", 0): 1}  # fmt: skip
+    for pool, start_ms in pools:
+        node.far.lease(pool, start_ms, D(1), LIMIT)
+        node.near.report(pool, start_ms, leased=D(1), spent=D(1))
+    stays = {at for at, is_kept in pools.items() if is_kept}
+    assert set(node.far.parts()) == stays
+    node.far.forget_ended()
+    node.near.forget_ended(now_ms)
+    assert set(node.near.shared()) == stays
+
+    async def count(db: Any) -> Any:
+        return await db.fetchval("select count(*) from freehold.use")
+
+    assert database.run(count) == len(stays)

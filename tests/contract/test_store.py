@@ -15,6 +15,7 @@ from freehold.kernel.errors import CallerError
 from freehold.ledger.database import Database
 from freehold.ledger.postgres import PostgresStore
 from freehold.ledger.store import SqliteStore, Store, catch_up
+from servers import Postgres
 
 Make = Callable[[], Store]
 
@@ -25,7 +26,12 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     database = Database(request.getfixturevalue("postgres").fresh()) if request.param == "postgres" else None
 
     def one() -> Store:
-        made.append(SqliteStore(tmp_path / "index.db") if database is None else PostgresStore(database, "node"))
+        index = (
+            SqliteStore(tmp_path / "index.db")
+            if database is None
+            else PostgresStore(database, "node", tmp_path / "log")
+        )
+        made.append(index)
         return made[-1]
 
     yield one
@@ -182,3 +188,45 @@ def test_lengths_are_of_calls_whose_tokens_are_known(make: Callable[[], Store], 
     catch_up(store, tmp_path / "log")
     found = [(one.workload, one.calls, one.input, one.output, one.cached) for one in store.lengths()]
     assert found == [("v", 1, 902, 301, 2), ("w", 2, 5 + 7, 5 + 5, 4), ("w", 1, 902, 301, 2)]
+
+
+def test_no_name_stops_the_index(make: Make, tmp_path: Path) -> None:
+    """Whatever a caller makes up: what comes after it is read too."""
+    write_log(
+        tmp_path / "log",
+        receipt("a", model="x\0y"),
+        receipt("b", model="\ud7ff\uffff\u202e"),
+        receipt("c"),
+    )
+    store = make()
+    assert catch_up(store, tmp_path / "log") == 3
+    assert sum(row.calls for row in store.usage(("model",))) == 3
+
+
+def test_what_is_known_uses_up_no_numbers(postgres: Postgres, tmp_path: Path) -> None:
+    """A number for each kind, however often it is seen."""
+    database = Database(postgres.fresh())
+    store = PostgresStore(database, "node", tmp_path / "log")
+    for at in range(20):
+        write_log(tmp_path / "log", receipt(f"a{at}"), receipt(f"b{at}", model=f"m{at % 2}"))
+        catch_up(store, tmp_path / "log")
+
+    async def last(db: Any) -> Any:
+        return await db.fetchval("select last_value from freehold.kind_id_seq")
+
+    assert database.run(last) == 3
+    database.close()
+
+
+def test_a_directory_that_was_restored_uses_numbers_again(postgres: Postgres, tmp_path: Path) -> None:
+    """Its new segments have the names of others, and are read from their beginning."""
+    database = Database(postgres.fresh())
+    write_log(tmp_path / "log", *(receipt(f"before{at}") for at in range(5)))
+    assert catch_up(PostgresStore(database, "node", tmp_path / "log"), tmp_path / "log") == 5
+    (tmp_path / "log" / "00000001.jsonl").unlink()
+    write_log(tmp_path / "log", receipt("after"))
+    again = PostgresStore(database, "node", tmp_path / "log")
+    assert catch_up(again, tmp_path / "log") == 1
+    assert catch_up(again, tmp_path / "log") == 0
+    assert again.usage(())[0].calls == 6
+    database.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -18,6 +20,8 @@ import pytest
 from conftest import Freehold
 from flow.test_reload import config, wait_for
 from flow.test_workers import CHAT, ask, holds, workers_of
+from freehold.kernel.units import Secret
+from freehold.ledger.database import Database
 from freehold.testing.standin import Behaviour, Standin
 from servers import Postgres
 
@@ -335,3 +339,75 @@ def test_limits_while_postgres_is_away(pair: Callable[..., Pair], postgres: Post
         found = Counter(ask(node, key)[0] for _ in range(30))
         assert set(found) == {200, 429}
         assert 18 <= found[200] <= 24
+
+
+def test_a_node_that_has_never_heard_of_keys_is_not_ready(
+    make_freehold: Make, inside: Standin, postgres: Postgres
+) -> None:
+    """503, not 401: no key is wrong because nobody knows which are right; and it is ready once it has heard."""
+    env = {"FREEHOLD_POSTGRES": postgres.fresh().value, "FREEHOLD_NODES_SECRET": SECRET}
+    first = make_freehold(config(inside) + NODES, **env)
+    key = first.key("--class", "public")
+    postgres.pause()
+    fresh = make_freehold(config(inside) + NODES, **env)
+    fresh.start(wait=False)
+    until = time.monotonic() + 20
+    while ask(fresh, key)[0] != 503:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert ask(fresh, key)[1]["error"]["code"] == "nodes.unavailable"
+    postgres.pause(on=False)
+    fresh.wait()
+    assert ask(fresh, key)[0] == 200
+
+
+def test_keys_are_believed_for_so_long_and_no_longer(pair: Callable[..., Pair], postgres: Postgres) -> None:
+    """A node that is cut off may have missed a revocation: how long it goes on is a setting."""
+    two = pair()
+    key = two.key("--class", "public")["key"]
+    assert ask(two.a, key)[0] == 200
+    postgres.kill()
+    with sqlite3.connect(two.a.state / "shared.db") as db:
+        db.execute("update step set at_ms = at_ms - ?", (86_401_000,))
+        db.execute("update key set name = name")  # as any change does, it makes the node look
+    db.close()
+    until = time.monotonic() + 10
+    while (found := ask(two.a, key))[0] != 503:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert found[1]["error"]["code"] == "nodes.unavailable"
+    assert ask(two.b, key)[0] == 200, "its copy is of a moment ago"
+
+
+def test_what_was_leased_for_a_caller_that_left_goes_back(pair: Callable[..., Pair], inside: Standin) -> None:
+    two = pair(limited("concurrent = 1"))
+    key = two.key("--class", "public")["key"]
+    inside.usual = Behaviour(delay_s=0.5)
+    body = json.dumps({"model": "w", "messages": [{"role": "user", "content": "x"}]})
+    for number in range(12):
+        connection = http.client.HTTPConnection("127.0.0.1", two.a.port, timeout=10)
+        connection.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {key}"})
+        time.sleep(0.002 * number)
+        connection.close()
+    inside.usual = Behaviour()
+    until = time.monotonic() + 10
+    while ask(two.b, key)[0] != 200:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_node_of_an_older_version_does_not_start(pair: Callable[..., Pair]) -> None:
+    """The others go on; it would guess what it cannot read."""
+    two = pair()
+    assert two.a.stop() == 0
+
+    async def later(db: Any) -> None:
+        await db.execute("update freehold.step set seen = seen + 1 where room = 'ledger'")
+
+    database = Database(Secret(two.a.env["FREEHOLD_POSTGRES"], "env:FREEHOLD_POSTGRES"))
+    database.run(later)
+    database.close()
+    two.a.start(wait=False)
+    assert two.a.process is not None
+    assert two.a.process.wait(20) == 2
+    assert "code: state.newer" in two.a.output

@@ -280,3 +280,43 @@ def test_the_schema_lists_every_table() -> None:
         "detection",
     }
     assert schema["$defs"]["Provider"]["additionalProperties"] is False
+
+
+NODES = '[nodes]\npostgres = "env:DB"\nsecret = "env:SECRET"\n'
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        pytest.param("mysql://h/d", "does not hold an address of Postgres", id="another database"),
+        pytest.param("postgres://u:ab/cd@10.0.0.5/d?sslmode=disable", "that can be read", id="slash"),
+        pytest.param("postgres://u:ab#cd@10.0.0.5/d?sslmode=disable", "that can be read", id="hash"),
+        pytest.param("postgres://u:ab?cd@10.0.0.5/d?sslmode=disable", "that can be read", id="question mark"),
+        pytest.param("postgres://u:p@10.0.0.5", "that can be read", id="no database"),
+        pytest.param("postgres://u:p@10.0.0.5/d", "shown the password", id="nothing said"),
+        pytest.param("postgres://u:p@db.example.com/d?sslmode=prefer", "shown the password", id="prefer"),
+        pytest.param("postgres://u:p@db.example.com/d?sslmode=require", "shown the password", id="unchecked"),
+    ],
+)
+def test_a_database_is_reached_by_a_way_that_keeps_its_password(address: str, why: str) -> None:
+    """Encrypted is not enough: whoever takes the connection would be shown the password."""
+    with pytest.raises(ConfigError) as wrong:
+        snapshot_of(NODES, DB=address, SECRET="s" * 32)
+    assert why in wrong.value.message
+    assert not [part for part in ("ab/", "ab#", "ab?", ":p@", "cd@") if part in wrong.value.message]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgres://u:p@localhost/d",
+        "postgresql://u:a%2Fb@127.0.0.1:5433/d",
+        "postgres://u@/d?host=/run/postgresql",
+        "postgres://u:p@db.example.com/d?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+        "postgres://u:p@10.0.0.5/d?sslmode=disable",
+    ],
+)
+def test_ways_to_a_database_that_will_do(address: str) -> None:
+    nodes = snapshot_of(NODES, DB=address, SECRET="s" * 32).nodes
+    assert nodes is not None
+    assert (nodes.database.value, nodes.copy_s) == (address, 86_400.0)

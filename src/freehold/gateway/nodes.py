@@ -88,7 +88,11 @@ class Node:
         async with self._turns.setdefault(lacks.share.pool, asyncio.Lock()):
             leasing = asyncio.ensure_future(self._in(self._leases, lambda: self._lease(lacks)))
             leasing.add_done_callback(partial(_take_in, lacks.share))
-            return await asyncio.shield(leasing)
+            try:
+                return await asyncio.shield(leasing)
+            except asyncio.CancelledError:
+                leasing.add_done_callback(lambda _: lacks.share.tell())  # nobody here needs it: it goes back
+                raise
 
     def _lease(self, lacks: Lack) -> bool:
         """Lease aside for this process, from what the node has or, if that is too little, from what all have."""
