@@ -21,6 +21,7 @@ LAZY = {
     "cli/forecast.py",
     "cli/main.py",
     "cli/setting.py",
+    "cli/top.py",
     "cli/up.py",
     "engines/serve.py",
     "upstream/transport.py",

@@ -27,6 +27,7 @@ ENV = dict.fromkeys(
     "FREEHOLD_POSTGRES": "postgres://freehold@127.0.0.1/freehold",
     "FREEHOLD_NODES_SECRET": "0123456789abcdef" * 4,
     "FREEHOLD_OIDC_SECRET": "x",
+    "OTEL_TOKEN": "x",
 }
 EXAMPLES = ("openai-sdk", "anthropic-sdk", "gemini-sdk", "responses-api")
 

@@ -12,6 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from collector import Collector
 from conftest import NO_ENGINE, Freehold, running
 from freehold.testing.standin import Behaviour, Standin
 from perimeter.canaries import CANARIES, PLACES, SPELLINGS, request
@@ -26,12 +27,20 @@ def outside() -> Iterator[Standin]:
 
 
 @pytest.fixture(scope="module")
-def freehold(outside: Standin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Freehold]:
+def collector() -> Iterator[Collector]:
+    one = Collector()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def freehold(outside: Standin, collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Freehold]:
     with Standin() as inside:
         inside.usual = Behaviour(status=503)
         text = (
             NO_ENGINE
             + "[server]\naccess_log = true\n"
+            + collector.table
             + f'[providers.rack]\nbase_url = "{inside.base_url}"\nzone = "inside"\nretries = 0\n[providers.cloud]\nbase_url = "{outside.base_url}"\nretries = 0\n'
         )
         text += '[workloads.open]\nclass = "public"\ntargets = ["rack/m", "cloud/m"]\n'
@@ -84,13 +93,18 @@ def test_a_public_key_sends_no_canary_outside(freehold: Freehold, outside: Stand
     assert len(outside.requests) == sent
 
 
-def test_nothing_that_is_kept_holds_a_canary(freehold: Freehold) -> None:
-    """Log, index, keys, output, metrics: searched for every canary in every spelling, after everything above."""
+def test_nothing_that_is_kept_holds_a_canary(freehold: Freehold, collector: Collector) -> None:
+    """Log, index, keys, output, metrics, traces: searched for every canary in every spelling, after everything above."""
     calls = len(freehold.settled())
     assert freehold.output.count('"event": "call"') == calls
     assert calls >= 2 * len(MATRIX), "the tests above have run"
     with urlopen(f"http://127.0.0.1:{freehold.admin_port}/metrics", timeout=10) as answer:
         kept = {"metrics": answer.read()}
+    collector.wait_for(lambda: len([span for span in collector.spans if span.kind == 2]) >= calls, 60)
+    kept["telemetry"] = b"\n".join(collector.bodies)
+    kept["top"] = freehold.run(
+        "top", "--url", f"http://127.0.0.1:{freehold.admin_port}", "--every", "0.2", "--json"
+    ).stdout.encode()
     freehold.run("usage", "--json")
     for path in Path(freehold.folder).rglob("*"):
         if path.is_file():

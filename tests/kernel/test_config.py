@@ -271,6 +271,7 @@ def test_the_schema_lists_every_table() -> None:
         "sign_in",
         "machines",
         "vault",
+        "telemetry",
         "organisation",
         "departments",
         "workloads",

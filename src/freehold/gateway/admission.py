@@ -27,6 +27,7 @@ _WANTED = frozenset(
         b"x-goog-api-key",
         b"cache-control",
         b"content-type",
+        b"traceparent",
         *PASSED,
     }
 )
@@ -86,6 +87,9 @@ def wanted(headers: Headers) -> dict[bytes, str]:
     found: dict[bytes, str] = {}
     for name, value in headers:
         if name in _WANTED:
+            if name in found and name == b"traceparent":
+                found[name] = ""  # several are none (W3C Trace Context, 3.2)
+                continue
             if name in found and name != b"cache-control":
                 raise CallerError(f"The header {name.decode('latin-1')} is given twice.", code="request.header")
             found[name] = value.decode("latin-1").strip()

@@ -37,6 +37,7 @@ from freehold.gateway.protocol import FreeholdProtocol
 from freehold.gateway.registry import Registry
 from freehold.gateway.seeding import POOLS, seed_all, seed_beside
 from freehold.gateway.sign_in import SignIns
+from freehold.gateway.telemetry import Telemetry
 from freehold.gateway.traffic import Traffic
 from freehold.gateway.world import World
 from freehold.identity.people import People
@@ -54,6 +55,7 @@ from freehold.upstream.health import Health
 from freehold.upstream.transport import HttpTransport, Transport
 
 SYNC_EVERY_S = 1.0
+_LAST_WORD_S = 3.0
 HEARTH = Path(__file__).parent.parent / "engines" / "hearth.gguf"
 
 
@@ -94,6 +96,7 @@ def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Tra
         machines=Machines(issuers, clock.now_s),
         sign_ins=SignIns(issuers, pepper),
         operator_token=operator_token(prepared.state),
+        telemetry=Telemetry(snapshot.telemetry, transport, clock),
         clock=clock,
         state=prepared.state,
     )
@@ -245,7 +248,10 @@ async def running(
         asyncio.ensure_future(server.serve(sockets=[sock])) for server, sock in zip((data, admin), sockets, strict=True)
     ]
     batches = Batches(world)
-    keepers = [asyncio.ensure_future(work) for work in (_keep_synced(world), world.alerts.deliver(), batches.run())]
+    keepers = [
+        asyncio.ensure_future(work)
+        for work in (_keep_synced(world), world.alerts.deliver(), world.telemetry.deliver(), batches.run())
+    ]
     while not (data.started and admin.started):
         await asyncio.sleep(0.002)
         for task in tasks:
@@ -269,6 +275,9 @@ async def running(
         await asyncio.gather(*tasks, *keepers, return_exceptions=True)
         if engine is not None:
             await engine.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORD_S):
+                await world.telemetry.flush()
         await close(world)
 
 

@@ -184,6 +184,8 @@ async def _sent(run: Run, fitted: Fitted, permit: Grant, body: bytes | None) -> 
     headers = dict(fitted.route.headers)
     if fitted.is_same:
         headers |= {name.decode(): run.caller.values[name] for name in door.FORWARDED_UP if name in run.caller.values}
+    if run.trace is not None and permit.zone is Zone.INSIDE:
+        headers["traceparent"] = run.trace.header(run.attempt_id)
     request = Request(fitted.method, fitted.path, body, headers, fitted.route.auth)
     try:
         response = await door.send(world.transport, permit, request)

@@ -250,6 +250,7 @@ def swap(world: World, revised: Prepared, by: str) -> bool:
         world.ledger.note("policy", {**revised.facts, "before": before.digest, "by": by})
     world.budgets.zone = snapshot.organisation.zone
     world.alerts.organisation = snapshot.organisation
+    world.telemetry.settings = snapshot.telemetry
     world.policy = policy_of(revised, world.health)
     log("reloaded", policy=snapshot.digest, by=by, changed=str(is_changed).lower())
     return is_changed

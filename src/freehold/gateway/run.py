@@ -14,6 +14,11 @@ from freehold.gateway.fitting import Fitter
 from freehold.gateway.lifecycle import Life, State
 from freehold.gateway.limits import Ticket, TurnedAway
 from freehold.gateway.logs import log_call
+from freehold.gateway.otlp import Attempt, Told
+from freehold.gateway.tracing import Trace
+from freehold.gateway.tracing import begin as begin_trace
+from freehold.gateway.tracing import read as read_trace
+from freehold.gateway.tracing import span_id as new_span_id
 from freehold.gateway.traffic import BATCH, INTERACTIVE, Passage
 from freehold.gateway.world import World
 from freehold.kernel.classes import Class
@@ -58,6 +63,8 @@ class Run:
         "answer",
         "answer_id",
         "asked",
+        "attempt_began_s",
+        "attempt_id",
         "attempts",
         "began_s",
         "cached",
@@ -89,13 +96,16 @@ class Run:
         "ruling",
         "seen_tokens",
         "snapshot",
+        "span_id",
         "spoken",
         "tells_cost",
         "terms",
         "ticket",
         "tokens",
         "told",
+        "trace",
         "transformed",
+        "tries",
         "workload",
         "world",
     )
@@ -141,6 +151,14 @@ class Run:
         self.first_byte_ms: int | None = None
         self.attempts: list[dict[str, Any]] = []
         self.error: FreeholdError | None = None  # in which it ended
+        self.span_id = self.attempt_id = ""  # for whoever is told of calls
+        self.attempt_began_s = 0.0
+        self.tries: list[Attempt] = []
+        said = caller.values.get(b"traceparent")
+        self.trace: Trace | None = read_trace(said) if said else None
+        if world.telemetry.settings is not None:
+            self.trace = self.trace or begin_trace(world.telemetry.settings.share)
+            self.span_id = new_span_id()
 
     def elapsed_ms(self) -> int:
         return int((self.world.clock.monotonic_s() - self.began_s) * 1000)
@@ -152,6 +170,8 @@ class Run:
     def sending(self, permit: Grant, transformed: Transformed | None, *, tells_cost: bool) -> None:
         """Note that an attempt is under way, and the terms on which it would be served if its provider says nothing of them."""
         self.grant, self.is_trying, self.transformed = permit, True, transformed
+        if self.span_id:
+            self.attempt_id, self.attempt_began_s = new_span_id(), self.world.clock.monotonic_s()
         self.tells_cost, self.told = tells_cost, None
         assert self.call is not None
         tier, rates = asked_tier(self.call.dialect, self.call.body), self.policy.prices.of(permit.target)
@@ -166,6 +186,8 @@ class Run:
         if self.is_trying and self.grant is not None:
             self.result = result
             self.attempts.append({"target": self.grant.target.name, "zone": self.grant.zone.value, "result": result})
+            if self.span_id:
+                self.tries.append(self._try(self.grant, result))
         self.is_trying = False
 
     def leave(self, used: int | None = 0, *, retry_after_s: float | None = None) -> None:
@@ -301,7 +323,50 @@ class Run:
             self.world.metrics.count(receipt, target is None or target in self.policy.fleet.abilities)
             if self.snapshot.server.access_log:
                 log_call(receipt)
+            if self.span_id and self.world.telemetry.settings is not None:
+                self.world.telemetry.took(self._told(receipt))
         return bill
+
+    def _listed(self, target: Target) -> str:
+        """A model's name for whoever is told of calls: what only a caller named is `other`."""
+        return target.model if target in self.policy.fleet.abilities else "other"
+
+    def _try(self, grant: Grant, result: str) -> Attempt:
+        """What is told of the attempt that has ended."""
+        name, began_s = grant.provider.known_as or grant.provider.name, self.attempt_began_s
+        took_s = self.world.clock.monotonic_s() - began_s
+        return Attempt(
+            self.attempt_id, name, self._listed(grant.target), grant.zone.value, result, began_s - self.began_s, took_s
+        )
+
+    def _told(self, receipt: Receipt) -> Told:
+        """What is told of the call."""
+        assert self.trace is not None
+        grant = self.grant if receipt.target is not None else None
+        return Told(
+            trace_id=self.trace.trace_id,
+            span_id=self.span_id,
+            parent_id=self.trace.parent_id,
+            is_kept=self.trace.is_sampled,
+            call_id=self.call_id,
+            endpoint=receipt.endpoint,
+            ended_s=self.world.clock.now_s(),
+            took_s=self.world.clock.monotonic_s() - self.began_s,
+            first_byte_s=receipt.first_byte_ms / 1000 if receipt.first_byte_ms is not None else None,
+            status=receipt.status,
+            outcome=receipt.outcome,
+            code=receipt.code,
+            class_=receipt.class_,
+            workload=receipt.workload or "",
+            zone=receipt.zone or "",
+            provider=(grant.provider.known_as or grant.provider.name) if grant is not None else "",
+            model=self._listed(grant.target) if grant is not None else "",
+            is_stream=receipt.is_stream,
+            input_tokens=max(0, receipt.tokens.prompt),
+            output_tokens=max(0, receipt.tokens.completion),
+            cost_usd=receipt.cost_usd,
+            attempts=tuple(self.tries),
+        )
 
     def _bill(self, outcome: str, target: Target | None) -> tuple[Charge, Tokens]:
         if self.cached is not None:

@@ -16,6 +16,7 @@ from freehold.gateway.metrics import Metrics
 from freehold.gateway.policy import Policy
 from freehold.gateway.registry import Registry
 from freehold.gateway.sign_in import SignIns
+from freehold.gateway.telemetry import Telemetry
 from freehold.gateway.traffic import Traffic
 from freehold.identity.keys import Keys
 from freehold.jobs.records import Records
@@ -54,6 +55,7 @@ class World:
     machines: Machines
     sign_ins: SignIns
     operator_token: str
+    telemetry: Telemetry
     clock: Clock = field(default_factory=Clock)
     is_draining: bool = False
     has_successor: bool = False  # another process serves in this one's place

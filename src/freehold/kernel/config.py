@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -23,14 +22,13 @@ import msgspec
 from freehold.kernel import schema
 from freehold.kernel.addresses import endpoint
 from freehold.kernel.classes import DEFAULT_ZONES, Class, Zone
-from freehold.kernel.errands import machine_of, sign_in_of, vault_of, webhook_of
+from freehold.kernel.errands import machine_of, networks, sign_in_of, telemetry_of, vault_of, webhook_of
 from freehold.kernel.errors import FreeholdError
 from freehold.kernel.limits import time_zone
 from freehold.kernel.problems import NAME, ConfigError, Problem, Wrong, explain, line_of, near
 from freehold.kernel.provided import SIGNS, batches_of, check_use, nodes_of, routes_of
 from freehold.kernel.rules import detection_of
 from freehold.kernel.snapshot import (
-    Address,
     Attested,
     Department,
     Detection,
@@ -42,6 +40,7 @@ from freehold.kernel.snapshot import (
     SignIn,
     Snapshot,
     Target,
+    Telemetry,
     Vault,
     Workload,
 )
@@ -130,6 +129,7 @@ class _Reader:
         organisation = self.attempt(self.organisation)
         nodes = self.attempt(self.nodes)
         sign_in = self.attempt(self.sign_in, organisation.departments if organisation is not None else {})
+        telemetry = self.attempt(self.telemetry)
         machines = {name: found for name in self.table("machines") if (found := self.attempt(self.machine, name))}
         workloads = {}
         for name in self.table("workloads"):
@@ -159,6 +159,7 @@ class _Reader:
             nodes=nodes,
             sign_in=sign_in,
             machines=machines,
+            telemetry=telemetry,
         )
 
     def nodes(self) -> Nodes | None:
@@ -172,6 +173,10 @@ class _Reader:
     def sign_in(self, departments: Mapping[str, Department]) -> SignIn | None:
         spec = self.typed(("sign_in",), schema.SignIn) if "sign_in" in self.tree else None
         return sign_in_of(spec, departments, self.secret) if spec is not None else None
+
+    def telemetry(self) -> Telemetry | None:
+        spec = self.typed(("telemetry",), schema.Telemetry) if "telemetry" in self.tree else None
+        return telemetry_of(spec, self.secret) if spec is not None else None
 
     def machine(self, name: str) -> Machine | None:
         path = ("machines", name)
@@ -345,9 +350,7 @@ class _Reader:
             for one in (price, *price.tiers.values()):
                 if any(type(rate) is Decimal and not rate >= 0 for rate in msgspec.structs.astuple(one)):
                     raise Wrong((*path, "prices"), f"the price of {model!r} is below nothing", "USD per million tokens")
-        models = (
-            dict(spec.models) if isinstance(spec.models, dict) else {model: schema.Abilities() for model in spec.models}
-        )
+        models = dict(spec.models) if isinstance(spec.models, dict) else dict.fromkeys(spec.models, schema.Abilities())
         return Provider(
             name=name,
             base_url=base_url.rstrip("/"),
@@ -356,7 +359,8 @@ class _Reader:
             declared_zone=zone,
             why=why,
             key=self.secret((*path, "key"), spec.key) if spec.key else None,
-            addresses=self.addresses(path, spec),
+            addresses=networks((*path, "addresses"), spec.addresses),
+            known_as=(row.known_as or row.name) if row else "",
             models=models,
             prices=dict(spec.prices),
             timeouts=spec.timeouts,
@@ -447,12 +451,6 @@ class _Reader:
                 f"{control if isinstance(control, str) else ', '.join(control)}, until {spec.attestation.expires}",
             )
         return zone, "declared"
-
-    def addresses(self, path: tuple[str, ...], spec: schema.Provider) -> tuple[Address, ...]:
-        try:
-            return tuple(ipaddress.ip_network(text) for text in spec.addresses)
-        except ValueError as error:
-            raise Wrong((*path, "addresses"), f"not a network: {error}", 'write CIDR, such as "10.0.0.0/8"') from None
 
     def secret(self, path: tuple[str, ...], reference: str, *, is_document: bool = False) -> Secret:
         kind, _, name = reference.partition(":")

@@ -6,6 +6,7 @@ names their host. Nothing goes in plain text but to a literal address of the own
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -13,25 +14,33 @@ from urllib.parse import SplitResult, urlsplit
 from freehold.kernel import schema
 from freehold.kernel.addresses import endpoint
 from freehold.kernel.classes import Zone
-from freehold.kernel.problems import Wrong
+from freehold.kernel.problems import NAME, Wrong
 from freehold.kernel.roles import Role
-from freehold.kernel.snapshot import Department, Errand, Issuer, Machine, Provider, SignIn, Vault
+from freehold.kernel.snapshot import Address, Department, Errand, Issuer, Machine, Provider, SignIn, Telemetry, Vault
 from freehold.kernel.units import Secret
 
 Where = tuple[str, ...]
 Read = Callable[[Where, str], Secret]  # resolves a reference
 
 
-def place(path: Where, url: str, name: str, why: str) -> tuple[Provider, SplitResult]:
-    """Somewhere to go, and the parts of its address. Raises Wrong for one that would be spoken to in plain text."""
+def place(
+    path: Where, url: str, name: str, why: str, *, addresses: tuple[Address, ...] = ()
+) -> tuple[Provider, SplitResult]:
+    """Somewhere to go, and the parts of its address. addresses: the own networks that it must be in, if it is spoken to in plain text by a name.
+
+    Raises Wrong for one that would be spoken to in plain text anywhere else.
+    """
     parts = urlsplit(url)
     if not url.isascii() or not url.isprintable() or " " in url:
         raise Wrong(path, "the address holds a character that none may have", "write what is odd in it as %XX")
     root = f"{parts.scheme}://{parts.netloc}"
     host, is_tls, address = endpoint(path, root)
-    if not is_tls and not (address and (address.is_private or address.is_loopback)):
+    is_own = address is not None and (address.is_private or address.is_loopback)
+    if not is_tls and not is_own and not addresses:
         raise Wrong(path, f"{name} would be spoken to in plain text", "use https://")
-    provider = Provider(name=name, base_url=root, host=host, is_tls=is_tls, declared_zone=Zone.OUTSIDE, why=why)
+    provider = Provider(
+        name=name, base_url=root, host=host, is_tls=is_tls, declared_zone=Zone.OUTSIDE, why=why, addresses=addresses
+    )
     return provider, parts
 
 
@@ -110,6 +119,29 @@ def machine_of(name: str, spec: schema.Machine, folder: Path) -> Machine:
         if keys is None:
             raise Wrong((*path, "keys"), "the issuer's public keys are a file", 'write "file:PATH" of a JWK set')
     return Machine(name, issuer_of(path, spec.issuer, spec.hosts), spec.audience, spec.claim, keys)
+
+
+def telemetry_of(spec: schema.Telemetry, secret: Read) -> Telemetry:
+    """Who is told of calls. Raises Wrong."""
+    path = ("telemetry",)
+    addresses = networks((*path, "addresses"), spec.addresses)
+    provider, parts = place((*path, "endpoint"), spec.endpoint, "telemetry", "facts about calls", addresses=addresses)
+    if parts.query or parts.fragment:
+        raise Wrong((*path, "endpoint"), "the address ends with its path", "write https://host[:port]")
+    headers = {name: secret((*path, "headers", name), reference) for name, reference in spec.headers.items()}
+    for name in headers:
+        if not NAME.match(name):
+            raise Wrong((*path, "headers", name), f"{name!r} is no name of a header", "use letters, digits and '-'")
+    where = parts.path.rstrip("/")
+    return Telemetry(provider, where, headers, spec.traces, spec.metrics, spec.share, spec.service)
+
+
+def networks(path: Where, texts: tuple[str, ...]) -> tuple[Address, ...]:
+    """Networks, as they are written. Raises Wrong."""
+    try:
+        return tuple(ipaddress.ip_network(text) for text in texts)
+    except ValueError as error:
+        raise Wrong(path, f"not a network: {error}", 'write CIDR, such as "10.0.0.0/8"') from None
 
 
 def vault_of(spec: schema.Vault, secret: Read, ca_bundle: str | None) -> Vault:

@@ -324,6 +324,22 @@ class Vault(File, frozen=True):
     namespace: str = ""
 
 
+class Telemetry(File, frozen=True):
+    """The `[telemetry]` table: a collector that is told of calls in OpenTelemetry's format (OTLP over HTTP, as JSON), never of what they hold.
+
+    endpoint: its address, without `/v1/traces`; addresses: the networks that a host name must resolve into where it is spoken to without TLS; headers: references to
+    what it is shown (`authorization = "env:OTEL_TOKEN"`); share: of the traces that nobody else began, those that are kept.
+    """
+
+    endpoint: str
+    addresses: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
+    traces: bool = True
+    metrics: bool = True
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    service: str = "freehold"
+
+
 class Engine(File, frozen=True):
     """The `[engine]` table: the embedded engine behind the provider `builtin`. `model` is a GGUF file."""
 
@@ -351,6 +367,7 @@ class Config(File, frozen=True):
     sign_in: SignIn | None = None
     machines: dict[str, Machine] = {}
     vault: Vault | None = None
+    telemetry: Telemetry | None = None
 
 
 def json_schema() -> dict[str, Any]:

@@ -33,6 +33,7 @@ class ProviderRow:
     routes: the dialects that it takes, the one to translate into first; base_url may name `{region}`, `{project}` and `{resource}`;
     elsewhere: regions with an address of another form, and that address;
     batches: how lines of a batch are handed in at its own batch endpoint (a style of `upstream.posting`), "" for one without;
+    known_as: what OpenTelemetry calls it, where that is another name;
     geos: hosts (regular expressions) at which calls are processed in a place that has a price of its own, and the price book's word for it.
     """
 
@@ -46,6 +47,7 @@ class ProviderRow:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     geos: tuple[tuple[str, str], ...] = ()
     batches: str = ""
+    known_as: str = ""
 
     def geo_at(self, host: str) -> str:
         return next((geo for pattern, geo in self.geos if re.fullmatch(pattern, host)), "")
@@ -94,6 +96,7 @@ class Provider:
     queue: int = 1_000
     wait_s: float = 10.0
     batches: str = ""
+    known_as: str = ""
 
     def routes_to(self, model: str) -> tuple[Route, ...]:
         """The routes by which a model can be reached."""
@@ -184,6 +187,19 @@ class Vault:
 
 
 @dataclass(frozen=True, slots=True)
+class Telemetry:
+    """A collector that is told of calls. path: before `/v1/traces`; share: of the traces that begin here, those that are kept."""
+
+    provider: Provider
+    path: str
+    headers: Mapping[str, Secret]
+    traces: bool
+    metrics: bool
+    share: float
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
 class Nodes:
     """What several nodes share. pepper: what keys are hashed with, made of their common secret; name: of this one, "" for the host's; copy_s: how old
     a node's copy of the keys may be."""
@@ -271,6 +287,7 @@ class Snapshot:
     nodes: Nodes | None = None
     sign_in: SignIn | None = None
     machines: Mapping[str, Machine] = field(default_factory=dict)
+    telemetry: Telemetry | None = None
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

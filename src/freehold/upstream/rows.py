@@ -55,6 +55,7 @@ _ROWS = (
         title="Google Gemini",
         batches="gemini",
         routes=(ROUTES["gemini"],),
+        known_as="gcp.gemini",
     ),
     ProviderRow(
         "vertex",
@@ -87,6 +88,7 @@ _ROWS = (
                 auth="",
             ),
         ),
+        known_as="gcp.vertex_ai",
     ),
     ProviderRow(
         "bedrock",
@@ -95,6 +97,7 @@ _ROWS = (
         title="Amazon Bedrock",
         auth="sigv4",
         routes=(ROUTES["bedrock-converse"],),
+        known_as="aws.bedrock",
     ),
     ProviderRow(
         "azure",
@@ -103,6 +106,7 @@ _ROWS = (
         title="Azure OpenAI",
         auth="api-key",
         routes=(Route("openai-chat", traits=_OPENAI), _RESPONSES),
+        known_as="azure.ai.openai",
     ),
     ProviderRow(
         "deepinfra",
@@ -146,6 +150,7 @@ _ROWS = (
                 ),
             ),
         ),
+        known_as="mistral_ai",
     ),
     ProviderRow(
         "groq",
@@ -211,6 +216,7 @@ _ROWS = (
             ),
             replace(_RESPONSES, traits=Traits(takes_developer=False, refuses=frozenset({"metadata"}), tells_cost=True)),
         ),
+        known_as="x_ai",
     ),
     ProviderRow(
         "deepseek",
