@@ -6,7 +6,7 @@ JOBS    ?= 4
 LITELLM ?= 1.106.2
 DEV    := .venv/.dev-installed
 
-.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-peers prices names capacity calibrate verdict hearth docs lock clean
+.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-peers prices names capacity calibrate verdict hearth bundle docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -62,12 +62,16 @@ verdict: $(DEV)  ## a verdict without a key: the built-in model against a worse 
 hearth:  ## train, evaluate and convert the built-in model (CPU, about 90 minutes; resumable)
 	$(MAKE) -C models/hearth PYTHON=$(PYTHON)
 
+bundle: $(DEV)  ## what installs Freehold on a machine without any network: build/freehold-bundle.tar, with digests and a bill of materials
+	$(BIN)/python tools/bundle.py
+
 docs: $(DEV)  ## write the generated pages of the reference
 	$(BIN)/python tools/docs.py
 
 lock:  ## resolve the dependencies anew
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --no-strip-extras --upgrade pyproject.toml requirements.in -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --no-strip-extras --upgrade pyproject.toml requirements-dev.in -c requirements.lock -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --no-strip-extras --upgrade deploy/docker/extras.in -c requirements.lock -o deploy/docker/extras.lock
 
 clean:  ## remove the environment and build output
 	rm -rf .venv .venv-litellm .venv-fit build dist bench/out

@@ -42,7 +42,7 @@ class Postgres:
     password = PASSWORD
 
     def __init__(self, folder: Path, port: int) -> None:
-        self._programs, self.port = _programs(), port
+        self.programs, self.port = _programs(), port
         self._user = next((one.pw_name for one in pwd.getpwall() if one.pw_name == "postgres"), None)
         self._user = self._user if os.geteuid() == 0 else None
         # Not below the suite's own folder, which only root may enter.
@@ -70,7 +70,7 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [str(self._programs / program), *arguments],
+            [str(self.programs / program), *arguments],
             user=self._user,
             capture_output=True,
             text=True,
@@ -84,13 +84,13 @@ class Postgres:
         settings = [f"port={self.port}", "listen_addresses=127.0.0.1", "fsync=off", "unix_socket_directories="]
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(
-                [str(self._programs / "postgres"), "-D", str(self._folder / "data"), *(f"-c{one}" for one in settings)],
+                [str(self.programs / "postgres"), "-D", str(self._folder / "data"), *(f"-c{one}" for one in settings)],
                 stdout=out, stderr=out, user=self._user, cwd="/",
             )  # fmt: skip
         until = time.monotonic() + 30
         while True:
             done = subprocess.run(
-                [str(self._programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)],
+                [str(self.programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)],
                 capture_output=True,
                 check=False,
             )
@@ -130,7 +130,7 @@ class Postgres:
         name = next(self._names)
         env = {**os.environ, "PGPASSWORD": PASSWORD}
         subprocess.run(
-            [str(self._programs / "createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "freehold", name],
+            [str(self.programs / "createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "freehold", name],
             env=env, check=True, capture_output=True,
         )  # fmt: skip
         return Secret(f"postgres://freehold:{PASSWORD}@127.0.0.1:{self.port}/{name}", "env:FREEHOLD_POSTGRES")

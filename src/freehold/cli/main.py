@@ -30,6 +30,8 @@ COMMANDS = {
     "scan": "Find secrets, identifiers and names in text",
     "audit": "Export, verify and explain what the log can prove",
     "batch": "Run files of calls, watch them, fetch what came back",
+    "doctor": "Check an installation from the outside",
+    "backup": "Back up the state directory, and bring it back",
     "top": "Show live calls, rates, spending and health",
     "usage": "Show calls, tokens and cost by group",
     "forecast": "Say how fast a model can be served, and what that costs",
