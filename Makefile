@@ -3,10 +3,12 @@ PYTHON ?= python3
 BIN    := .venv/bin
 RUN    := .venv/.run-installed
 JOBS    ?= 4
+ROUNDS  ?= 500
+SEED    ?= 1
 LITELLM ?= 1.106.2
 DEV    := .venv/.dev-installed
 
-.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-peers prices names capacity calibrate verdict hearth bundle docs lock clean
+.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-peers prices names capacity chaos calibrate verdict hearth bundle docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -52,6 +54,9 @@ names: $(DEV)  ## train the names classifier and say how good it is (DATA=folder
 capacity: $(DEV)  ## fit how fast engines serve to measured points (DATA=folder of serving_points.csv.gz, DATE=its day)
 	$(PYTHON) -m venv .venv-fit && .venv-fit/bin/pip install -q numpy scipy msgspec
 	PYTHONPATH=src .venv-fit/bin/python tools/capacity.py $(DATA) --date $(DATE)
+
+chaos: $(DEV)  ## make trouble under load, ROUNDS times (500; an hour), and hold every receipt, budget, descriptor and megabyte against it
+	cd tests && ../$(BIN)/python -m chaos.rounds $(ROUNDS) $(SEED)
 
 calibrate: $(DEV)  ## hold the verdict's promises against simulated truth, and write the table (JUDGING=pandalm_500.jsonl.gz; half an hour)
 	$(BIN)/python tools/calibrate.py --write $(if $(JUDGING),--judging $(JUDGING))

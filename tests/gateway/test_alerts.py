@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from freehold.gateway.alerts import Alerts
+from freehold.kernel.clock import Clock
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.limits import parse_budget
 from freehold.kernel.snapshot import Organisation
@@ -23,7 +24,7 @@ async def test_an_alert_waits_for_the_log(tmp_path: Path, monkeypatch: pytest.Mo
     """The disk is full when it is crossed: it is written as soon as there is room, before what came later, and once."""
     clock = itertools.count(1_700_000_000_000)
     ledger = Alone(tmp_path, lambda: next(clock))
-    alerts = Alerts(Organisation(), FakeTransport(), lambda: 1_700_000_000.0)
+    alerts = Alerts(Organisation(), FakeTransport(), Clock(now_s=lambda: 1_700_000_000.0))
     one, other = (Crossing(parse_budget("5 USD/day", f"key:{name}"), Decimal("0.8"), Decimal(4), 0) for name in "ab")
 
     def full(*_: object) -> int:

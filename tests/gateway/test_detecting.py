@@ -212,7 +212,7 @@ async def test_an_agreement_that_ends_at_any_moment_lets_nothing_leave_as_it_is(
         return end - 1 if looks[0] <= looks[1] else end + 1
 
     answer = b'{"id":"1","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}]}'
-    transport = FakeTransport(*(Scripted(parts=(answer,)) for _ in range(200)), now_s=lambda: end)
+    transport = FakeTransport(*(Scripted(parts=(answer,)) for _ in range(200)))
     world = build(snapshot, tmp_path, transport=transport, clock=Clock(now_s=now_s))
     raw = json.dumps({"model": "w", "messages": [{"role": "user", "content": "to anna.weber@example.com"}]}).encode()
     try:

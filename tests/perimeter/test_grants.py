@@ -34,19 +34,21 @@ NOW, BODY = 1_800_000_000.0, b'{"x": 1}'
 
 def permit(class_: Class = Class.PUBLIC, provider: str = "cloud") -> Grant:
     ruling = rule(Declared(key=class_), SNAPSHOT)
-    return grant(ruling, SNAPSHOT.providers[provider], Target(provider, "m"), call=("call_1", 1), body=BODY, now_s=NOW)
+    return grant(
+        ruling, SNAPSHOT.providers[provider], Target(provider, "m"), call=("call_1", 1), body=BODY, now_s=NOW, at_s=NOW
+    )
 
 
 def void(one: Any, body: bytes | None = BODY, now_s: float = NOW) -> str:
     with pytest.raises(PolicyRefusal) as caught:
-        honour(one, body, now_s=now_s)
+        honour(one, body, at_s=now_s)
     assert caught.value.code == "perimeter.grant_void"
     return caught.value.message
 
 
 def test_it_serves_once() -> None:
     one = permit()
-    honour(one, BODY, now_s=NOW + LIFETIME_S)
+    honour(one, BODY, at_s=NOW + LIFETIME_S)
     assert "used before" in void(one)
 
 
@@ -99,8 +101,8 @@ def test_what_is_no_grant_is_none() -> None:
 
 
 def test_a_probe_carries_nothing() -> None:
-    honour(grant_probe(SNAPSHOT.providers["cloud"], now_s=NOW), None, now_s=NOW)
-    assert "no body" in void(grant_probe(SNAPSHOT.providers["cloud"], now_s=NOW), b"x")
+    honour(grant_probe(SNAPSHOT.providers["cloud"], now_s=NOW, at_s=NOW), None, at_s=NOW)
+    assert "no body" in void(grant_probe(SNAPSHOT.providers["cloud"], now_s=NOW, at_s=NOW), b"x")
 
 
 def test_a_forbidden_zone_mints_nothing() -> None:
@@ -112,22 +114,22 @@ def test_a_forbidden_zone_mints_nothing() -> None:
 def test_an_errand_carries_one_body_once() -> None:
     """What is told to a webhook is bound like an attempt: to its body, its address and a moment; and it is no probe, and no call."""
     there = SNAPSHOT.providers["cloud"]
-    permit = grant_errand(there, b"told", now_s=NOW)
+    permit = grant_errand(there, b"told", now_s=NOW, at_s=NOW)
     assert (permit.is_probe, permit.class_, permit.target.model) == (False, Class.PUBLIC, "")
-    assert "another body" in void(grant_errand(there, b"told", now_s=NOW), b"a prompt")
-    assert "another body" in void(grant_errand(there, b"told", now_s=NOW), None)
-    honour(permit, b"told", now_s=NOW)
+    assert "another body" in void(grant_errand(there, b"told", now_s=NOW, at_s=NOW), b"a prompt")
+    assert "another body" in void(grant_errand(there, b"told", now_s=NOW, at_s=NOW), None)
+    honour(permit, b"told", at_s=NOW)
     assert "used before" in void(permit, b"told")
-    late = grant_errand(there, b"told", now_s=NOW)
+    late = grant_errand(there, b"told", now_s=NOW, at_s=NOW)
     with pytest.raises(PolicyRefusal, match="expired"):
-        honour(late, b"told", now_s=NOW + LIFETIME_S + 1)
+        honour(late, b"told", at_s=NOW + LIFETIME_S + 1)
 
 
 def parts(count: int = 3) -> list[tuple[Grant, bytes]]:
     ruling, cloud = rule(Declared(key=Class.PUBLIC), SNAPSHOT), SNAPSHOT.providers["cloud"]
     bodies = [b'{"line": %d}' % at for at in range(count)]
     return [
-        (grant(ruling, cloud, Target("cloud", "m"), call=(f"call_{at}", 1), body=body, now_s=NOW), body)
+        (grant(ruling, cloud, Target("cloud", "m"), call=(f"call_{at}", 1), body=body, now_s=NOW, at_s=NOW), body)
         for at, body in enumerate(bodies)
     ]
 
@@ -138,8 +140,8 @@ def framed(found: list[tuple[Grant, bytes]]) -> bytes:
 
 def test_granted_bodies_may_go_together_once() -> None:
     found = parts()
-    together = grant_together(found, framed(found), now_s=NOW)
-    honour(together, framed(found), now_s=NOW)
+    together = grant_together(found, framed(found), at_s=NOW)
+    honour(together, framed(found), at_s=NOW)
     assert "used before" in void(together, framed(found))
     assert all("used before" in void(one, body) for one, body in found), "each is spent by it"
 
@@ -160,31 +162,37 @@ def test_granted_bodies_may_go_together_once() -> None:
 def test_nothing_else_may_go_with_them(change: Any) -> None:
     found = parts()
     with pytest.raises(PolicyRefusal, match="more than what was granted"):
-        grant_together(found, change(framed(found)), now_s=NOW)
+        grant_together(found, change(framed(found)), at_s=NOW)
 
 
 def test_they_go_to_one_provider_and_zone() -> None:
     found = parts()
     ruling = rule(Declared(key=Class.PUBLIC), SNAPSHOT)
     elsewhere = grant(
-        ruling, SNAPSHOT.providers["rack"], Target("rack", "m"), call=("call_9", 1), body=b'{"line": 9}', now_s=NOW
+        ruling,
+        SNAPSHOT.providers["rack"],
+        Target("rack", "m"),
+        call=("call_9", 1),
+        body=b'{"line": 9}',
+        now_s=NOW,
+        at_s=NOW,
     )
     found.append((elsewhere, b'{"line": 9}'))
     with pytest.raises(PolicyRefusal, match="more than what was granted"):
-        grant_together(found, framed(found), now_s=NOW)
+        grant_together(found, framed(found), at_s=NOW)
 
 
 def test_a_spent_or_expired_part_spoils_the_whole() -> None:
     found = parts()
-    honour(found[1][0], found[1][1], now_s=NOW)
+    honour(found[1][0], found[1][1], at_s=NOW)
     with pytest.raises(PolicyRefusal, match="used before"):
-        grant_together(found, framed(found), now_s=NOW)
+        grant_together(found, framed(found), at_s=NOW)
     late = parts()
     with pytest.raises(PolicyRefusal, match="expired"):
-        grant_together(late, framed(late), now_s=NOW + LIFETIME_S + 1)
+        grant_together(late, framed(late), at_s=NOW + LIFETIME_S + 1)
 
 
 def test_an_errand_or_a_probe_is_no_part() -> None:
     cloud, body = SNAPSHOT.providers["cloud"], b'{"line": 0}'
     with pytest.raises(PolicyRefusal):
-        grant_together([(grant_errand(cloud, body, now_s=NOW), body)], body, now_s=NOW)
+        grant_together([(grant_errand(cloud, body, now_s=NOW, at_s=NOW), body)], body, at_s=NOW)

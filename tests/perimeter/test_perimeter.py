@@ -116,14 +116,14 @@ def test_a_grant_follows_the_zone_of_the_moment() -> None:
     snapshot = snapshot_of(CONFIG)
     ruling = rule(Declared(key=Class.CONFIDENTIAL), snapshot)
     provider, target = snapshot.providers["zdr"], snapshot.workloads["held"].targets[0]
-    assert grant(ruling, provider, target, call=("c", 1), body=b"", now_s=NOW).zone is Zone.ATTESTED
+    assert grant(ruling, provider, target, call=("c", 1), body=b"", now_s=NOW, at_s=0.0).zone is Zone.ATTESTED
     with pytest.raises(PolicyRefusal) as caught:
-        grant(ruling, provider, target, call=("c", 2), body=b"", now_s=LATER)
+        grant(ruling, provider, target, call=("c", 2), body=b"", now_s=LATER, at_s=0.0)
     assert caught.value.code == "perimeter.zone_forbidden"
 
 
 def test_a_probe_names_no_model_and_no_call() -> None:
-    permit = grant_probe(snapshot_of(CONFIG).providers["cloud"], now_s=NOW)
+    permit = grant_probe(snapshot_of(CONFIG).providers["cloud"], now_s=NOW, at_s=0.0)
     assert (permit.is_probe, permit.target.model, permit.call_id) == (True, "", "probe")
 
 
@@ -150,6 +150,7 @@ def reached_by_running(snapshot: Snapshot, now_s: float) -> set[tuple[Class | No
                     call=("c", 1),
                     body=b"",
                     now_s=now_s,
+                    at_s=0.0,
                 )
                 allowed = True
             except PolicyRefusal:

@@ -60,7 +60,9 @@ async def test_what_is_signed_is_what_is_sent(tmp_path: Path) -> None:
         provider, target = snapshot.providers["bedrock"], Target("bedrock", "m")
         body = b'{"messages": [{"content": [{"text": "x"}]}]}'
         ruling = rule(Declared(key=Class.PUBLIC), snapshot)
-        permit = grant(ruling, provider, target, call=("call_x", 1), body=body, now_s=time.time())
+        permit = grant(
+            ruling, provider, target, call=("call_x", 1), body=body, now_s=time.time(), at_s=time.monotonic()
+        )
         transport = HttpTransport()
         response = await transport.send(permit, Request("POST", "model/m/converse", body))
         await response.whole()

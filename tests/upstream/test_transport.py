@@ -20,6 +20,7 @@ from freehold.kernel.snapshot import Provider, Target
 from freehold.perimeter.ruling import Declared, Grant, grant, rule
 from freehold.testing.standin import Behaviour, Standin
 from freehold.testing.transport import FakeTransport, Scripted
+from freehold.upstream import direct
 from freehold.upstream.transport import HttpTransport, Request, Transport, proxy_for, resolve
 
 BODY = b'{"model": "m", "messages": [{"role": "user", "content": "x"}]}'
@@ -29,7 +30,15 @@ TIMEOUTS = "timeouts = { connect = 1.0, first_byte = 0.3, silence = 0.3, total =
 
 def permit(provider: Provider, body: bytes | None = None, *, class_: Class | None = None) -> Grant:
     ruling = rule(Declared(key=class_), snapshot_of(""))
-    return grant(ruling, provider, Target(provider.name, "m"), call=("call_1", 1), body=body, now_s=time.time())
+    return grant(
+        ruling,
+        provider,
+        Target(provider.name, "m"),
+        call=("call_1", 1),
+        body=body,
+        now_s=time.time(),
+        at_s=time.monotonic(),
+    )
 
 
 class Proxy:
@@ -256,3 +265,29 @@ async def test_the_fake_keeps_the_contract() -> None:
             await fake.send(permit(provider), Request("GET", "models", None))
     with pytest.raises(PolicyRefusal):
         await fake.send(None, Request("GET", "models", None))  # type: ignore[arg-type]  # the point of the test
+
+
+async def test_connections_that_nobody_needs_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a rush most of them lie idle, and the latest is always taken first: the others may not stay for ever."""
+    monkeypatch.setattr(direct, "IDLE_S", 0.3)
+    with Standin() as there:
+        provider = snapshot_of(f'[providers.a]\nbase_url = "{there.base_url}"\nzone = "inside"\n').providers["a"]
+        transport = HttpTransport()
+
+        async def call() -> None:
+            answer = await transport.send(permit(provider, BODY), Request("POST", "chat/completions", BODY))
+            await answer.whole()
+            answer.finish()
+
+        await asyncio.gather(*(call() for _ in range(30)))
+        pool = transport._pools["a"]
+        assert isinstance(pool, direct.Pool)
+        assert len(pool._idle) == 30
+        for _ in range(10):  # one at a time goes on
+            await call()
+            await asyncio.sleep(0.1)
+        assert len(pool._idle) == 1
+        await asyncio.sleep(0.5)
+        assert len(pool._idle) == 0
+        assert not any(one.is_open for one in pool._all)
+        await transport.close()

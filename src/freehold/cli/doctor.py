@@ -319,7 +319,9 @@ async def _providers(snapshot: Snapshot) -> list[Finding]:
 async def _reach(transport: HttpTransport, provider: Provider) -> str | None:
     """Why a provider does not answer, None if it does: whether it lists its models is its own affair."""
     try:
-        await list_models(transport, grant_probe(replace(provider), now_s=time.time()), deadline_s=10.0)
+        await list_models(
+            transport, grant_probe(replace(provider), now_s=time.time(), at_s=time.monotonic()), deadline_s=10.0
+        )
     except FreeholdError as error:
         return (
             None

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from freehold.gateway.logs import log
+from freehold.kernel.clock import Clock
 from freehold.kernel.errors import FreeholdError
 from freehold.kernel.ids import make_id
 from freehold.kernel.snapshot import Organisation
@@ -26,10 +27,10 @@ _MOST_WAITING = 1_000
 
 
 class Alerts:
-    """Writes alerts down and delivers them. `deliver` runs as long as Freehold does. now_s: seconds since 1970."""
+    """Writes alerts down and delivers them. `deliver` runs as long as Freehold does."""
 
-    def __init__(self, organisation: Organisation, transport: Transport, now_s: Callable[[], float]) -> None:
-        self.organisation, self._transport, self._now_s = organisation, transport, now_s
+    def __init__(self, organisation: Organisation, transport: Transport, clock: Clock) -> None:
+        self.organisation, self._transport, self._clock = organisation, transport, clock
         self._unwritten: deque[Crossing] = deque()
         self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
         self._news = asyncio.Event()
@@ -60,7 +61,7 @@ class Alerts:
             self._news.set()
 
     def _told(self, crossing: Crossing) -> dict[str, object]:
-        budget, now_s = crossing.budget, self._now_s()
+        budget, now_s = crossing.budget, self._clock.now_s()
         kind, _, name = budget.scope.partition(":")
         whose = f"{kind} {name}" if name else self.organisation.name or kind
         percent = f"{(crossing.at * 100).normalize():f}"
@@ -95,7 +96,7 @@ class Alerts:
             if tries:
                 await asyncio.sleep(self.first_wait_s * 2 ** (tries - 1))
             try:
-                permit = grant_errand(errand.provider, body, now_s=self._now_s())
+                permit = grant_errand(errand.provider, body, now_s=self._clock.now_s(), at_s=self._clock.monotonic_s())
                 response = await self._transport.send(permit, Request("POST", errand.path.value, body))
                 await response.whole()
                 response.finish()

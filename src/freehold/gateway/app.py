@@ -82,7 +82,7 @@ def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Tra
         pools=pools,
         budgets=Budgets(pools, zone=snapshot.organisation.zone),
         throttle=throttle,
-        alerts=Alerts(snapshot.organisation, transport, clock.now_s),
+        alerts=Alerts(snapshot.organisation, transport, clock),
         transport=transport,
         metrics=metrics,
         keyring=keyring,

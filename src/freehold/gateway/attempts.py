@@ -145,7 +145,9 @@ def intend(run: Run, call: Call, target: Target) -> tuple[Fitted, Grant, bytes |
     ruling = run.ruling if fitted.transformed is not None else msgspec.structs.replace(run.ruling, through=frozenset())
     body = strict.encode(fitted.body) if fitted.body is not None else None
     number = (run.call_id, len(run.attempts) + 1)
-    permit = grant(ruling, provider, target, call=number, body=body, now_s=world.clock.now_s())
+    permit = grant(
+        ruling, provider, target, call=number, body=body, now_s=world.clock.now_s(), at_s=world.clock.monotonic_s()
+    )
     run.reserve(target)
     fields = {
         "call": run.call_id,

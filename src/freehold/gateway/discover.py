@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -64,7 +65,9 @@ async def _probe(row: ProviderRow, transport: Transport, now_s: float) -> Found 
         uses_proxy=False,
     )
     try:
-        served = await list_models(transport, grant_probe(replace(provider), now_s=now_s), deadline_s=PROBE_DEADLINE_S)
+        served = await list_models(
+            transport, grant_probe(replace(provider), now_s=now_s, at_s=time.monotonic()), deadline_s=PROBE_DEADLINE_S
+        )
     except UpstreamError:
         return None
     own = tuple(model.id for model in served if is_own(row.name, model))

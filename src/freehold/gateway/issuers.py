@@ -115,7 +115,7 @@ class Issuers:
     ) -> bytes:
         """Send an issuer a request at one of its places; a body is a form. Raises UpstreamError, OperatorError `auth.issuer`."""
         provider, path = place_of(issuer, url)
-        permit = grant_errand(provider, body or b"", now_s=self._now_s())
+        permit = grant_errand(provider, body or b"", now_s=self._now_s(), at_s=self._monotonic_s())
         headers = {"Accept": "application/json", **(auth or {})}
         kind = "application/x-www-form-urlencoded"
         answer = await self._transport.send(permit, Request(method, path, body, headers, kind=kind, longest=_LONGEST))

@@ -378,7 +378,7 @@ class Post:
         provider, style = world.snapshot.providers.get(name), STYLES.get(style_name)
         if provider is None or style is None:
             raise UpstreamError(f"{name!r} takes no batches any more.", code="upstream.gone")
-        return style, Courier(world.transport, provider, _route_of(style, provider.routes), world.clock.now_s)
+        return style, Courier(world.transport, provider, _route_of(style, provider.routes), world.clock)
 
 
 async def _gently(runs: Iterable[Run]) -> AsyncIterator[Run]:

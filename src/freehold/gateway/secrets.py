@@ -65,7 +65,7 @@ async def _looked_up(vault: Vault, reference: str) -> str:
     transport = HttpTransport(ca_bundle=vault.ca_bundle)
     try:
         async with asyncio.timeout(VAULT_S):
-            permit = grant_errand(vault.provider, b"", now_s=time.time())
+            permit = grant_errand(vault.provider, b"", now_s=time.time(), at_s=time.monotonic())
             answer = await transport.send(permit, Request("GET", where, None, headers, longest=_LONGEST))
             body = await answer.whole()
             answer.finish()

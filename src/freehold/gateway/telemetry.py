@@ -90,7 +90,9 @@ class Telemetry:
         headers = {name: value.value for name, value in settings.headers.items()}
         try:
             async with asyncio.timeout(ANSWER_S):
-                permit = grant_errand(settings.provider, body, now_s=self._clock.now_s())
+                permit = grant_errand(
+                    settings.provider, body, now_s=self._clock.now_s(), at_s=self._clock.monotonic_s()
+                )
                 answer = await self._transport.send(
                     permit, Request("POST", f"{settings.path}/v1/{kind}", body, headers)
                 )

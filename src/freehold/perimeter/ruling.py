@@ -101,7 +101,7 @@ class Grant:
     """Permission for one attempt of one call to one target with one body, for a moment; for a bodyless probe; for many such attempts that are handed in together; or for one errand.
     Only `grant`, `grant_together`, `grant_probe` and `grant_errand` make one.
 
-    digest: SHA-256 of the body that may be sent; expires_s: seconds since 1970. What it says is sealed: changed in any part, it is void.
+    digest: SHA-256 of the body that may be sent; expires_s: seconds of a clock that nobody sets. What it says is sealed: changed in any part, it is void.
     """
 
     __slots__ = (
@@ -168,9 +168,17 @@ def _sealed(grant: Grant) -> bytes:
 
 
 def grant(
-    ruling: Ruling, provider: Provider, target: Target, *, call: tuple[str, int], body: bytes | None, now_s: float
+    ruling: Ruling,
+    provider: Provider,
+    target: Target,
+    *,
+    call: tuple[str, int],
+    body: bytes | None,
+    now_s: float,
+    at_s: float,
 ) -> Grant:
-    """Mint the permission for one attempt; call is (call id, attempt number from 1), body what may be sent.
+    """Mint the permission for one attempt; call is (call id, attempt number from 1), body what may be sent; now_s: seconds since 1970,
+    for agreements; at_s: seconds of a clock that nobody sets, for how long it is good.
 
     A zone that is allowed only through a transform is entered as the declared class: whoever asks has transformed the body.
 
@@ -191,25 +199,25 @@ def grant(
         target=target,
         zone=zone,
         class_=class_,
-        bound=Bound(*call, digest, now_s + LIFETIME_S),
+        bound=Bound(*call, digest, at_s + LIFETIME_S),
     )
 
 
-def grant_probe(provider: Provider, *, now_s: float) -> Grant:
+def grant_probe(provider: Provider, *, now_s: float, at_s: float) -> Grant:
     """Mint the permission for a bodyless probe of a provider's health or model list."""
-    bound = Bound("probe", 0, _NO_BODY, now_s + LIFETIME_S)
+    bound = Bound("probe", 0, _NO_BODY, at_s + LIFETIME_S)
     zone = provider.zone_at(now_s)
     return Grant(_KEY, provider=provider, target=Target(provider.name, ""), zone=zone, class_=Class.PUBLIC, bound=bound)
 
 
-def grant_errand(provider: Provider, body: bytes, *, now_s: float) -> Grant:
+def grant_errand(provider: Provider, body: bytes, *, now_s: float, at_s: float) -> Grant:
     """Mint the permission to tell something to somewhere that the configuration names (an alert to a webhook): facts about calls, never their content."""
-    bound = Bound("errand", _ERRAND, hashlib.sha256(body).digest(), now_s + LIFETIME_S)
+    bound = Bound("errand", _ERRAND, hashlib.sha256(body).digest(), at_s + LIFETIME_S)
     target = Target(provider.name, "")
     return Grant(_KEY, provider=provider, target=target, zone=provider.zone_at(now_s), class_=Class.PUBLIC, bound=bound)
 
 
-def grant_together(parts: Sequence[tuple[Grant, bytes]], body: bytes, *, now_s: float) -> Grant:
+def grant_together(parts: Sequence[tuple[Grant, bytes]], body: bytes, *, at_s: float) -> Grant:
     """Mint the permission to hand in many attempts at once, out of their own grants, which are spent by it: all for one provider and zone, and the
     body holds nothing but what they are for, in their order, and a little framing around each.
 
@@ -217,14 +225,14 @@ def grant_together(parts: Sequence[tuple[Grant, bytes]], body: bytes, *, now_s: 
     """
     place, first = 0, parts[0][0]
     for permit, own in parts:
-        honour(permit, own, now_s=now_s)
+        honour(permit, own, at_s=at_s)
         found = body.find(own, place, place + FRAMING + len(own))
         if permit.provider is not first.provider or permit.zone is not first.zone or permit.attempt < 1 or found < 0:
             raise _not_together(first)
         place = found + len(own)
     if len(body) - place > FRAMING:
         raise _not_together(first)
-    bound = Bound("together", _TOGETHER, hashlib.sha256(body).digest(), now_s + LIFETIME_S)
+    bound = Bound("together", _TOGETHER, hashlib.sha256(body).digest(), at_s + LIFETIME_S)
     class_, target = max(permit.class_ for permit, _ in parts), Target(first.provider.name, "")
     return Grant(_KEY, provider=first.provider, target=target, zone=first.zone, class_=class_, bound=bound)
 
@@ -236,7 +244,7 @@ def _not_together(first: Grant) -> PolicyRefusal:
     )
 
 
-def honour(permit: Grant, body: bytes | None, *, now_s: float) -> None:
+def honour(permit: Grant, body: bytes | None, *, at_s: float) -> None:
     """Check a grant at the door, and spend it: it is good for this body, once, until it expires.
 
     Raises PolicyRefusal `perimeter.grant_void`; nothing may be sent then.
@@ -248,7 +256,7 @@ def honour(permit: Grant, body: bytes | None, *, now_s: float) -> None:
         why = "it was changed after it was minted"
     elif permit._is_spent:
         why = "it was used before"
-    elif now_s > permit.expires_s:
+    elif at_s > permit.expires_s:
         why = "it has expired"
     elif permit.is_probe and body is not None:
         why = "a probe has no body"

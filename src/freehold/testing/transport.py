@@ -40,15 +40,15 @@ class Scripted:
 
 
 class FakeTransport:
-    """Gives out scripted answers in order; `sent` keeps every (grant, request). now_s: the clock by which grants expire."""
+    """Gives out scripted answers in order; `sent` keeps every (grant, request). at_s: the clock by which grants expire."""
 
-    def __init__(self, *answers: Scripted | UpstreamError, now_s: Callable[[], float] = time.time) -> None:
-        self._now_s = now_s
+    def __init__(self, *answers: Scripted | UpstreamError, at_s: Callable[[], float] = time.monotonic) -> None:
+        self._at_s = at_s
         self._answers = deque(answers)
         self.sent: list[tuple[Grant, Request]] = []
 
     async def send(self, grant: Grant, request: Request) -> Scripted:
-        honour(grant, request.body, now_s=self._now_s())
+        honour(grant, request.body, at_s=self._at_s())
         self.sent.append((grant, request))
         if not self._answers:
             raise UpstreamError("The script has no answer left.", code="upstream.unreachable")

@@ -35,7 +35,8 @@ class Pool:
     def __init__(self, provider: Provider, dial: Dial) -> None:
         self.provider = provider
         self._dial = dial
-        self._idle: deque[tuple[Connection, float]] = deque()
+        self._idle: deque[tuple[Connection, float]] = deque()  # the longest idle first
+        self._sweeping: asyncio.TimerHandle | None = None
         self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._loop = asyncio.get_running_loop()
         parts = urlsplit(provider.base_url)
@@ -59,8 +60,20 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         self._idle.append((connection, self._loop.time() + IDLE_S))
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(IDLE_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what nobody has needed for a while: the latest are taken first, so after a rush the others would lie there for ever."""
+        now = self._loop.time()
+        while self._idle and (self._idle[0][1] <= now or not self._idle[0][0].is_open):
+            self._idle.popleft()[0].close()
+        wait_s = self._idle[0][1] - now if self._idle else None
+        self._sweeping = self._loop.call_later(wait_s, self._sweep) if wait_s is not None else None
 
     def close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         self._idle.clear()
         for connection in list(self._all):
             connection.close()

@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
+from freehold.kernel.clock import Clock
 from freehold.kernel.errors import FreeholdError, UpstreamError
 from freehold.kernel.ids import made_ms
 from freehold.kernel.progress import Progress
@@ -79,8 +80,8 @@ class Style(Protocol):
 class Courier:
     """Carries what is said between Freehold and one provider."""
 
-    def __init__(self, transport: Transport, provider: Provider, route: Route, now_s: Callable[[], float]) -> None:
-        self._transport, self.provider, self._route, self._now_s = transport, provider, route, now_s
+    def __init__(self, transport: Transport, provider: Provider, route: Route, clock: Clock) -> None:
+        self._transport, self.provider, self._route, self._clock = transport, provider, route, clock
 
     async def get(self, path: str) -> dict[str, Any]:
         """Ask for something. Raises UpstreamError, `upstream.not_found` where it is not there."""
@@ -112,14 +113,14 @@ class Courier:
     async def tell(self, path: str, said: dict[str, Any] | None = None) -> dict[str, Any]:
         """Say something that holds names and numbers alone."""
         body = msgspec.json.encode(said) if said is not None else b""
-        permit = grant_errand(self.provider, body, now_s=self._now_s())
+        permit = grant_errand(self.provider, body, now_s=self._clock.now_s(), at_s=self._clock.monotonic_s())
         return await self._said(permit, Request("POST", path, body, self._route.headers, self._route.auth))
 
     async def give(
         self, path: str, parts: Sequence[Part], body: bytes, kind: str = "application/json"
     ) -> dict[str, Any]:
         """Hand over what holds granted bodies."""
-        permit = grant_together([(part.permit, part.body) for part in parts], body, now_s=self._now_s())
+        permit = grant_together([(part.permit, part.body) for part in parts], body, at_s=self._clock.monotonic_s())
         return await self._said(permit, Request("POST", path, body, self._route.headers, self._route.auth, kind=kind))
 
     async def upload(self, parts: Sequence[Part], name: str, lines: bytes) -> str:
@@ -141,7 +142,7 @@ class Courier:
                 raise
 
     async def _ask(self, method: str, path: str) -> Response:
-        permit = grant_probe(self.provider, now_s=self._now_s())
+        permit = grant_probe(self.provider, now_s=self._clock.now_s(), at_s=self._clock.monotonic_s())
         asked = Request(method, path, None, self._route.headers, self._route.auth, longest=LONGEST_RESULTS)
         try:
             return await door.send(self._transport, permit, asked)

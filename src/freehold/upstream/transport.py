@@ -70,16 +70,16 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """The real transport: one connection pool for each provider. Close it when done. now_s: the clock by which grants expire."""
+    """The real transport: one connection pool for each provider. Close it when done. at_s: the clock by which grants expire, which nobody sets."""
 
-    def __init__(self, *, ca_bundle: str | None = None, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, ca_bundle: str | None = None, at_s: Callable[[], float] = time.monotonic) -> None:
         self._ca_bundle = ca_bundle
-        self._now_s = now_s
+        self._at_s = at_s
         self._pools: dict[str, Pool | ProxiedPool] = {}
         self._signers: dict[str, Signer] = {}
 
     async def send(self, grant: Grant, request: Request) -> Response:
-        honour(grant, request.body, now_s=self._now_s())
+        honour(grant, request.body, at_s=self._at_s())
         provider = grant.provider
         pool = self._pools.get(provider.name)
         if pool is None or pool.provider is not provider:
