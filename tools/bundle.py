@@ -26,6 +26,7 @@ INSTALL = """#!/bin/sh
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 to=${1:-/opt/freehold}
+case $to in /*) ;; *) to=$PWD/$to ;; esac
 cd "$here"
 sha256sum --check --quiet SHA256SUMS
 python=${PYTHON:-python3}
@@ -38,6 +39,8 @@ python=${PYTHON:-python3}
 
 
 def main(out: Path) -> None:
+    if out.exists() and not (out / "SHA256SUMS").is_file():
+        sys.exit(f"{out} is there, and is no bundle: nothing is removed")
     shutil.rmtree(out, ignore_errors=True)
     wheels = out / "wheels"
     wheels.mkdir(parents=True)
@@ -53,7 +56,7 @@ def main(out: Path) -> None:
     shutil.copytree(ROOT / "deploy", out / "deploy")
     files = sorted(path for path in out.rglob("*") if path.is_file())
     (out / "SHA256SUMS").write_text("".join(f"{digest(path)}  {path.relative_to(out)}\n" for path in files))
-    archive = out.with_suffix(".tar")
+    archive = out.with_name(out.name + ".tar")
     with tarfile.open(archive, "w") as tar:
         tar.add(out, arcname=out.name, filter=plain)
     print(

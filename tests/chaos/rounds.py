@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from chaos.site import Callers, Site, check, check_weight, site_of, wait
 from chaos.troubles import Trouble, possible, unlock
+from conftest import free_port
+from servers import Postgres
 
 A_SITE = 12  # rounds, then another takes its place
 
@@ -57,15 +60,19 @@ _BROKEN = (
 def main(rounds: int, seed: int) -> None:
     done, receipts, began = 0, 0, time.monotonic()
     made: Counter[str] = Counter()
-    while done < rounds:
-        chance = random.Random(f"{seed}/{done}")
-        workers = chance.choice((1, 2, 3))
-        with site_of(workers, seed=seed) as site:
-            wanted = [chance.choice(possible(site)) for _ in range(min(A_SITE, rounds - done))]
-            receipts += play(site, wanted, chance)
-        done += len(wanted)
-        made.update(one.name for one in wanted)
-        print(f"{done:>4} rounds, {receipts:,} receipts, each held; {time.monotonic() - began:,.0f} s", flush=True)
+    postgres = Postgres(Path(tempfile.gettempdir()), free_port())
+    try:
+        while done < rounds:
+            chance = random.Random(f"{seed}/{done}")
+            workers, database = chance.choice((1, 2, 3)), postgres if chance.random() < 0.2 else None
+            with site_of(workers, seed, engine=chance.random() < 0.2, database=database, is_long=True) as site:
+                wanted = [chance.choice(possible(site)) for _ in range(min(A_SITE, rounds - done))]
+                receipts += play(site, wanted, chance)
+            done += len(wanted)
+            made.update(one.name for one in wanted)
+            print(f"{done:>4} rounds, {receipts:,} receipts, each held; {time.monotonic() - began:,.0f} s", flush=True)
+    finally:
+        postgres.stop()
     for name, count in sorted(made.items()):
         print(f"{count:>5}  {name}")
 

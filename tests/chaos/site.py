@@ -22,6 +22,7 @@ from typing import Any
 from conftest import NO_ENGINE, Freehold, clean_env, free_port
 from flow.test_workers import ask, audit, workers_of
 from freehold.testing.standin import Behaviour, Standin
+from servers import Postgres
 
 BUDGET = Decimal(2)
 BODY = {"model": "w", "max_tokens": 8, "messages": [{"role": "user", "content": "x"}]}
@@ -30,9 +31,21 @@ BODY = {"model": "w", "max_tokens": 8, "messages": [{"role": "user", "content": 
 class Site(Freehold):
     """One Freehold, its providers, and its disk of its own where that can be had."""
 
-    def __init__(self, folder: Path, workers: int, seed: int, engine: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        workers: int,
+        seed: int,
+        *,
+        engine: bool = False,
+        database: Postgres | None = None,
+        is_long: bool = False,
+    ) -> None:
         super().__init__(folder, clean_env())
         self.workers, self.seed, self.inside, self.spare = workers, seed, Standin(), Standin()
+        self.has_engine, self.database, self.is_long = engine, database, is_long
+        if database is not None:
+            self.env |= {"FREEHOLD_POSTGRES": database.fresh().value, "FREEHOLD_NODES_SECRET": "0123456789abcdef" * 4}
         self.inside.__enter__()
         self.spare.__enter__()
         self.faults = folder / "faults.json"
@@ -48,6 +61,11 @@ class Site(Freehold):
             + f'[providers.nowhere]\nbase_url = "http://nowhere.invalid/v1"\nzone = "inside"\naddresses = ["10.0.0.0/8"]\nretries = 0\n{prices}\n{limits}\n'
             + f'[workloads.w]\nclass = "restricted"\ntargets = ["rack/m", "spare/m"]\nbudget = "{BUDGET} USD/total"\n'
             + '[workloads.lost]\nclass = "restricted"\ntargets = ["nowhere/m", "spare/m"]\n'
+            + (
+                '[nodes]\npostgres = "env:FREEHOLD_POSTGRES"\nsecret = "env:FREEHOLD_NODES_SECRET"\n'
+                if database is not None
+                else ""
+            )
         )
         self.secret = self.key("--workload", "w")
         self.other = self.key("--class", "restricted")
@@ -64,6 +82,7 @@ class Site(Freehold):
             )  # fmt: skip
         self.wait()
         wait(lambda: len(workers_of(self)) >= (self.workers if self.workers > 1 else 0))
+        wait(self.is_well, 30, "it serves")
         for _ in range(20):
             self.is_well()
         self.usual_fds, self.usual_kb = self.weigh()
@@ -111,7 +130,7 @@ def mount(place: Path) -> bool:
     if os.geteuid() != 0:
         return False
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "freehold-chaos", place], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=512m,mode=0700", "freehold-chaos", place], capture_output=True, check=False
     )
     return done.returncode == 0
 
@@ -181,7 +200,7 @@ def check(site: Site, told: dict[str, tuple[int, bool]]) -> int:
             )  # lost: it was killed between the last byte and the receipt
     spent = sum((Decimal(one["cost_usd"] or 0) for one in by_call.values() if one["workload"] == "w"), Decimal(0))
     assert spent <= BUDGET
-    usage = site.usage("workload")
+    usage = json.loads(site.run("usage", "--by", "workload", "--here", "--json").stdout)
     assert usage["total"]["calls"] == len(receipts)
     assert Decimal(usage["total"]["cost_usd"]) == sum(
         (Decimal(one["cost_usd"] or 0) for one in by_call.values()), Decimal(0)
@@ -204,8 +223,11 @@ def check_weight(site: Site) -> None:
 
 
 @contextmanager
-def site_of(workers: int, seed: int, *, engine: bool = False) -> Iterator[Site]:
-    one = Site(Path(tempfile.mkdtemp(prefix="freehold-chaos-")), workers, seed, engine)
+def site_of(
+    workers: int, seed: int, *, engine: bool = False, database: Postgres | None = None, is_long: bool = False
+) -> Iterator[Site]:
+    folder = Path(tempfile.mkdtemp(prefix="freehold-chaos-"))
+    one = Site(folder, workers, seed, engine=engine, database=database, is_long=is_long)
     try:
         one.begin()
         yield one

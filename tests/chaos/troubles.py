@@ -85,6 +85,48 @@ def _stop_in_order(site: Site, _: random.Random) -> None:
     restart(site)
 
 
+def _kill_engine(site: Site, _: random.Random) -> None:
+    """The built-in model's own process."""
+    body = {**BODY, "model": "builtin/hearth"}
+    wait(lambda: ask(site, site.other, body=body)[0] == 200, 60, "the model is loaded")
+    for pid in _below(site):
+        if b"engines" in _command(pid):
+            kill(pid)
+    assert ask(site, site.secret, body=BODY)[0] == 200, "others are served meanwhile"
+    wait(lambda: ask(site, site.other, body=body)[0] == 200, 60, "the model is there again")
+
+
+def _below(site: Site) -> list[int]:
+    found, todo = list[int](), [site.tree()[0]]
+    while todo:
+        pid = todo.pop()
+        try:
+            with open(f"/proc/{pid}/task/{pid}/children") as file:
+                todo += (children := [int(one) for one in file.read().split()])
+        except OSError:
+            continue
+        found += children
+    return found
+
+
+def _command(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _kill_database(site: Site, _: random.Random) -> None:
+    """It is away for a while, and is there again."""
+    assert site.database is not None
+    site.database.kill()
+    time.sleep(1.5)
+    status, _answer = ask(site, site.other, body={**BODY, "model": "spare/m"})
+    assert status == 200, "what needs no budget goes on"
+    site.database.start()
+
+
 def _full_disk(site: Site, _: random.Random) -> None:
     filler = site.state / "filler"
     with filler.open("wb") as file:
@@ -122,16 +164,14 @@ def _clock(step_s: float) -> Make:
     return make
 
 
-def _idle_connections(count: int) -> Make:
-    def make(site: Site, _: random.Random) -> None:
-        held = [socket.create_connection(("127.0.0.1", site.port), timeout=10) for _ in range(count)]
-        try:
-            wait(site.is_well, 10, "whoever has something to say is heard")
-        finally:
-            for one in held:
-                one.close()
-
-    return make
+def _idle_connections(site: Site, _: random.Random) -> None:
+    count = 10_000 if site.is_long else 2_000
+    held = [socket.create_connection(("127.0.0.1", site.port), timeout=10) for _ in range(count)]
+    try:
+        wait(site.is_well, 10, "whoever has something to say is heard")
+    finally:
+        for one in held:
+            one.close()
 
 
 def _slowloris(site: Site, _: random.Random) -> None:
@@ -168,36 +208,34 @@ def _slow_readers(site: Site, _: random.Random) -> None:
         one.close()
 
 
-def _many_streams(count: int) -> Make:
-    def make(site: Site, _: random.Random) -> None:
-        site.inside.usual = Behaviour(event_delay_s=0.15)
-        ends: list[bool] = []
+def _many_streams(site: Site, _: random.Random) -> None:
+    count = 1_000 if site.is_long else 400
+    site.inside.usual = Behaviour(event_delay_s=0.15)
+    body = b'{"model": "w", "stream": true, "max_tokens": 8, "messages": [{"role": "user", "content": "x"}]}'
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {site.secret}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    ends: list[bool] = []
 
-        def read(number: int) -> None:
-            body = b'{"model": "w", "stream": true, "max_tokens": 8, "messages": [{"role": "user", "content": "x"}]}'
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {site.secret}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-            held = []
-            for _ in range(number):
-                one = socket.create_connection(("127.0.0.1", site.port), timeout=60)
-                one.sendall(head.encode() + body)
-                held.append(one)
-            for one in held:
-                got = b""
-                while piece := one.recv(65_536):
-                    got += piece
-                ends.append(b"[DONE]" in got or b" 429 " in got[:20])
-                one.close()
+    def read() -> None:
+        held = []
+        for _ in range(count // 8):
+            one = socket.create_connection(("127.0.0.1", site.port), timeout=60)
+            one.sendall(head.encode() + body)
+            held.append(one)
+        for one in held:
+            got = b""
+            while piece := one.recv(65_536):
+                got += piece
+            ends.append(b"[DONE]" in got or b" 429 " in got[:20] or b" 504 " in got[:20])
+            one.close()
 
-        threads = [threading.Thread(target=read, args=(count // 8,)) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        site.inside.usual = Behaviour()
-        assert len(ends) == count // 8 * 8
-        assert all(ends), f"{ends.count(False)} of {len(ends)} streams broke off"
-
-    return make
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    site.inside.usual = Behaviour()
+    assert len(ends) == count // 8 * 8
+    assert all(ends), f"{ends.count(False)} of {len(ends)} streams broke off"
 
 
 FALLBACK = "The next target serves, where there is one; its own error in the caller's dialect, where there is none."
@@ -215,25 +253,29 @@ TROUBLES = (
     Trouble("a worker is killed", "Its calls break off; new ones go to the others.", "Another takes its place within a second; its calls are settled as lost, at what they held.", _kill_worker, "workers"),
     Trouble("the process, or the supervisor of the workers, is killed", "Workers drain what they have begun and end; then connections are refused.", "Whoever watches over it starts it again; what was under way is settled as lost, at what it held.", _kill_parent),
     Trouble("it is told to stop", "What was begun ends; new connections are refused; `/readyz` says `draining`.", "Every call has its receipt.", _stop_in_order),
+    Trouble("the built-in model's process is killed", "Its calls break off or get `503`; others are served.", "It is started again within seconds.", _kill_engine, "engine"),
+    Trouble("the database of several nodes is killed", "Calls without a budget go on; others within what their node has leased, then `503`.", "What happened meanwhile is written when it is back, once.", _kill_database, "database"),
     Trouble("the disk is full", "`503` for every call: nothing runs unrecorded.", "It goes on by itself when there is room.", _full_disk, "disk"),
     Trouble("the disk becomes read-only", "`503` for every call.", "It goes on by itself when it can write.", _read_only_disk, "disk"),
     Trouble("the disk is slow", "Calls that leave the inside wait for it, because their intent is on the disk first; calls inside do not.", "Nothing.", _slow_disk),
     Trouble("the clock steps an hour ahead", "Nothing: what is timed is timed by a clock that nobody sets.", "Agreements and budgets' periods follow the clock while it is wrong.", _clock(3_600.0)),
     Trouble("the clock steps an hour back", "Nothing.", "Receipts of that time carry it; their order is the log's.", _clock(-3_600.0)),
-    Trouble("thousands of connections say nothing", "Nothing: each costs some kilobytes until it is closed after 75 s.", "Memory and descriptors come back.", _idle_connections(2_000)),
+    Trouble("thousands of connections say nothing", "Nothing: each costs some kilobytes until it is closed after 75 s.", "Memory and descriptors come back.", _idle_connections),
     Trouble("callers drip their requests", "Nothing for others; they are cut off after `[server] body_timeout`.", "Descriptors come back.", _slowloris),
     Trouble("callers do not read their answers", "Nothing for others: each is held back by itself, and so is its provider.", "Memory comes back when they go; their calls are settled as cancelled.", _slow_readers),
-    Trouble("a thousand streams at once", "Each goes on to its end.", "Memory and descriptors come back.", _many_streams(400)),
+    Trouble("a thousand streams at once", "Each goes on to its end.", "Memory and descriptors come back.", _many_streams),
 )  # fmt: skip
 
 
 def possible(site: Site) -> list[Trouble]:
     """Those that can be made for a site: a disk of its own needs the right to mount one."""
-    return [
-        one
-        for one in TROUBLES
-        if not ((one.needs == "disk" and not site.has_disk) or (one.needs == "workers" and site.workers < 2))
-    ]
+    has = {
+        "disk": site.has_disk,
+        "workers": site.workers > 1,
+        "engine": site.has_engine,
+        "database": site.database is not None,
+    }
+    return [one for one in TROUBLES if not one.needs or has[one.needs]]
 
 
 def unlock(site: Site) -> None:

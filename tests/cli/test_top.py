@@ -84,7 +84,10 @@ def test_it_shows_what_goes_on(
 
 def test_who_is_not_there_or_does_not_know_us_is_said(make_freehold: Callable[..., Freehold]) -> None:
     first, second = make_freehold().start(), make_freehold()
-    second.key()
+    run = second.run("top", "--every", "0.2", check=False)
+    assert (run.returncode, "code: cli.no_token" in run.stderr) == (2, True)
+    assert not second.state.exists(), "whoever only looks makes nothing"
+    second.run("people", "token")
     run = second.run("top", "--url", f"http://127.0.0.1:{first.admin_port}", "--every", "0.2", check=False)
     assert (run.returncode, "code: cli.refused" in run.stderr) == (2, True)
     run = second.run("top", "--url", f"http://127.0.0.1:{free_port()}", "--every", "0.2", check=False)

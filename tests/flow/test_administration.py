@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import http.client
 import json
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any
@@ -196,3 +197,36 @@ def test_what_cannot_be_done_is_said(make_freehold: Make, path: str, body: bytes
         pass
     with refusal.value as told:
         assert (told.code, json.loads(told.read())["error"]["code"]) == (status, code)
+
+
+def test_whoever_is_removed_leaves_no_key_behind(make_freehold: Make, inside: Standin) -> None:
+    """Nobody else knows their secrets; what they had is ended, and it is said."""
+    freehold = make_freehold(NO_ENGINE + f'[providers.rack]\nbase_url = "{inside.base_url}"\nzone = "inside"\n').start()
+    body = {"model": "rack/m", "messages": [{"role": "user", "content": "x"}]}
+    keys = [freehold.key("--owner", owner) for owner in ("Ada@Example.com", "ada@example.com", "bert@example.com")]
+    assert [ask(freehold, key, body=body)[0] for key in keys] == [200] * 3
+    told = freehold.run("people", "remove", "ADA@example.com").stdout
+    assert told == "ADA@example.com is forgotten, and 2 of their keys are revoked.\n"
+    time.sleep(1.0)
+    assert [ask(freehold, key, body=body)[0] for key in keys] == [401, 401, 200]
+    listed = json.loads(freehold.run("people", "list", "--json").stdout)["people"]
+    assert [one["name"] for one in listed] == ["bert@example.com"]
+
+
+def test_another_process_that_holds_the_file_of_keys_stops_no_call(make_freehold: Make, inside: Standin) -> None:
+    freehold = make_freehold(NO_ENGINE + f'[providers.rack]\nbase_url = "{inside.base_url}"\nzone = "inside"\n').start()
+    key, body = freehold.key(), {"model": "rack/m", "messages": [{"role": "user", "content": "x"}]}
+    assert ask(freehold, key, body=body)[0] == 200
+    freehold.key()  # a change that stands in no log yet
+    holder = sqlite3.connect(freehold.state / "store.db", isolation_level=None)
+    holder.execute("begin immediate")
+    slowest, until = 0.0, time.monotonic() + 4
+    while time.monotonic() < until:
+        began = time.monotonic()
+        assert ask(freehold, key, body=body)[0] == 200
+        slowest = max(slowest, time.monotonic() - began)
+    holder.execute("rollback")
+    holder.close()
+    assert slowest < 2, "it waited ten seconds once"
+    time.sleep(2.5)
+    assert len({one["change"] for one in changes(freehold, 4)}) == len(changes(freehold, 4)) == 4, "each once"

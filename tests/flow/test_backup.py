@@ -179,3 +179,46 @@ def test_doctor_knows_a_freehold_of_another_directory(make_freehold: Make, insid
     )
     found = {one["what"]: one for one in json.loads(run.stdout)["findings"]}
     assert (run.returncode, found["admin plane"]["state"], found["a call"]["state"]) == (1, "ill", "ill")
+
+
+def test_what_cannot_be_copied_whole_is_not_called_whole(make_freehold: Make, inside: Standin, tmp_path: Path) -> None:
+    """Paths that are odd, links, folders that nobody may enter, a place inside: said, never left out."""
+    freehold = make_freehold(config(inside))
+    odd = freehold.folder / "st#?%41 x"
+    freehold.env["FREEHOLD_HOME"] = str(odd)
+    key = freehold.key("--class", "public")
+    freehold.run("backup", "create", str(tmp_path / "odd"))
+    new = make_freehold(config(inside))
+    new.run("backup", "restore", str(tmp_path / "odd"))
+    new.start()
+    assert ask(new, key)[0] == 200
+    inner = freehold.run("backup", "create", str(odd / "backups/1"), check=False)
+    assert "code: backup.inside" in inner.stderr
+    (tmp_path / "elsewhere").mkdir()
+    (odd / "content").symlink_to(tmp_path / "elsewhere")
+    linked = freehold.run("backup", "create", str(tmp_path / "linked"), check=False)
+    assert (linked.returncode, "code: backup.failed" in linked.stderr) == (2, True)
+    (odd / "content").unlink()
+    (odd / "pepper").rename(tmp_path / "pepper")
+    (odd / "pepper").symlink_to(tmp_path / "pepper")
+    freehold.run("backup", "create", str(tmp_path / "files"))
+    assert (tmp_path / "files/pepper").read_bytes() == (tmp_path / "pepper").read_bytes()
+    freehold.env["FREEHOLD_HOME"] = str(tmp_path)
+    assert "code: backup.nothing" in freehold.run("backup", "create", str(tmp_path / "x"), check=False).stderr
+    freehold.env["FREEHOLD_HOME"] = str(odd)
+    for target in ("/proc/x", str(odd / "pepper/x")):
+        run = freehold.run("backup", "create", target, check=False)
+        assert (run.returncode, "This is a bug" in run.stderr) == (2, False), target
+
+
+def test_nobody_starts_from_half_a_back_up(make_freehold: Make, inside: Standin, tmp_path: Path) -> None:
+    freehold = make_freehold(config(inside))
+    freehold.key()
+    freehold.run("backup", "create", str(tmp_path / "whole"))
+    new = make_freehold(config(inside))
+    new.run("backup", "restore", str(tmp_path / "whole"))
+    assert not (new.state / "restoring").exists()
+    (new.state / "restoring").touch()  # as kill -9 in the middle leaves it
+    for command in (("up", "--no-hello"), ("keys", "list")):
+        run = new.run(*command, check=False)
+        assert (run.returncode, "code: backup.unfinished" in run.stderr) == (2, True)

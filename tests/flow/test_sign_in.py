@@ -101,6 +101,10 @@ def test_people_sign_in_and_do_what_their_groups_allow(site: Site) -> None:
     assert status == 201
     assert site.send(bert, "POST", "/api/keys", {"name": "x", "workload": "contracts"})[0] == 403
     assert site.send(bert, "POST", "/api/keys", {"name": "x", "class": "public"})[0] == 403
+    stolen = {"name": "x", "workload": "triage", "machine": "ci:somebody-elses"}
+    assert site.send(bert, "POST", "/api/keys", stolen)[1]["error"]["code"] in ("admin.forbidden", "keys.machine")
+    unknown = {"name": "x", "workload": "triage", "owner": "nobody-yet"}
+    assert site.send(bert, "POST", "/api/keys", unknown)[1]["error"]["code"] == "people.name"
     assert [one["name"] for one in site.get(bert, "/api/keys")[1]["keys"]] == ["for triage"]
     assert site.send(bert, "DELETE", f"/api/keys/{law['id']}")[1]["error"]["code"] == "admin.missing"
     assert site.send(bert, "POST", f"/api/keys/{law['id']}/rotate")[0] == 404
@@ -174,12 +178,21 @@ def test_whoever_signs_in_elsewhere_has_not_signed_in(site: Site) -> None:
         assert site.get(browser, "/api/me")[1]["name"] == "nobody"
     where = urlsplit(stolen)
     good = {key: values[0] for key, values in parse_qs(where.query).items()}
-    for change in ({"state": ""}, {"state": "x"}, {"iss": "https://evil.example.com"}, {"code": "guessed"}, {"code": None}, {"error": "<b>", "code": None}):  # fmt: skip
+
+    def changed(**change: str | None) -> tuple[int, bool, bool]:
         query = urlencode({key: value for key, value in (good | change).items() if value is not None})
         status, headers, body = attacker.ask(f"{site.url}/sign-in/back?{query}")
-        assert (status, "set-cookie" in headers, b"<b>" in body) == (401, False, False), change
+        return status, "set-cookie" in headers, b"<b>" in body
+
+    refused = (401, False, False)
+    assert [changed(state=""), changed(state="x"), changed(iss="https://evil.example.com")] == [refused] * 3
     assert attacker.ask(stolen)[0] == 303, "it was good all the while"
     assert attacker.ask(stolen)[0] == 401, "and is good once"
+    for change in ({"code": "guessed"}, {"code": None}, {"error": "<b>", "code": None}):
+        good = {key: values[0] for key, values in parse_qs(urlsplit(site.come_back(attacker, "ada")).query).items()}
+        assert changed(**change) == refused
+        if not site.freehold.output.count('"event": "worker"'):
+            assert changed() == refused, "nobody tries code after code in our name"
 
 
 def test_another_sites_page_changes_nothing(site: Site) -> None:

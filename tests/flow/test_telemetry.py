@@ -132,7 +132,7 @@ def test_what_a_caller_made_up_is_told_nobody(make_freehold: Make, inside: Stand
 
 
 def test_it_is_switched_on_and_off_by_a_reload(make_freehold: Make, two_zones: str, collector: Collector) -> None:
-    freehold = make_freehold(two_zones, CLOUD="k", OTEL="secret-of-the-collector").start()
+    freehold = make_freehold(two_zones, CLOUD="k", OTEL="Bearer secret-of-the-collector").start()
     key, file = freehold.key("--class", "public"), freehold.folder / "freehold.toml"
     assert call(freehold, key) == 200
     for text, spans in ((collector.table + 'headers = { authorization = "env:OTEL" }\n', 1), ("", 1)):
@@ -144,5 +144,5 @@ def test_it_is_switched_on_and_off_by_a_reload(make_freehold: Make, two_zones: s
         collector.wait_for(lambda count=spans: len([one for one in collector.spans if one.kind == 2]) >= count)
     assert freehold.stop() == 0
     assert len([one for one in collector.spans if one.kind == 2]) == 1
-    assert collector.headers[0]["authorization"] == "secret-of-the-collector"
+    assert collector.headers[0]["authorization"] == "Bearer secret-of-the-collector"
     assert "secret-of-the-collector" not in freehold.output

@@ -18,6 +18,7 @@ from freehold.perimeter.ruling import (
     LIFETIME_S,
     Declared,
     Grant,
+    Moment,
     grant,
     grant_errand,
     grant_probe,
@@ -35,7 +36,7 @@ NOW, BODY = 1_800_000_000.0, b'{"x": 1}'
 def permit(class_: Class = Class.PUBLIC, provider: str = "cloud") -> Grant:
     ruling = rule(Declared(key=class_), SNAPSHOT)
     return grant(
-        ruling, SNAPSHOT.providers[provider], Target(provider, "m"), call=("call_1", 1), body=BODY, now_s=NOW, at_s=NOW
+        ruling, SNAPSHOT.providers[provider], Target(provider, "m"), call=("call_1", 1), body=BODY, at=Moment(NOW, NOW)
     )
 
 
@@ -129,7 +130,7 @@ def parts(count: int = 3) -> list[tuple[Grant, bytes]]:
     ruling, cloud = rule(Declared(key=Class.PUBLIC), SNAPSHOT), SNAPSHOT.providers["cloud"]
     bodies = [b'{"line": %d}' % at for at in range(count)]
     return [
-        (grant(ruling, cloud, Target("cloud", "m"), call=(f"call_{at}", 1), body=body, now_s=NOW, at_s=NOW), body)
+        (grant(ruling, cloud, Target("cloud", "m"), call=(f"call_{at}", 1), body=body, at=Moment(NOW, NOW)), body)
         for at, body in enumerate(bodies)
     ]
 
@@ -174,8 +175,7 @@ def test_they_go_to_one_provider_and_zone() -> None:
         Target("rack", "m"),
         call=("call_9", 1),
         body=b'{"line": 9}',
-        now_s=NOW,
-        at_s=NOW,
+        at=Moment(NOW, NOW),
     )
     found.append((elsewhere, b'{"line": 9}'))
     with pytest.raises(PolicyRefusal, match="more than what was granted"):

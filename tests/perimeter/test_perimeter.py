@@ -11,7 +11,7 @@ from freehold.kernel.classes import Class, Zone
 from freehold.kernel.errors import PolicyRefusal
 from freehold.kernel.snapshot import Snapshot
 from freehold.perimeter.proof import compare, lends, prove
-from freehold.perimeter.ruling import Bound, Declared, Grant, grant, grant_probe, rule
+from freehold.perimeter.ruling import Bound, Declared, Grant, Moment, grant, grant_probe, rule
 
 EVIDENCE = "0" * 64
 CONFIG = f"""
@@ -116,9 +116,9 @@ def test_a_grant_follows_the_zone_of_the_moment() -> None:
     snapshot = snapshot_of(CONFIG)
     ruling = rule(Declared(key=Class.CONFIDENTIAL), snapshot)
     provider, target = snapshot.providers["zdr"], snapshot.workloads["held"].targets[0]
-    assert grant(ruling, provider, target, call=("c", 1), body=b"", now_s=NOW, at_s=0.0).zone is Zone.ATTESTED
+    assert grant(ruling, provider, target, call=("c", 1), body=b"", at=Moment(NOW, 0.0)).zone is Zone.ATTESTED
     with pytest.raises(PolicyRefusal) as caught:
-        grant(ruling, provider, target, call=("c", 2), body=b"", now_s=LATER, at_s=0.0)
+        grant(ruling, provider, target, call=("c", 2), body=b"", at=Moment(LATER, 0.0))
     assert caught.value.code == "perimeter.zone_forbidden"
 
 
@@ -149,8 +149,7 @@ def reached_by_running(snapshot: Snapshot, now_s: float) -> set[tuple[Class | No
                     target or snapshot.workloads["open"].targets[0],
                     call=("c", 1),
                     body=b"",
-                    now_s=now_s,
-                    at_s=0.0,
+                    at=Moment(now_s, 0.0),
                 )
                 allowed = True
             except PolicyRefusal:

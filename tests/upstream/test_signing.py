@@ -20,7 +20,7 @@ from freehold.kernel.classes import Class
 from freehold.kernel.config import Surroundings, read
 from freehold.kernel.problems import ConfigError
 from freehold.kernel.snapshot import Target
-from freehold.perimeter.ruling import Declared, grant, rule
+from freehold.perimeter.ruling import Declared, Moment, grant, rule
 from freehold.testing.standin import Standin
 from freehold.upstream.rows import ROWS
 from freehold.upstream.signing import Signer, key_headers
@@ -61,7 +61,7 @@ async def test_what_is_signed_is_what_is_sent(tmp_path: Path) -> None:
         body = b'{"messages": [{"content": [{"text": "x"}]}]}'
         ruling = rule(Declared(key=Class.PUBLIC), snapshot)
         permit = grant(
-            ruling, provider, target, call=("call_x", 1), body=body, now_s=time.time(), at_s=time.monotonic()
+            ruling, provider, target, call=("call_x", 1), body=body, at=Moment(time.time(), time.monotonic())
         )
         transport = HttpTransport()
         response = await transport.send(permit, Request("POST", "model/m/converse", body))

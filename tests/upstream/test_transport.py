@@ -17,7 +17,7 @@ from conftest import snapshot_of
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import PolicyRefusal, UpstreamError
 from freehold.kernel.snapshot import Provider, Target
-from freehold.perimeter.ruling import Declared, Grant, grant, rule
+from freehold.perimeter.ruling import Declared, Grant, Moment, grant, rule
 from freehold.testing.standin import Behaviour, Standin
 from freehold.testing.transport import FakeTransport, Scripted
 from freehold.upstream import direct
@@ -36,8 +36,7 @@ def permit(provider: Provider, body: bytes | None = None, *, class_: Class | Non
         Target(provider.name, "m"),
         call=("call_1", 1),
         body=body,
-        now_s=time.time(),
-        at_s=time.monotonic(),
+        at=Moment(time.time(), time.monotonic()),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json
 from freehold.gateway.backing import Manifest, back_up, bring_back, check
+from freehold.identity.keys import moment
 
 
 @click.group("backup", context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,7 +51,7 @@ def restore(config: Path | None, as_json: bool, backup: Path) -> None:
 
 
 def _show(manifest: Manifest, where: Path, words: str, *, as_json: bool) -> None:
-    at = datetime.datetime.fromtimestamp(manifest.at_ms / 1000, datetime.UTC).isoformat(timespec="seconds")
+    at = moment(min(max(manifest.at_ms, 0), 2**42)) or ""
     told: dict[str, Any] = {"path": str(where), "at": at, "build": manifest.build, "files": len(manifest.files)}
     if as_json:
         show_json(told)

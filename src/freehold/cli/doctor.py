@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +14,14 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 from freehold.cli.client import ask, request
 from freehold.cli.setting import Setting, config_option, json_option, printable, show_json
 from freehold.gateway.preparing import open_keys, open_shared
-from freehold.gateway.presence import operator_token
+from freehold.gateway.presence import known_token
 from freehold.identity.keys import Wanted
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import FreeholdError
@@ -94,33 +96,32 @@ def _looks(setting: Setting, url: str, admin_url: str, model: str | None, *, off
         yield Finding("configuration", ILL, error.message, error.hint)
         return
     yield _configuration(setting, snapshot)
-    for look in (
-        lambda: _permissions(setting.state),
-        lambda: _disk(setting.state),
-        lambda: _log(setting.state),
-        _prices,
-    ):
-        yield _safely(look)
+    yield _safely("permissions", lambda: _permissions(setting.state))
+    yield _safely("disk", lambda: _disk(setting.state))
+    yield _safely("log and clock", lambda: _log(setting.state))
+    yield _safely("prices", _prices)
     if snapshot.nodes is not None:
-        yield _safely(lambda: _database(snapshot))
+        yield _safely("database", lambda: _database(snapshot))
     if offline:
         return
-    yield from _ports(setting, url, admin_url)
+    url = url.rstrip("/")
+    yield _safely("data plane", lambda: _data_plane(url))
+    yield _safely("admin plane", lambda: _admin_plane(setting, admin_url.rstrip("/")))
     yield from asyncio.run(_providers(snapshot))
-    yield _safely(lambda: _call(setting, snapshot, url, model))
+    yield _safely("a call", lambda: _call(setting, snapshot, url, model))
 
 
-def _safely(look: Callable[[], Finding]) -> Finding:
+def _safely(what: str, look: Callable[[], Finding]) -> Finding:
     try:
         return look()
     except FreeholdError as error:
-        return Finding("freehold", ILL, error.message, error.hint)
-    except OSError as error:
+        return Finding(what, ILL, error.message, error.hint)
+    except (OSError, sqlite3.Error) as error:
         return Finding(
-            "state directory",
+            what,
             ILL,
-            f"It cannot be read ({type(error).__name__}).",
-            "Run this as the user that runs Freehold.",
+            f"The state directory cannot be used ({type(error).__name__}).",
+            "Check that it is there and can be written, and run this as the user that runs Freehold.",
         )
 
 
@@ -151,16 +152,16 @@ def _permissions(state: Path) -> Finding:
     others = [
         path.name
         for path in (state, *(state / name for name in _SECRETS))
-        if path.exists() and path.stat().st_uid != os.geteuid()
+        if path.exists() and path.stat().st_uid != state.stat().st_uid
     ]
     if open_:
         paths = " ".join(str(path) for path in open_)
         return Finding("permissions", ILL, "Others may read what is secret.", f"chmod go-rwx {paths}")
-    if others and os.geteuid() != 0:
+    if others:
         return Finding(
             "permissions",
             WORRY,
-            "The state directory belongs to another user.",
+            "Some of it belongs to another user than the directory: whoever runs Freehold may not read it.",
             "Run this as the user that runs Freehold.",
         )
     return Finding("permissions", WELL, "The state directory and its secrets are their owner's alone.")
@@ -233,29 +234,32 @@ def _database(snapshot: Snapshot) -> Finding:
     return Finding("database", WELL, f"It answers, of this version; {there} of {len(nodes)} nodes are there.")
 
 
-def _ports(setting: Setting, url: str, admin_url: str) -> Iterator[Finding]:
-    for name, base, path, headers in (
-        ("data plane", url.removesuffix("/v1"), "/readyz", {}),
-        ("admin plane", admin_url, "/api/targets", {"Authorization": f"Bearer {operator_token(setting.state)}"}),
-    ):
-        try:
-            connection, answer = request(base, "GET", path, None, headers, timeout_s=10)
-            with closing(connection):
-                said = answer.read()
-        except FreeholdError as error:
-            yield Finding(name, ILL, error.message, error.hint)
-            continue
-        if answer.status == 200:
-            yield Finding(name, WELL, f"{base} answers.")
-        elif name == "data plane":
-            yield Finding(name, ILL, f"{base} is not ready: {_status(said)}.", "Wait a moment, or read its log.")
-        else:
-            yield Finding(
-                name,
-                ILL,
-                f"{base} does not know this state directory ({answer.status}).",
-                "Give --config of the one that it runs from.",
-            )
+def _data_plane(url: str) -> Finding:
+    base = url.removesuffix("/v1")
+    status, said = _asked(base, "/readyz", {})
+    if status == 200 and _status(said) == "ready":
+        return Finding("data plane", WELL, f"{base} answers.")
+    return Finding("data plane", ILL, f"{base} is not ready: {_status(said)}.", "Wait a moment, or read its log.")
+
+
+def _admin_plane(setting: Setting, url: str) -> Finding:
+    """The token is shown to nobody but a Freehold, and to none over a network in plain text."""
+    is_here = urlsplit(url).scheme == "https" or urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+    _, said = _asked(url, "/api/me", {})
+    if not is_here or b'"signs_in"' not in said:
+        words = "is no Freehold" if is_here else "would be shown the operator's token in plain text"
+        return Finding("admin plane", ILL, f"{url} {words}.", "Check --admin-url.")
+    status, _ = _asked(url, "/api/targets", {"Authorization": f"Bearer {known_token(setting.state)}"})
+    if status == 200:
+        return Finding("admin plane", WELL, f"{url} answers.")
+    words = f"{url} does not know this state directory ({status})."
+    return Finding("admin plane", ILL, words, "Give --config of the one that it runs from.")
+
+
+def _asked(base: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    connection, answer = request(base, "GET", path, None, headers, timeout_s=10)
+    with closing(connection):
+        return answer.status, answer.read(1 << 20)
 
 
 def _status(said: bytes) -> str:
@@ -323,6 +327,8 @@ async def _reach(transport: HttpTransport, provider: Provider) -> str | None:
             transport, grant_probe(replace(provider), now_s=time.time(), at_s=time.monotonic()), deadline_s=10.0
         )
     except FreeholdError as error:
+        if "answered 401" in error.message or "answered 403" in error.message:
+            return f"{provider.name!r} does not accept the key."
         return (
             None
             if error.code in ("upstream.failed", "upstream.invalid_answer") and "answered 5" not in error.message
@@ -338,6 +344,8 @@ def _call(setting: Setting, snapshot: Snapshot, url: str, model: str | None) -> 
     )
     if asked is None:
         return Finding("a call", WORRY, "There is nothing to call.", "Give --model.")
+    if snapshot.nodes is None and not (setting.state / "store.db").is_file():
+        return Finding("a call", ILL, f"There are no keys in {str(setting.state)!r}.", "Start Freehold once.")
     workload = asked if asked in snapshot.workloads else None
     now_ms = int(time.time() * 1000)
     wanted = Wanted(
@@ -406,4 +414,4 @@ def _said(body: bytes) -> str:
 def _line(finding: Finding) -> str:
     mark = {WELL: "ok   ", WORRY: "look ", ILL: "ILL  "}[finding.state]
     mend = f"\n        {printable(finding.mend)}" if finding.mend and finding.state != WELL else ""
-    return f"{mark}{finding.what}: {printable(finding.words)}{mend}"
+    return f"{mark}{finding.what}: {printable(finding.words, lines=True)}{mend}"

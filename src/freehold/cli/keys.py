@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
-from freehold.gateway.administration import check_names
+from freehold.gateway.administration import check_names, name_of
 from freehold.gateway.preparing import open_keys, open_people, open_shared
 from freehold.identity.keys import Key, Keys, Wanted, moment
 from freehold.identity.shared import SharedKeys
@@ -66,7 +66,7 @@ def command() -> None:
 @click.option("--expires", callback=_span, help="How long it is good for, such as 90d or 12h (default: for ever).")
 @click.option("--owner", help="The person whose it is, who may then exchange and revoke it.")
 @click.option(
-    "--machine", help="NAME:SUBJECT of a machine under [machines]: its signed tokens count, and no secret is made."
+    "--machine", help="NAME:SUBJECT of a machine under [machines]: its signed tokens count, and no secret is given out."
 )
 def create(
     config: Path | None,
@@ -95,7 +95,7 @@ def create(
         owner=_person(setting, owner, now_ms),
         machine=machine,
     )
-    with closing(_keys_of(setting)) as keys:
+    with closing(keys_of(setting)) as keys:
         key, secret = keys.create(wanted, now_ms=now_ms, by=who())
     if as_json:
         show_json(
@@ -122,7 +122,7 @@ def create(
 @json_option
 def list_(config: Path | None, as_json: bool) -> None:
     """List keys; secrets are not kept, so they are not shown."""
-    keys = _keys_of(Setting.find(config))
+    keys = keys_of(Setting.find(config))
     found = keys.all()
     keys.close()
     if as_json:
@@ -160,7 +160,7 @@ def list_(config: Path | None, as_json: bool) -> None:
 def rotate(config: Path | None, as_json: bool, overlap: int, key_id: str) -> int:
     """Give a key another secret, and show it this once. The key stays what it is: its budgets, limits and receipts go on."""
     now_ms = int(time.time() * 1000)
-    with closing(_keys_of(Setting.find(config))) as keys:
+    with closing(keys_of(Setting.find(config))) as keys:
         secret = keys.rotate(key_id, overlap_ms=overlap, now_ms=now_ms, by=who())
     if secret is None:
         click.echo(f"There is no live key {key_id!r}.", err=True)
@@ -185,7 +185,7 @@ def rotate(config: Path | None, as_json: bool, overlap: int, key_id: str) -> int
 @click.argument("key_id")
 def revoke(config: Path | None, as_json: bool, key_id: str) -> int:
     """Revoke a key by its id."""
-    keys = _keys_of(Setting.find(config))
+    keys = keys_of(Setting.find(config))
     with closing(keys):
         done = keys.revoke(key_id, now_ms=int(time.time() * 1000), by=who())
     if as_json:
@@ -195,7 +195,7 @@ def revoke(config: Path | None, as_json: bool, key_id: str) -> int:
     return 0 if done else 1
 
 
-def _keys_of(setting: Setting) -> Keys | SharedKeys:
+def keys_of(setting: Setting) -> Keys | SharedKeys:
     """The keys of this state directory, or of all nodes. Whoever opens them closes them."""
     nodes = setting.nodes()
     return open_keys(setting.state) if nodes is None else open_shared(nodes)
@@ -205,8 +205,9 @@ def _person(setting: Setting, name: str | None, now_ms: int) -> str | None:
     """The id of a person, who is taken down if nobody knew them."""
     if name is None:
         return None
+    kept = name_of(name, None) if setting.claim() == "email" else name
     with closing(open_people(setting.state, setting.nodes())) as people:
-        return people.meet(name, now_ms=now_ms).id
+        return people.meet(kept, now_ms=now_ms).id
 
 
 def _declared(key: Key) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from freehold.cli.keys import who
+from freehold.cli.keys import keys_of, who
 from freehold.cli.setting import Setting, config_option, json_option, show_json, show_table
-from freehold.gateway.administration import as_data, name_of, roles_of
+from freehold.gateway.administration import as_data, end_keys_of, name_of, roles_of
 from freehold.gateway.preparing import make_state, open_people
 from freehold.gateway.presence import operator_token
 from freehold.identity.people import People
@@ -53,7 +53,7 @@ def set_(config: Path | None, as_json: bool, roles: tuple[str, ...], name: str) 
     setting = Setting.find(config)
     wanted = roles_of(roles, setting.snapshot() if any(":" in role for role in roles) else None)
     with closing(_people_of(setting)) as people:
-        person = people.become(name_of(name), wanted, now_ms=int(time.time() * 1000), by=who())
+        person = people.become(_named(setting, name), wanted, now_ms=int(time.time() * 1000), by=who())
     if as_json:
         show_json(as_data(person))
     else:
@@ -65,13 +65,19 @@ def set_(config: Path | None, as_json: bool, roles: tuple[str, ...], name: str) 
 @json_option
 @click.argument("name")
 def remove(config: Path | None, as_json: bool, name: str) -> int:
-    """Forget somebody, with every session. What the issuer's groups give them, they get again when they sign in."""
-    with closing(_people_of(Setting.find(config))) as people:
-        done = people.remove(name, now_ms=int(time.time() * 1000), by=who())
+    """Forget somebody, with every session, and revoke their keys. What the issuer's groups give them, they get again when they sign in."""
+    setting, now_ms, ended = Setting.find(config), int(time.time() * 1000), list[str]()
+    with closing(_people_of(setting)) as people, closing(keys_of(setting)) as keys:
+        person = people.find(_named(setting, name))
+        if person is not None:
+            ended = end_keys_of(keys, person.id, now_ms=now_ms, by=who())
+        done = person is not None and people.remove(person.name, now_ms=now_ms, by=who())
     if as_json:
-        show_json({"name": name, "removed": done})
+        show_json({"name": name, "removed": done, "keys_revoked": ended})
+    elif done:
+        click.echo(f"{name} is forgotten, and {len(ended)} of their keys {'is' if len(ended) == 1 else 'are'} revoked.")
     else:
-        click.echo(f"{name} is forgotten." if done else f"Nobody here is called {name!r}.", err=not done)
+        click.echo(f"Nobody here is called {name!r}.", err=True)
     return 0 if done else 1
 
 
@@ -82,6 +88,12 @@ def token(config: Path | None) -> None:
     state = Setting.find(config).state
     make_state(state)
     click.echo(operator_token(state))
+
+
+def _named(setting: Setting, name: str) -> str:
+    """A name as it is kept. Where the file says by what people are known, and its secrets are not at hand, that alone is read."""
+    found = name_of(name, None)
+    return found if setting.claim() == "email" else name
 
 
 def _people_of(setting: Setting) -> People | SharedPeople:

@@ -79,6 +79,14 @@ class Setting:
                 hint="'freehold check' says more.",
             ) from None
 
+    def claim(self) -> str:
+        """By what people are known; read alone, because whoever names somebody may not have the secrets at hand."""
+        try:
+            tree = tomllib.loads(self.file.read_text(encoding="utf-8")) if self.file is not None else {}
+            return str(tree.get("sign_in", {}).get("claim", "email"))
+        except (ValueError, AttributeError, OSError, RecursionError):
+            return "email"
+
     def nodes(self) -> Nodes | None:
         """The other nodes, if the file names a database that they share. Raises ConfigError."""
         if self.file is None:

@@ -15,7 +15,7 @@ import click
 
 from freehold.cli.client import request
 from freehold.cli.setting import Setting, config_option, json_option, printable, show_json
-from freehold.gateway.presence import operator_token
+from freehold.gateway.presence import known_token
 from freehold.kernel.errors import OperatorError
 
 DEFAULT_URL = "http://127.0.0.1:4001"
@@ -49,7 +49,7 @@ class Look:
 @click.option("--once", is_flag=True, help="Look twice, show what happened in between, and stop.")
 def command(config: Path | None, as_json: bool, url: str, every: float, once: bool) -> None:
     """Show live calls, rates, spending and health. Ctrl-C stops."""
-    token = operator_token(Setting.find(config).state)
+    token = known_token(Setting.find(config).state)
     before = look(url, token)
     time.sleep(every)
     if as_json or once or not sys.stdout.isatty():
@@ -68,7 +68,12 @@ def _watch(url: str, token: str, before: Look, every: float) -> None:
     try:
         with Live(screen=True, auto_refresh=False) as live:
             while True:
-                now = look(url, token)
+                try:
+                    now = look(url, token)
+                except OperatorError as error:  # it is started again, say
+                    live.update(f"away: {printable(error.message)}", refresh=True)
+                    time.sleep(every)
+                    continue
                 live.update(_drawn(between(before, now)), refresh=True)
                 before = now
                 time.sleep(every)
@@ -80,13 +85,23 @@ def look(url: str, token: str) -> Look:
     """Ask the admin plane. Raises OperatorError if it does not answer, or not us."""
     from prometheus_client.parser import text_string_to_metric_families  # a tenth of what it costs to start
 
-    at_s, text = time.monotonic(), _get(url, "/metrics", token).decode()
+    at_s, text = time.monotonic(), _get(url, "/metrics", token).decode(errors="replace")
     samples: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            samples[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
-    targets = json.loads(_get(url, "/api/targets", token))["targets"]
-    state = json.loads(_get(url, "/readyz", token, accepts=(200, 503)))["status"]
+    try:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                samples[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+    except (ValueError, IndexError):
+        raise OperatorError(
+            f"Who answers at {url} is no Freehold.", code="cli.unreachable", hint="Check --url."
+        ) from None
+    try:
+        targets = json.loads(_get(url, "/api/targets", token))["targets"]
+        state = json.loads(_get(url, "/readyz", token, accepts=(200, 503)))["status"]
+    except (ValueError, KeyError, TypeError):
+        raise OperatorError(
+            f"Who answers at {url} is no Freehold.", code="cli.unreachable", hint="Check --url."
+        ) from None
     return Look(at_s, samples, targets, state)
 
 
@@ -98,7 +113,7 @@ def _get(url: str, path: str, token: str, accepts: Iterable[int] = (200,)) -> by
             raise OperatorError(
                 f"The admin plane at {url} answers {answer.status}.",
                 code="cli.refused",
-                hint="It takes the token of its own state directory: give --config, or set FREEHOLD_HOME.",
+                hint="It takes the token of its own state directory: give --config, or set FREEHOLD_HOME. Its port is the admin plane's.",
             )
         return body
     finally:

@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 
 from freehold.gateway.world import World
-from freehold.identity.keys import Key, Wanted
-from freehold.identity.people import Person
+from freehold.identity.keys import Key, Keys, Wanted
+from freehold.identity.people import MACHINE, Person
+from freehold.identity.shared import SharedKeys
 from freehold.kernel import schema
 from freehold.kernel.classes import Class
 from freehold.kernel.errors import CallerError, PolicyRefusal
@@ -130,10 +131,13 @@ async def create_key(world: World, who: Who, asked: NewKey) -> dict[str, Any]:
             code="admin.forbidden",
             hint="Name one of them as the key's workload, or ask an administrator.",
         )
-    owner = None
-    if asked.owner is not None:
-        name = name_of(asked.owner)
-        owner = (await world.registry.with_people(lambda people: people.meet(name, now_ms=now_ms))).id
+    if "admin" not in who.kinds and asked.machine is not None:
+        raise PolicyRefusal(
+            "Only an administrator says whose tokens count as a key.",
+            code="admin.forbidden",
+            hint="Ask one, or make a key with a secret.",
+        )
+    owner = await _owner(world, who, asked.owner, now_ms) if asked.owner is not None else None
     wanted = Wanted(
         name=asked.name[:200],
         class_=Class.parse(asked.class_) if asked.class_ is not None else None,
@@ -146,6 +150,19 @@ async def create_key(world: World, who: Who, asked: NewKey) -> dict[str, Any]:
     )
     key, secret = await world.registry.with_keys(lambda keys: keys.create(wanted, now_ms=now_ms, by=who.label))
     return key.as_data() | {"key": secret if asked.machine is None else None, "owner": asked.owner}
+
+
+async def _owner(world: World, who: Who, text: str, now_ms: int) -> str:
+    """The id of whom a key is to belong to. Only an administrator names somebody whom nobody has met."""
+    name = name_of(text, world.snapshot)
+    if "admin" in who.kinds:
+        return (await world.registry.with_people(lambda people: people.meet(name, now_ms=now_ms))).id
+    person = await world.registry.with_people(lambda people: people.find(name))
+    if person is None:
+        raise CallerError(
+            "Nobody here has that name.", code="people.name", hint="They sign in once, or an administrator adds them."
+        )
+    return person.id
 
 
 async def rotate_key(world: World, who: Who, key_id: str, asked: NewSecret) -> dict[str, Any]:
@@ -170,8 +187,8 @@ async def revoke_key(world: World, who: Who, key_id: str) -> dict[str, Any]:
 
 
 async def _changeable(world: World, who: Who, key_id: str) -> None:
-    found = await world.registry.with_keys(lambda keys: keys.all())
-    if not any(key.id == key_id and who.changes(key, world.snapshot) for key in found):
+    key = await world.registry.with_keys(lambda keys: keys.one(key_id))
+    if key is None or not who.changes(key, world.snapshot):
         raise _missing("key")
 
 
@@ -182,21 +199,32 @@ async def list_people(world: World) -> dict[str, Any]:
 
 async def set_roles(world: World, who: Who, asked: NewRoles) -> dict[str, Any]:
     """Give somebody exactly these roles."""
-    name, roles, now_ms = name_of(asked.name), roles_of(asked.roles, world.snapshot), world.clock.now_ms()
+    name, roles, now_ms = (
+        name_of(asked.name, world.snapshot),
+        roles_of(asked.roles, world.snapshot),
+        world.clock.now_ms(),
+    )
     return as_data(
         await world.registry.with_people(lambda people: people.become(name, roles, now_ms=now_ms, by=who.label))
     )
 
 
 async def remove_person(world: World, who: Who, person_id: str) -> dict[str, Any]:
-    """Forget somebody, with every session."""
+    """Forget somebody, with every session, and end their keys."""
     now_ms = world.clock.now_ms()
     known = await world.registry.with_people(lambda people: people.all())
     name = next((one.name for one in known if one.id == person_id), None)
     if name is None:
         raise _missing("person")
+    ended = await world.registry.with_keys(lambda keys: end_keys_of(keys, person_id, now_ms=now_ms, by=who.label))
     await world.registry.with_people(lambda people: people.remove(name, now_ms=now_ms, by=who.label))
-    return {"id": person_id, "removed": True}
+    return {"id": person_id, "removed": True, "keys_revoked": ended}
+
+
+def end_keys_of(keys: Keys | SharedKeys, owner: str, *, now_ms: int, by: str) -> list[str]:
+    """Revoke every live key of somebody; returns their ids."""
+    found = [key.id for key in keys.all() if key.owner == owner and key.revoked_ms is None]
+    return [key_id for key_id in found if keys.revoke(key_id, now_ms=now_ms, by=by)]
 
 
 async def list_changes(world: World) -> dict[str, Any]:
@@ -235,6 +263,8 @@ def _usage(world: World, groups: tuple[str, ...], asked: Asked) -> list[UsageRow
 
 
 def _ms(day: datetime.date, zone: datetime.tzinfo, days: int = 0) -> int:
+    if not 1970 <= day.year < 9000:
+        raise CallerError("That day is too far away.", code="admin.query")
     after = day + datetime.timedelta(days=days)
     return round(datetime.datetime(after.year, after.month, after.day, tzinfo=zone).timestamp() * 1000)
 
@@ -244,13 +274,15 @@ def as_data(person: Person) -> dict[str, Any]:
     return {"id": person.id, "name": person.name, "roles": [role.text for role in person.roles]}
 
 
-def name_of(text: str) -> str:
-    """The name of a person, as it is given. Raises CallerError `people.name`."""
-    if not text.strip() or len(text) > 600 or not text.isprintable():
+def name_of(text: str, snapshot: Snapshot | None) -> str:
+    """The name of a person, as it is kept. snapshot: says whether names are e-mail addresses, whose letters' case does not count. Raises CallerError `people.name`."""
+    if not text.strip() or text != text.strip() or len(text) > 600 or not text.isprintable():
         raise CallerError(
             "That is no name of a person.", code="people.name", hint="Write what their issuer calls them."
         )
-    return text
+    sign_in = snapshot.sign_in if snapshot is not None else None
+    is_email = "@" in text and (sign_in is None or sign_in.claim == "email") and not text.startswith(MACHINE)
+    return text.lower() if is_email else text
 
 
 def roles_of(texts: Iterable[str], snapshot: Snapshot | None) -> tuple[Role, ...]:

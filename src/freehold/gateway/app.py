@@ -56,13 +56,20 @@ from freehold.upstream.transport import HttpTransport, Transport
 
 SYNC_EVERY_S = 1.0
 _LAST_WORD_S = 3.0
+IN_LOOP_S = (
+    0.1  # how long another process may hold keys and people while calls wait: what cannot be written is tried again
+)
 HEARTH = Path(__file__).parent.parent / "engines" / "hearth.gguf"
 
 
 def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Transport | None = None) -> World:
     """Compose what one process serves with. Close it with `close`."""
     snapshot, clock = prepared.snapshot, prepared.clock
-    keys, keyring, metrics = open_keys(prepared.state, snapshot.nodes), open_keyring(prepared.state), Metrics()
+    keys, keyring, metrics = (
+        open_keys(prepared.state, snapshot.nodes, patience_s=IN_LOOP_S),
+        open_keyring(prepared.state),
+        Metrics(),
+    )
     health, throttle = Health(partial(_tell_of_rest, metrics)), Throttle(pools)
 
     def subject_key(subject: str) -> bytes:
@@ -73,7 +80,8 @@ def assemble(prepared: Prepared, ledger: Ledger, pools: Pools, *, transport: Tra
     content = SealedStore(prepared.state / "content", keyring)
     transport = transport or HttpTransport(ca_bundle=_bundle(snapshot))
     issuers = Issuers(transport, clock.now_s, clock.monotonic_s)
-    people = People(prepared.state / ("store.db" if snapshot.nodes is None else "shared.db"))
+    store = prepared.state / ("store.db" if snapshot.nodes is None else "shared.db")
+    people = People(store, patience_s=IN_LOOP_S)
     pepper = snapshot.nodes.pepper if snapshot.nodes is not None else secret_file(prepared.state / "pepper")
     return World(
         policy=policy_of(prepared, health),

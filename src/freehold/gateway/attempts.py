@@ -23,7 +23,7 @@ from freehold.kernel.classes import Zone
 from freehold.kernel.errors import CallerError, FreeholdError, OperatorError, PolicyRefusal, UpstreamError
 from freehold.kernel.snapshot import Target
 from freehold.ledger.budgets import Exhausted
-from freehold.perimeter.ruling import Grant, Ruling, grant
+from freehold.perimeter.ruling import Grant, Moment, Ruling, grant
 from freehold.routing.plan import Plan
 from freehold.upstream import door
 from freehold.upstream.transport import Request, Response
@@ -146,7 +146,12 @@ def intend(run: Run, call: Call, target: Target) -> tuple[Fitted, Grant, bytes |
     body = strict.encode(fitted.body) if fitted.body is not None else None
     number = (run.call_id, len(run.attempts) + 1)
     permit = grant(
-        ruling, provider, target, call=number, body=body, now_s=world.clock.now_s(), at_s=world.clock.monotonic_s()
+        ruling,
+        provider,
+        target,
+        call=number,
+        body=body,
+        at=Moment(world.clock.now_s(), world.clock.monotonic_s()),
     )
     run.reserve(target)
     fields = {

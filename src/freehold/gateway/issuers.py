@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
+from freehold.gateway.logs import log
 from freehold.identity.tokens import Signers, UnknownSigner, check
 from freehold.kernel.errors import FreeholdError, OperatorError, UpstreamError
 from freehold.kernel.snapshot import Issuer, Provider
 from freehold.perimeter.ruling import grant_errand
 from freehold.upstream.transport import Request, Transport
 
-FRESH_S, HELD_S, AGAIN_S, ANSWER_S = 300.0, 86_400.0, 10.0, 10.0
+FRESH_S, HELD_S, AGAIN_S, ANSWER_S = 300.0, 86_400.0, 10.0, 5.0
 _LONGEST = 512 * 1024
 
 
@@ -38,13 +39,14 @@ class Metadata(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of one issuer, and since when."""
+    """What is known of one issuer, and since when. asking: the one question that is under way, for all who wait."""
 
     metadata: Metadata | None = None
     signers: Signers | None = None
     fetched_s: float = 0.0
     tried_s: float = -1e9
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    asking: asyncio.Task[None] | None = None
+    failure: OperatorError | None = None
 
 
 class Issuers:
@@ -52,7 +54,7 @@ class Issuers:
 
     def __init__(self, transport: Transport, now_s: Callable[[], float], monotonic_s: Callable[[], float]) -> None:
         self._transport, self._now_s, self._monotonic_s = transport, now_s, monotonic_s
-        self._known: dict[str, _Known] = {}
+        self._known: dict[tuple[str, frozenset[str]], _Known] = {}  # by who they are and where they may be
 
     async def claims(
         self, issuer: Issuer, token: str, *, audience: str, keys: bytes | None = None, nonce: str | None = None
@@ -60,45 +62,54 @@ class Issuers:
         """What a token claims, once it is checked. keys: the issuer's, where they are configured. Raises CallerError, OperatorError `auth.issuer`."""
         if keys is not None:
             return check(token, Signers(keys), issuer=issuer.url, audience=audience, nonce=nonce)
-        known = self._known.setdefault(issuer.url, _Known())
-        await self._refresh(issuer, known, FRESH_S)
+        known = await self._fresh(issuer, FRESH_S)
         signers = known.signers
         assert signers is not None
         try:
             return check(token, signers, issuer=issuer.url, audience=audience, nonce=nonce)
         except UnknownSigner:
-            await self._refresh(issuer, known, AGAIN_S)
-            if known.signers is signers:
+            again = await self._fresh(issuer, AGAIN_S)
+            if again.signers is signers or again.signers is None:
                 raise
-            return check(token, known.signers or signers, issuer=issuer.url, audience=audience, nonce=nonce)
+            return check(token, again.signers, issuer=issuer.url, audience=audience, nonce=nonce)
 
     async def metadata(self, issuer: Issuer) -> Metadata:
         """Its endpoints. Raises OperatorError `auth.issuer`."""
-        known = self._known.setdefault(issuer.url, _Known())
-        await self._refresh(issuer, known, FRESH_S)
+        known = await self._fresh(issuer, FRESH_S)
         assert known.metadata is not None
         return known.metadata
 
-    async def _refresh(self, issuer: Issuer, known: _Known, most_s: float) -> None:
-        """Ask an issuer for what it says of itself, unless that was heard, or tried, a moment ago."""
-        async with known.turn:
-            now = self._monotonic_s()
-            is_known = known.signers is not None and now - known.fetched_s < HELD_S
-            if is_known and (now - known.fetched_s < most_s or now - known.tried_s < AGAIN_S):
-                return
-            if not is_known and now - known.tried_s < 1.0:
-                raise _away("it did not answer a moment ago")
-            known.tried_s = now
-            try:
-                async with asyncio.timeout(ANSWER_S):
-                    metadata = await self._discover(issuer)
-                    signers = Signers(await self.ask(issuer, "GET", metadata.jwks_uri))
-            except (FreeholdError, TimeoutError) as error:
-                if is_known:
-                    return
-                why = error.code if isinstance(error, UpstreamError) else "no answer in time"
-                raise error if isinstance(error, OperatorError) else _away(why) from None
-            known.metadata, known.signers, known.fetched_s = metadata, signers, now
+    async def _fresh(self, issuer: Issuer, most_s: float) -> _Known:
+        """What an issuer says of itself, not older than that if it can be had: one question for all who wait, and not more often than every ten seconds."""
+        known = self._known.setdefault((issuer.url, frozenset(issuer.places)), _Known())
+        now = self._monotonic_s()
+        if known.signers is not None and now - known.fetched_s < most_s:
+            return known
+        if known.asking is None and now - known.tried_s >= (AGAIN_S if known.signers is not None else 1.0):
+            known.asking = asyncio.ensure_future(self._ask_for(issuer, known))
+        is_usable = known.signers is not None and now - known.fetched_s < HELD_S
+        if known.asking is not None and (not is_usable or most_s < FRESH_S):
+            await asyncio.shield(known.asking)
+        if known.signers is None or self._monotonic_s() - known.fetched_s >= HELD_S:
+            raise known.failure or _away("it did not answer a moment ago")
+        return known
+
+    async def _ask_for(self, issuer: Issuer, known: _Known) -> None:
+        """Ask an issuer what it says of itself. While it is away, what is known holds; where it says what may not be, nothing does."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                metadata = await self._discover(issuer)
+                signers = Signers(await self.ask(issuer, "GET", metadata.jwks_uri))
+            known.metadata, known.signers, known.failure = metadata, signers, None
+            known.fetched_s = self._monotonic_s()
+        except (UpstreamError, TimeoutError) as error:
+            known.failure = _away(error.code if isinstance(error, UpstreamError) else "no answer in time")
+            log("issuer", state="away", reason=error.code if isinstance(error, UpstreamError) else "timeout")
+        except FreeholdError as error:
+            known.failure = error if isinstance(error, OperatorError) else _away(error.code)
+            known.signers = known.metadata = None
+        finally:
+            known.tried_s, known.asking = self._monotonic_s(), None
 
     async def _discover(self, issuer: Issuer) -> Metadata:
         body = await self.ask(issuer, "GET", f"{issuer.url.rstrip('/')}/.well-known/openid-configuration")
@@ -118,9 +129,17 @@ class Issuers:
         permit = grant_errand(provider, body or b"", now_s=self._now_s(), at_s=self._monotonic_s())
         headers = {"Accept": "application/json", **(auth or {})}
         kind = "application/x-www-form-urlencoded"
-        answer = await self._transport.send(permit, Request(method, path, body, headers, kind=kind, longest=_LONGEST))
-        found = await answer.whole()
-        answer.finish()
+        request = Request(method, path, body, headers, kind=kind, longest=_LONGEST)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                answer = await self._transport.send(permit, request)
+                try:
+                    found = await answer.whole()
+                    answer.finish()
+                finally:
+                    answer.close()
+        except TimeoutError:
+            raise UpstreamError("The issuer did not answer in time.", code="auth.issuer", status=504) from None
         if answer.status != 200:
             raise UpstreamError(f"The issuer answered {answer.status}.", code="auth.issuer")
         return found

@@ -46,6 +46,9 @@ class Machines:
             except CallerError as error:
                 refusal = error
                 continue  # another machine may have the same issuer and another audience
+            if "nonce" in claims or (machine.claim == "email" and claims.get("email_verified") is not True):
+                refusal = CallerError("The token is a person's.", code="auth.token", status=401)
+                continue
             subject = claims.get(machine.claim)
             if not isinstance(subject, str) or not subject or len(subject) > 512:
                 refusal = CallerError("The token does not say whose it is.", code="auth.token", status=401)

@@ -13,11 +13,12 @@ from freehold.content.keyring import Keyring
 from freehold.identity.keys import Keys
 from freehold.identity.people import People
 from freehold.identity.shared import SharedKeys, SharedPeople
+from freehold.identity.store import PATIENCE_S
 from freehold.kernel.clock import Clock
 from freehold.kernel.errors import OperatorError
 from freehold.kernel.snapshot import Nodes, Snapshot
 from freehold.ledger.database import Database
-from freehold.ledger.files import secret_file, write_private
+from freehold.ledger.files import RESTORING, secret_file, write_private
 from freehold.ledger.steward import Steward
 from freehold.perimeter.detectors.engines import HyperscanEngine
 from freehold.perimeter.detectors.scanner import Scanner, digest_of
@@ -31,6 +32,12 @@ def make_state(state: Path) -> None:
     """Make the state directory if it is missing. Raises OperatorError `config.state`."""
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (state / RESTORING).exists():
+            raise OperatorError(
+                f"A back-up was being brought back to {str(state)!r}, and is not whole.",
+                code="backup.unfinished",
+                hint="Empty it, and bring the back-up back once more.",
+            )
     except OSError as error:
         raise OperatorError(
             f"The state directory {str(state)!r} cannot be made ({os.strerror(error.errno or 0).lower()}).",
@@ -39,12 +46,12 @@ def make_state(state: Path) -> None:
         ) from None
 
 
-def open_keys(state: Path, nodes: Nodes | None = None) -> Keys:
+def open_keys(state: Path, nodes: Nodes | None = None, *, patience_s: float = PATIENCE_S) -> Keys:
     """The keys of a state directory, or its copy of those of all nodes; makes what is missing. Raises OperatorError `config.state` if it cannot be made."""
     make_state(state)
     if nodes is not None:
-        return Keys(state / "shared.db", nodes.pepper)
-    return Keys(state / "store.db", secret_file(state / "pepper"))
+        return Keys(state / "shared.db", nodes.pepper, patience_s=patience_s)
+    return Keys(state / "store.db", secret_file(state / "pepper"), patience_s=patience_s)
 
 
 def open_shared(nodes: Nodes) -> SharedKeys:

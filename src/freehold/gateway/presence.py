@@ -13,11 +13,12 @@ from pathlib import Path
 from starlette.requests import Request
 
 from freehold.gateway.administration import Who
+from freehold.gateway.admission import check_copy
 from freehold.gateway.sign_in import way_of
 from freehold.gateway.world import World
 from freehold.identity.people import MACHINE, SignedIn
 from freehold.identity.tokens import looks_signed
-from freehold.kernel.errors import CallerError, PolicyRefusal
+from freehold.kernel.errors import CallerError, OperatorError, PolicyRefusal
 from freehold.kernel.snapshot import SignIn
 from freehold.ledger.files import secret_file
 
@@ -27,8 +28,20 @@ _SAFE = frozenset({"GET", "HEAD"})
 
 
 def operator_token(state: Path) -> str:
-    """What whoever may read the state directory shows to the admin plane."""
+    """What whoever may read the state directory shows to the admin plane; it is made if it is missing."""
     return f"fo-{secret_file(state / 'operator').hex()}"
+
+
+def known_token(state: Path) -> str:
+    """The same where it is there already: whoever only looks makes nothing. Raises OperatorError `cli.no_token`."""
+    try:
+        return f"fo-{(state / 'operator').read_bytes().hex()}"
+    except OSError as error:
+        raise OperatorError(
+            f"The operator's token cannot be read in {str(state)!r} ({type(error).__name__}).",
+            code="cli.no_token",
+            hint="Start Freehold once, and run this as the user that runs it; or give --config, or set FREEHOLD_HOME.",
+        ) from None
 
 
 def cookie_of(sign_in: SignIn, name: str) -> str:
@@ -44,11 +57,19 @@ async def identify(world: World, request: Request) -> Who:
     session = session_of(world, request)
     if session is not None:
         assert sign_in is not None
+        check_people(world)
         _check_origin(request, sign_in.address)
         roles = {role for group in session.groups for role in sign_in.groups.get(group, ())}
         return Who(session.person.id, frozenset(roles | set(session.person.roles)), session.person)
     _check_origin(request, None)
     return Who("local", is_local=True) if sign_in is None and _is_local(request) else NOBODY
+
+
+def check_people(world: World) -> None:
+    """Raises OperatorError `nodes.unavailable` where what is known of people is too old to be believed."""
+    if world.snapshot.nodes is not None:
+        world.keys.refresh(world.clock.monotonic_s())
+        check_copy(world.keys, world.snapshot.nodes)
 
 
 async def _by_token(world: World, header: str) -> Who:
@@ -57,6 +78,7 @@ async def _by_token(world: World, header: str) -> Who:
     if scheme.lower() == "bearer" and hmac.compare_digest(token.encode(), world.operator_token.encode()):
         return Who("operator", is_operator=True)
     if scheme.lower() == "bearer" and machines and looks_signed(token):
+        check_people(world)
         await world.machines.learn(token, machines)
         name = world.machines.find(token, machines)
         person = world.registry.people.find(f"{MACHINE}{name}")

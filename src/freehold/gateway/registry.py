@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
 from freehold.identity.keys import Keys
 from freehold.identity.people import People
 from freehold.identity.shared import SharedKeys, SharedPeople
+from freehold.kernel.errors import OperatorError
 from freehold.kernel.snapshot import Nodes
 from freehold.ledger.database import Database
 
+S = TypeVar("S")
 T = TypeVar("T")
+_TRIES, _WAIT_S = 20, 0.1
 
 
 class Registry:
@@ -26,14 +30,14 @@ class Registry:
     async def with_keys(self, work: Callable[[Keys | SharedKeys], T]) -> T:
         """Look at keys, or change them. Raises OperatorError `nodes.unavailable`."""
         if self._nodes is None:
-            return work(self.keys)
+            return await _patiently(work, self.keys)
         async with self._turn:
             return await asyncio.to_thread(lambda: work(self._open()[0]))
 
     async def with_people(self, work: Callable[[People | SharedPeople], T]) -> T:
         """Look at people, or change them. Raises OperatorError `nodes.unavailable`."""
         if self._nodes is None:
-            return work(self.people)
+            return await _patiently(work, self.people)
         async with self._turn:
             return await asyncio.to_thread(lambda: work(self._open()[1]))
 
@@ -52,3 +56,15 @@ class Registry:
         if self._shared is not None:
             self._shared[0].close()
         self.people.close()
+
+
+async def _patiently(work: Callable[[S], T], store: S) -> T:
+    """Do some work in the loop's own thread; where another process holds the file, calls go on meanwhile. Raises OperatorError `keys.busy`."""
+    for _ in range(_TRIES):
+        try:
+            return work(store)
+        except sqlite3.OperationalError:
+            await asyncio.sleep(_WAIT_S)
+    raise OperatorError(
+        "Another process holds the file of keys and people.", code="keys.busy", hint="Try again.", retry_after_s=1.0
+    )

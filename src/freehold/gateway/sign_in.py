@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -19,12 +20,13 @@ import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
 from freehold.gateway.issuers import Issuers, Metadata, place_of
+from freehold.identity.people import MACHINE
 from freehold.kernel.errors import CallerError, UpstreamError
 from freehold.kernel.snapshot import SignIn
 
 BACK = "/sign-in/back"
 WAIT_S = 600
-_LONGEST_NAME = 320
+_LONGEST_NAME, _MOST_USED = 320, 10_000
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -50,14 +52,22 @@ class _Tokens(msgspec.Struct):
 
 def way_of(sign_in: SignIn) -> str:
     """By which way people sign in: whoever signed in by another has not signed in."""
-    return hashlib.sha256(f"{sign_in.issuer.url}\n{sign_in.client_id}\n{sign_in.claim}".encode()).hexdigest()[:32]
+    way = (
+        sign_in.issuer.url,
+        sign_in.client_id,
+        sign_in.claim,
+        sign_in.groups_claim,
+        sign_in.scopes,
+        sign_in.session_s,
+    )
+    return hashlib.sha256(repr(way).encode()).hexdigest()[:32]
 
 
 class SignIns:
     """Takes people to their issuer and back. secret: 32 bytes that every process of this installation has."""
 
     def __init__(self, issuers: Issuers, secret: bytes) -> None:
-        self._issuers = issuers
+        self._issuers, self._used = issuers, dict[str, float]()
         key = hmac.digest(secret, b"freehold-sign-in/1", "sha256")
         self._seal = Fernet(base64.urlsafe_b64encode(key))
 
@@ -91,6 +101,8 @@ class SignIns:
             raise _refusal("it was begun elsewhere", "Start again at /sign-in.")
         if query.get("iss", sign_in.issuer.url) != sign_in.issuer.url:
             raise _refusal("another issuer answered", "Start again at /sign-in.")  # RFC 9207
+        if not self._is_first(asked.state):
+            raise _refusal("it has come back already", "Start again at /sign-in.")
         if "code" not in query:
             raise _refusal("the issuer did not agree", "Ask whoever runs it, or sign in as somebody else.")
         tokens = await self._exchange(sign_in, query["code"], asked.verifier)
@@ -112,6 +124,16 @@ class SignIns:
         except (UpstreamError, msgspec.MsgspecError, UnicodeDecodeError):
             return {}  # then it is said what is missing
         return found if found.get("sub") == claims.get("sub") else {}  # of somebody else: 5.3.2
+
+    def _is_first(self, state: str) -> bool:
+        """A sign-in comes back once: the issuer is not asked about code after code in our name."""
+        now = time.monotonic()
+        if len(self._used) >= _MOST_USED:
+            self._used = {known: until for known, until in self._used.items() if until > now}
+        if state in self._used or len(self._used) >= _MOST_USED:
+            return False
+        self._used[state] = now + WAIT_S
+        return True
 
     def _opened(self, cookie: str) -> Asked | None:
         try:
@@ -157,11 +179,14 @@ def named(sign_in: SignIn, claims: Mapping[str, Any]) -> Named:
     name = claims.get(sign_in.claim)
     if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise _refusal(f"the issuer does not say your {sign_in.claim!r}", "Set [sign_in] claim, or its scopes.")
-    if sign_in.claim == "email" and claims.get("email_verified") is not True:
-        raise _refusal(
-            "the issuer does not say that your e-mail address is verified", 'Have it verified, or set claim = "sub".'
-        )
-    if name.startswith("machine:"):
+    if sign_in.claim == "email":
+        if claims.get("email_verified") is not True or not name.isascii():
+            raise _refusal(
+                "the issuer does not say that your e-mail address is verified",
+                'Have it verified, or set claim = "sub".',
+            )
+        name = name.lower()  # the only claim in whose letters' case nobody differs
+    if name != name.strip() or name.lower().startswith(MACHINE):
         raise _refusal("that is no name of a person", "Set [sign_in] claim to another.")
     listed = claims.get(sign_in.groups_claim, [])
     groups = [listed] if isinstance(listed, str) else listed if isinstance(listed, list) else []

@@ -46,14 +46,19 @@ class Telemetry:
 
     async def deliver(self) -> None:
         """Send what waits, as long as Freehold runs."""
-        metrics_at_s = self._clock.monotonic_s() + METRICS_S
+        await asyncio.gather(self._deliver_traces(), self._deliver_metrics())
+
+    async def _deliver_traces(self) -> None:
         while True:
             await asyncio.sleep(TRACES_S)
-            while self._waiting and await self._send_traces():
-                pass
-            if self._clock.monotonic_s() >= metrics_at_s:
-                metrics_at_s += METRICS_S
-                await self._send_metrics()
+            for _ in range(-(-len(self._waiting) // AT_ONCE)):  # what waited when the round began
+                if not await self._send_traces():
+                    break
+
+    async def _deliver_metrics(self) -> None:
+        while True:
+            await asyncio.sleep(METRICS_S)
+            await self._send_metrics()
 
     async def flush(self) -> None:
         """Send what waits, once: this process ends."""
@@ -63,12 +68,17 @@ class Telemetry:
 
     async def _send_traces(self) -> bool:
         calls = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
-        if self.settings is None:
+        if self.settings is None or not calls:
             return False
-        if await self._send("traces", otlp.traces(otlp.spans_of(calls), self._resource())):
-            return True
-        self._waiting.extendleft(reversed(calls[-(MOST_WAITING - len(self._waiting)) :] if calls else []))
-        return False
+        is_taken = False
+        try:
+            is_taken = await self._send("traces", otlp.traces(otlp.spans_of(calls), self._resource()))
+        finally:
+            if not is_taken:  # also where this process ends meanwhile: `flush` tries once more
+                room = MOST_WAITING - len(self._waiting)
+                self._dropped += max(0, len(calls) - room)
+                self._waiting.extendleft(reversed(calls[-room:] if room else []))
+        return is_taken
 
     async def _send_metrics(self) -> None:
         if self.settings is not None and self.settings.metrics:
@@ -98,11 +108,10 @@ class Telemetry:
                 )
                 await answer.whole()
                 answer.finish()
-            if answer.status < 300 or 400 <= answer.status < 500:
-                why = "" if answer.status < 300 else f"status {answer.status}"
+            why = "" if answer.status < 300 else f"status {answer.status}"
+            if not why or (400 <= answer.status < 500 and answer.status not in (408, 429)):
                 self._say(why)
                 return True  # what it refuses it would refuse again
-            why = f"status {answer.status}"
         except FreeholdError as error:
             why = error.code
         except TimeoutError:

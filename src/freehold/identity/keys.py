@@ -7,6 +7,7 @@ within a second (SQLite's `data_version` is asked, which costs microseconds).
 from __future__ import annotations
 
 import datetime
+import hashlib
 import hmac
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from freehold.identity.store import Change, Told, change_of, connect, keep, whole
+from freehold.identity.store import PATIENCE_S, Change, Told, change_of, connect, keep, whole
 from freehold.kernel.classes import Class
 from freehold.kernel.clock import Clock
 from freehold.kernel.errors import CallerError
@@ -29,6 +30,7 @@ COLUMNS = "digest, id, name, class, workload, budget, created_ms, revoked_ms, li
 _INSERT = f"insert into key ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - fixed names
 _OF_MACHINE = "select 1 from key where machine = ? and revoked_ms is null"
 _NEVER_MS = 2**62
+_LONGEST_OVERLAP_MS, _MOST_OLD = 90 * 86_400_000, 4
 _CLOCK = Clock()
 _OLD, _REVOKED = (COLUMNS.split(", ").index(name) for name in ("old", "revoked_ms"))
 Row = tuple[Any, ...]  # in the order of those columns
@@ -85,7 +87,7 @@ class Key:
             "limits": self.spec,
             "expires_ms": self.expires_ms,
             **({"owner": self.owner} if self.owner is not None else {}),
-            **({"machine": self.machine} if self.machine is not None else {}),
+            **({"machine": _unnamed(self.machine)} if self.machine is not None else {}),
         }
 
 
@@ -150,9 +152,12 @@ class Lent:
 class Keys:
     """The keys of one state directory. pepper: 32 secret bytes that live beside the store, not in it."""
 
-    def __init__(self, path: Path, pepper: bytes, now_ms: Callable[[], int] = _CLOCK.now_ms) -> None:
+    def __init__(
+        self, path: Path, pepper: bytes, now_ms: Callable[[], int] = _CLOCK.now_ms, *, patience_s: float = PATIENCE_S
+    ) -> None:
+        """patience_s: how long another process may hold the file."""
         self._now_ms = now_ms
-        self._db = connect(path)
+        self._db = connect(path, patience_s)
         self._pepper = pepper
         self._by_digest: dict[bytes, tuple[Key, int]] = {}  # and until when
         self._by_id: dict[str, Key] = {}
@@ -221,8 +226,10 @@ class Keys:
         return made.key, made.secret
 
     def rotate(self, key_id: str, *, overlap_ms: int, now_ms: int, by: str) -> str | None:
-        """Give a key another secret, and let the old one be good for so much longer; returns the new one, None if there is no such key that is live."""
-        row = self._db.execute("select digest, old from key where id = ? and revoked_ms is null", (key_id,)).fetchone()
+        """Give a key another secret, and let the old one be good for so much longer; returns the new one, None if there is no such key that is live and has one. Raises CallerError `keys.span`."""
+        row = self._db.execute(
+            "select digest, old from key where id = ? and revoked_ms is null and machine is null", (key_id,)
+        ).fetchone()
         if row is None:
             return None
         secret = make_key()
@@ -293,6 +300,11 @@ class Keys:
         rows = self._db.execute(f"select {COLUMNS} from key order by created_ms, id")  # noqa: S608 - fixed names
         return [key_of(row[1:]) for row in rows if row[1] not in self.unreadable]
 
+    def one(self, key_id: str) -> Key | None:
+        """A key by its id, revoked or not."""
+        row = self._db.execute(f"select {COLUMNS} from key where id = ?", (key_id,)).fetchone()  # noqa: S608 - fixed names
+        return key_of(row[1:]) if row is not None and row[1] not in self.unreadable else None
+
     def revoke(self, key_id: str, *, now_ms: int, by: str) -> bool:
         """Revoke a key by its id; False if there is none that is live."""
         before = next((key for key in self.all() if key.id == key_id and key.revoked_ms is None), None)
@@ -319,6 +331,12 @@ def digest_of(pepper: bytes, secret: str) -> bytes:
     return hmac.digest(pepper, secret.encode("utf-8", "surrogatepass"), "sha256")
 
 
+def _unnamed(machine: str) -> str:
+    """A machine for the log: whose tokens, and which subject by its digest, because that may be somebody's name."""
+    name, _, subject = machine.partition(":")
+    return f"{name}:sha256:{hashlib.sha256(subject.encode()).hexdigest()[:32]}"
+
+
 def check_machine(key: Key, is_taken: bool) -> None:
     """Raises CallerError `keys.machine` where another live key has the machine's tokens already."""
     if is_taken and key.machine is not None:
@@ -331,9 +349,11 @@ def check_machine(key: Key, is_taken: bool) -> None:
 
 def rotated(digest: bytes, old: str | None, now_ms: int, overlap_ms: int) -> str:
     """The secrets that were a key's before, and until when each is good, once the one of this digest is another."""
+    if overlap_ms > _LONGEST_OVERLAP_MS:
+        raise CallerError("An old secret may stay good for 90 days at the most.", code="keys.span")
     before = [
         (one, until) for one, until in msgspec.json.decode(old or "[]", type=list[tuple[str, int]]) if until > now_ms
-    ]
+    ][-_MOST_OLD:]
     return msgspec.json.encode([*before, (bytes(digest).hex(), now_ms + overlap_ms)]).decode()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from freehold.identity.store import Told, connect, keep, whole
+from freehold.identity.store import PATIENCE_S, Told, connect, keep, whole
 from freehold.kernel.ids import make_id
 from freehold.kernel.roles import Role
 
@@ -25,7 +25,7 @@ Row = tuple[Any, ...]  # id, name, roles, created_ms
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who has signed in or was given a role. name: as the issuer says it (an e-mail address, as a rule), `machine:NAME:SUBJECT` for a machine."""
+    """Somebody who has signed in or was given a role. name: as the issuer says it, to the letter (an e-mail address, in lower case), `machine:NAME:SUBJECT` for a machine."""
 
     id: str
     name: str
@@ -65,19 +65,15 @@ def row_of(roles: Sequence[Role]) -> str:
     return msgspec.json.encode(sorted({role.text for role in roles})).decode()
 
 
-def folded(name: str) -> str:
-    """A name as it is kept: in lower case, because issuers do not agree about it. A machine's is kept as it is."""
-    return name if name.startswith(MACHINE) else name.strip().lower()
-
-
 class People:
     """The people of one state directory."""
 
-    def __init__(self, path: Path) -> None:
-        self._db = connect(path)
+    def __init__(self, path: Path, *, patience_s: float = PATIENCE_S) -> None:
+        """patience_s: how long another process may hold the file."""
+        self._db = connect(path, patience_s)
 
     def find(self, name: str) -> Person | None:
-        row = self._db.execute(f"{_SELECT} where name = ?", (folded(name),)).fetchone()
+        row = self._db.execute(f"{_SELECT} where name = ?", (name,)).fetchone()
         return Person.of(row) if row is not None else None
 
     def get(self, person_id: str) -> Person | None:
@@ -90,7 +86,7 @@ class People:
 
     def meet(self, name: str, *, now_ms: int) -> Person:
         """Who somebody is; they are taken down, without any role, if nobody knew them."""
-        new = Person(make_id("person", now_ms), folded(name), (), now_ms)
+        new = Person(make_id("person", now_ms), name, (), now_ms)
         self._db.execute("insert or ignore into person values (?, ?, ?, ?)", (new.id, new.name, row_of(()), now_ms))
         return self.find(name) or new
 
@@ -117,7 +113,7 @@ class People:
 
     def learn(self, person: Person) -> None:
         """Know somebody who was met at the database of all nodes, before the next copy."""
-        row = (person.id, person.name, row_of(person.roles), person.created_ms)
+        row = (person.id, person.name, row_of(()), person.created_ms)  # roles come with the copy alone
         self._db.execute("insert or ignore into person values (?, ?, ?, ?)", row)
 
     def copy(self, rows: Sequence[Row]) -> None:
@@ -151,7 +147,9 @@ class People:
         self._db.execute("delete from session where digest = ?", (digest_of(secret),))
 
     def sweep(self, now_ms: int) -> None:
-        """Drop sessions that are over."""
+        """Drop sessions that are over, if there are any: to write needs a lock."""
+        if self._db.execute("select 1 from session where until_ms <= ? limit 1", (now_ms,)).fetchone() is None:
+            return
         self._db.execute("delete from session where until_ms <= ?", (now_ms,))
 
     def close(self) -> None:

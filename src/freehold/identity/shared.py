@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from freehold.identity.keys import COLUMNS, Key, Keys, Made, Row, Wanted, check_machine, digest_of, key_of, rotated
-from freehold.identity.people import People, Person, folded, roles_of, row_of
+from freehold.identity.people import People, Person, roles_of, row_of
 from freehold.identity.store import Change, Told, change_of, written
 from freehold.kernel.ids import make_id, make_key
 from freehold.kernel.roles import Role
@@ -71,7 +71,8 @@ class SharedKeys:
 
         async def write(db: Any) -> str | None:
             row = await db.fetchrow(
-                "select digest, old from freehold.key where id = $1 and revoked_ms is null for update", key_id
+                "select digest, old from freehold.key where id = $1 and revoked_ms is null and machine is null for update",
+                key_id,
             )
             if row is None:
                 return None
@@ -87,6 +88,15 @@ class SharedKeys:
     def all(self) -> list[Key]:
         """Every key, revoked ones too, oldest first."""
         return sorted((key_of(row[1:]) for row in self._rows()), key=lambda key: (key.created_ms, key.id))
+
+    def one(self, key_id: str) -> Key | None:
+        """A key by its id, revoked or not."""
+
+        async def read(db: Any) -> Any:
+            return await db.fetchrow(f"select {COLUMNS} from freehold.key where id = $1", key_id)  # noqa: S608 - fixed names
+
+        row = self._database.run(read)
+        return key_of(tuple(row)[1:]) if row is not None else None
 
     def revoke(self, key_id: str, *, now_ms: int, by: str) -> bool:
         """Revoke a key by its id; False if there is none that is live."""
@@ -179,7 +189,7 @@ class SharedPeople:
 
     def find(self, name: str) -> Person | None:
         async def read(db: Any) -> Any:
-            return await db.fetchrow(f"{_PERSON} where name = $1", folded(name))
+            return await db.fetchrow(f"{_PERSON} where name = $1", name)
 
         row = self._database.run(read)
         return Person.of(tuple(row)) if row is not None else None
@@ -210,7 +220,7 @@ class SharedPeople:
         """Forget somebody at every node; False if nobody knew them."""
 
         async def write(db: Any) -> bool:
-            row = await db.fetchrow(f"{_PERSON} where name = $1 for update", folded(name))
+            row = await db.fetchrow(f"{_PERSON} where name = $1 for update", name)
             if row is None:
                 return False
             before = Person.of(tuple(row))
@@ -246,8 +256,8 @@ _PERSON = "select id, name, roles, created_ms from freehold.person"
 
 async def _meet(db: Any, name: str, now_ms: int) -> Person:
     insert = "insert into freehold.person (id, name, roles, created_ms) values ($1, $2, $3, $4) on conflict (name) do nothing"
-    await db.execute(insert, make_id("person", now_ms), folded(name), row_of(()), now_ms)
-    return Person.of(tuple(await db.fetchrow(f"{_PERSON} where name = $1 for update", folded(name))))
+    await db.execute(insert, make_id("person", now_ms), name, row_of(()), now_ms)
+    return Person.of(tuple(await db.fetchrow(f"{_PERSON} where name = $1 for update", name)))
 
 
 async def _keep(db: Any, now_ms: int, by: str, what: str, key: str, told: tuple[Told, Told]) -> None:

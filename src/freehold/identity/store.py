@@ -62,9 +62,12 @@ class Change(msgspec.Struct, frozen=True):
         }
 
 
-def connect(path: Path) -> sqlite3.Connection:
+PATIENCE_S = 10.0
+
+
+def connect(path: Path, patience_s: float = PATIENCE_S) -> sqlite3.Connection:
     """A connection to the file, brought up to this version. Raises OperatorError `state.newer`."""
-    db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
+    db = sqlite3.connect(path, isolation_level=None, timeout=patience_s)
     db.execute("pragma journal_mode = wal")
     bring_up(db, path.name, _SCHEMA, _STEPS)
     return db

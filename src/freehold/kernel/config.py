@@ -130,7 +130,9 @@ class _Reader:
         nodes = self.attempt(self.nodes)
         sign_in = self.attempt(self.sign_in, organisation.departments if organisation is not None else {})
         telemetry = self.attempt(self.telemetry)
-        machines = {name: found for name in self.table("machines") if (found := self.attempt(self.machine, name))}
+        machines = {
+            name: found for name in self.table("machines") if (found := self.attempt(self.machine, name, sign_in))
+        }
         workloads = {}
         for name in self.table("workloads"):
             if (workload := self.attempt(self.workload, name, providers)) is not None:
@@ -176,14 +178,23 @@ class _Reader:
 
     def telemetry(self) -> Telemetry | None:
         spec = self.typed(("telemetry",), schema.Telemetry) if "telemetry" in self.tree else None
-        return telemetry_of(spec, self.secret) if spec is not None else None
+        return telemetry_of(spec, self.header) if spec is not None else None
 
-    def machine(self, name: str) -> Machine | None:
+    def header(self, path: tuple[str, ...], reference: str) -> Secret:
+        """What a header holds: one line, which may have spaces (`Bearer …`)."""
+        found = self.secret(path, reference, is_document=True)
+        if not found.value.strip() or not found.value.isascii() or not found.value.isprintable():
+            raise Wrong(
+                path, f"{reference!r} does not hold one line of printable ASCII", "write what the header holds in it"
+            )
+        return Secret(found.value.strip(), reference)
+
+    def machine(self, name: str, sign_in: SignIn | None) -> Machine | None:
         path = ("machines", name)
         if not NAME.match(name):
             raise Wrong(path, f"{name!r} cannot be a machine's name", "use letters, digits, '.', '_' and '-'")
         spec = self.typed(path, schema.Machine)
-        return machine_of(name, spec, self.around.folder) if spec is not None else None
+        return machine_of(name, spec, self.around.folder, sign_in) if spec is not None else None
 
     def note(self, wrong: Wrong) -> None:
         self.problems.append(Problem(line_of(self.text, wrong.path), wrong.reason, wrong.mend))

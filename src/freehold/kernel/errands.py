@@ -19,6 +19,7 @@ from freehold.kernel.roles import Role
 from freehold.kernel.snapshot import Address, Department, Errand, Issuer, Machine, Provider, SignIn, Telemetry, Vault
 from freehold.kernel.units import Secret
 
+_OURS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
 Where = tuple[str, ...]
 Read = Callable[[Where, str], Secret]  # resolves a reference
 
@@ -106,9 +107,15 @@ def sign_in_of(spec: schema.SignIn, departments: Mapping[str, Department], secre
     )
 
 
-def machine_of(name: str, spec: schema.Machine, folder: Path) -> Machine:
+def machine_of(name: str, spec: schema.Machine, folder: Path, sign_in: SignIn | None) -> Machine:
     """Whose tokens of which issuer count as keys. Raises Wrong."""
     path = ("machines", name)
+    if sign_in is not None and (spec.issuer, spec.audience) == (sign_in.issuer.url, sign_in.client_id):
+        raise Wrong(
+            (*path, "audience"),
+            "tokens of people who sign in would count as machines'",
+            "give machines an audience of their own",
+        )
     keys = None
     if spec.keys is not None:
         kind, _, file = spec.keys.partition(":")
@@ -130,7 +137,7 @@ def telemetry_of(spec: schema.Telemetry, secret: Read) -> Telemetry:
         raise Wrong((*path, "endpoint"), "the address ends with its path", "write https://host[:port]")
     headers = {name: secret((*path, "headers", name), reference) for name, reference in spec.headers.items()}
     for name in headers:
-        if not NAME.match(name):
+        if not NAME.match(name) or name.lower() in _OURS:
             raise Wrong((*path, "headers", name), f"{name!r} is no name of a header", "use letters, digits and '-'")
     where = parts.path.rstrip("/")
     return Telemetry(provider, where, headers, spec.traces, spec.metrics, spec.share, spec.service)

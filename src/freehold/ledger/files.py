@@ -11,6 +11,8 @@ from pathlib import Path
 
 from freehold.kernel.errors import OperatorError
 
+RESTORING = "restoring"  # in a state directory that a back-up is being brought back to
+
 
 def secret_file(path: Path) -> bytes:
     """Read a secret of 32 bytes, or make it (readable by its owner only)."""

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
@@ -167,24 +167,23 @@ def _sealed(grant: Grant) -> bytes:
     return sealing.digest()
 
 
+class Moment(NamedTuple):
+    """Now, by both clocks. now_s: seconds since 1970, for agreements; steady_s: of a clock that nobody sets, for how long a grant is good."""
+
+    now_s: float
+    steady_s: float
+
+
 def grant(
-    ruling: Ruling,
-    provider: Provider,
-    target: Target,
-    *,
-    call: tuple[str, int],
-    body: bytes | None,
-    now_s: float,
-    at_s: float,
+    ruling: Ruling, provider: Provider, target: Target, *, call: tuple[str, int], body: bytes | None, at: Moment
 ) -> Grant:
-    """Mint the permission for one attempt; call is (call id, attempt number from 1), body what may be sent; now_s: seconds since 1970,
-    for agreements; at_s: seconds of a clock that nobody sets, for how long it is good.
+    """Mint the permission for one attempt; call is (call id, attempt number from 1), body what may be sent; at: now.
 
     A zone that is allowed only through a transform is entered as the declared class: whoever asks has transformed the body.
 
     Raises PolicyRefusal when the target's zone, as it is now, is not allowed to this call's class.
     """
-    zone = provider.zone_at(now_s, target.model)
+    zone = provider.zone_at(at.now_s, target.model)
     if zone not in ruling.zones | ruling.through:
         raise PolicyRefusal(
             f"{target.name} runs {zone} and this {ruling.class_.label} call may only go {' or '.join(sorted(ruling.zones))}.",
@@ -199,7 +198,7 @@ def grant(
         target=target,
         zone=zone,
         class_=class_,
-        bound=Bound(*call, digest, at_s + LIFETIME_S),
+        bound=Bound(*call, digest, at.steady_s + LIFETIME_S),
     )
 
 
