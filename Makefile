@@ -5,10 +5,12 @@ RUN    := .venv/.run-installed
 JOBS    ?= 4
 ROUNDS  ?= 500
 SEED    ?= 1
+SECONDS ?= 60
+CALLS   ?= 200000
 LITELLM ?= 1.106.2
 DEV    := .venv/.dev-installed
 
-.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-peers prices names capacity chaos calibrate verdict hearth bundle docs lock clean
+.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-peers prices names capacity soak chaos fuzz calibrate verdict hearth bundle docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -55,8 +57,15 @@ capacity: $(DEV)  ## fit how fast engines serve to measured points (DATA=folder 
 	$(PYTHON) -m venv .venv-fit && .venv-fit/bin/pip install -q numpy scipy msgspec
 	PYTHONPATH=src .venv-fit/bin/python tools/capacity.py $(DATA) --date $(DATE)
 
+soak: $(DEV)  ## CALLS through one Freehold (200,000), and the slope of its memory with its interval
+	$(BIN)/python bench/soak.py $(CALLS)
+
 chaos: $(DEV)  ## make trouble under load, ROUNDS times (500; an hour), and hold every receipt, budget, descriptor and megabyte against it
 	cd tests && ../$(BIN)/python -m chaos.rounds $(ROUNDS) $(SEED)
+
+fuzz: $(DEV)  ## feed every decoder and the HTTP edge with what coverage finds (SECONDS each; 60); what is new is kept in tests/fuzz/corpus
+	$(BIN)/pip install -q 'atheris==3.0.0'
+	cd tests && ../$(BIN)/python -m fuzz.run $(SECONDS)
 
 calibrate: $(DEV)  ## hold the verdict's promises against simulated truth, and write the table (JUDGING=pandalm_500.jsonl.gz; half an hour)
 	$(BIN)/python tools/calibrate.py --write $(if $(JUDGING),--judging $(JUDGING))

@@ -52,7 +52,7 @@ class Site(Freehold):
         self.faults.write_text("{}")
         self.has_disk = mount(folder / ".freehold")
         prices = "prices = { m = { input = 1.0, output = 2.0 } }"
-        limits = "timeouts = { connect = 1.0, first_byte = 1.0, silence = 1.0, total = 8.0 }"
+        limits = "timeouts = { connect = 1.0, first_byte = 4.0, silence = 4.0, total = 60.0 }"
         (folder / "freehold.toml").write_text(
             ("" if engine else NO_ENGINE)
             + "[server]\ndrain = 5.0\nwatch = false\n"
@@ -130,7 +130,7 @@ def mount(place: Path) -> bool:
     if os.geteuid() != 0:
         return False
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512m,mode=0700", "freehold-chaos", place], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=256m,mode=0700", "freehold-chaos", place], capture_output=True, check=False
     )
     return done.returncode == 0
 

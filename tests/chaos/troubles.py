@@ -5,6 +5,7 @@ The page "what happens when" in the documentation is this table.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -129,13 +130,11 @@ def _kill_database(site: Site, _: random.Random) -> None:
 
 def _full_disk(site: Site, _: random.Random) -> None:
     filler = site.state / "filler"
-    with filler.open("wb") as file:
-        try:
-            while True:
-                file.write(bytes(1 << 16))
-                file.flush()
-        except OSError:
-            pass
+    fd = os.open(filler, os.O_WRONLY | os.O_CREAT)
+    with contextlib.suppress(OSError):
+        while True:
+            os.write(fd, bytes(1 << 16))
+    os.close(fd)
     wait(lambda: ask(site, site.secret, body=BODY)[0] in (503, 0), 20, "nothing runs unrecorded")
     filler.unlink()
 
