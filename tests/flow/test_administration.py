@@ -227,6 +227,6 @@ def test_another_process_that_holds_the_file_of_keys_stops_no_call(make_freehold
         slowest = max(slowest, time.monotonic() - began)
     holder.execute("rollback")
     holder.close()
-    assert slowest < 2, "it waited ten seconds once"
+    assert slowest < 8, "it waited ten seconds once"
     time.sleep(2.5)
     assert len({one["change"] for one in changes(freehold, 4)}) == len(changes(freehold, 4)) == 4, "each once"
