@@ -150,7 +150,7 @@ def test_a_long_stream_ends_where_it_began(
     text = config(inside, more='budget = "0.001 USD/total"\n').replace("watch = false", "watch = false\ndrain = 0.5")
     line = succeed(text, *before)
     key = line.now.key("--class", "public")
-    inside.usual = Behaviour(event_delay_s=0.5)
+    inside.usual = Behaviour(event_delay_s=2.0)
     got: list[bytes] = []
 
     def stream() -> None:
