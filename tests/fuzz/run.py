@@ -7,7 +7,9 @@ once more (`tests/wire/test_corpus.py`); it begins with the golden requests and 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,7 +64,12 @@ def one(name: str, seconds: int, folder: Path) -> None:
 
         place = Path(tempfile.mkdtemp(prefix="freehold-fuzz-"))
         (place / "freehold.toml").write_text(NO_ENGINE)
-        target = edge(Freehold(place, clean_env()).start().port)
+        freehold = Freehold(place, clean_env()).start()
+        assert freehold.process is not None
+        (folder / "pid").write_text(
+            str(freehold.process.pid)
+        )  # libFuzzer never comes back: whoever started this ends it
+        target = edge(freehold.port)
     else:
         target = TARGETS[name]
     options = [
@@ -86,6 +93,8 @@ def play(name: str, seconds: int) -> bool:
         (folder / "in" / f"seed-{number}").write_bytes(data[:4096])
     command = [sys.executable, "-m", "fuzz.run", "--one", str(seconds), str(folder), name]
     result = subprocess.run(command, cwd=HERE.parent, check=False, capture_output=True, text=True)
+    if (folder / "pid").is_file():
+        os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
     runs = next(
         (line.split()[1] for line in result.stderr.splitlines() if line.startswith("stat::number_of_executed_units:")),
         "?",
