@@ -259,7 +259,7 @@ TROUBLES = (
     Trouble("the disk is slow", "Calls that leave the inside wait for it, because their intent is on the disk first; calls inside do not.", "Nothing.", _slow_disk),
     Trouble("the clock steps an hour ahead", "Nothing: what is timed is timed by a clock that nobody sets.", "Agreements and budgets' periods follow the clock while it is wrong.", _clock(3_600.0)),
     Trouble("the clock steps an hour back", "Nothing.", "Receipts of that time carry it; their order is the log's.", _clock(-3_600.0)),
-    Trouble("thousands of connections say nothing", "Nothing: each costs some kilobytes until it is closed after 75 s.", "Memory and descriptors come back.", _idle_connections),
+    Trouble("thousands of connections say nothing", "Nothing.", "Memory and descriptors come back.", _idle_connections),
     Trouble("callers drip their requests", "Nothing for others; they are cut off after `[server] body_timeout`.", "Descriptors come back.", _slowloris),
     Trouble("callers do not read their answers", "Nothing for others: each is held back by itself, and so is its provider.", "Memory comes back when they go; their calls are settled as cancelled.", _slow_readers),
     Trouble("a thousand streams at once", "Each goes on to its end.", "Memory and descriptors come back.", _many_streams),

@@ -21,6 +21,7 @@ from freehold.gateway.logs import log, log_bug
 from freehold.gateway.presence import cookie_of, identify
 from freehold.gateway.sign_in import BACK, WAIT_S, way_of
 from freehold.gateway.world import World
+from freehold.identity.people import People
 from freehold.kernel.errors import Bug, CallerError, FreeholdError, OperatorError, PolicyRefusal
 from freehold.kernel.snapshot import SignIn
 
@@ -162,9 +163,13 @@ async def _sign_in_back(world: World, _: Who, request: Request) -> Response:
     cookie = request.cookies.get(cookie_of(sign_in, "sign-in"), "")
     found = await world.sign_ins.finish(sign_in, dict(request.query_params), cookie)
     person = await world.registry.with_people(lambda people: people.meet(found.name, now_ms=now_ms))
-    world.registry.people.learn(person)
     until_ms = now_ms + int(sign_in.session_s * 1000)
-    secret = world.registry.people.open(person, found.groups, way_of(sign_in), until_ms=until_ms)
+
+    def open_session(people: People) -> str:
+        people.learn(person)
+        return people.open(person, found.groups, way_of(sign_in), until_ms=until_ms)
+
+    secret = await world.registry.with_sessions(open_session)
     log("sign_in", person=person.id)
     answer = RedirectResponse("/api/me", 303, {"cache-control": "no-store"})
     _set_cookie(answer, sign_in, "session", secret, int(sign_in.session_s))
@@ -176,7 +181,7 @@ async def _sign_out(world: World, who: Who, request: Request) -> Response:
     sign_in = _configured(world)
     secret = request.cookies.get(cookie_of(sign_in, "session"))
     if secret is not None:
-        world.registry.people.end(secret)
+        await world.registry.with_sessions(lambda people: people.end(secret))
         log("sign_out", person=who.label)
     answer = JSONResponse({"signed_out": True}, headers={"clear-site-data": '"cache", "storage"'})
     _set_cookie(answer, sign_in, "session", "", 0)

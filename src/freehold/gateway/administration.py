@@ -30,7 +30,7 @@ from freehold.ledger.store import SqliteStore, UsageRow, catch_up
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Somebody who asks. label: by what they are known in the log; operator: holds the token of the state directory, and may do everything."""
+    """Somebody who asks. label: by what they are known in the log; is_operator: holds the token of the state directory, and may do everything."""
 
     label: str
     roles: frozenset[Role] = frozenset()

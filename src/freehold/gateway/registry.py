@@ -41,6 +41,10 @@ class Registry:
         async with self._turn:
             return await asyncio.to_thread(lambda: work(self._open()[1]))
 
+    async def with_sessions(self, work: Callable[[People], T]) -> T:
+        """Begin or end sessions, which are this state directory's own. Raises OperatorError `keys.busy`."""
+        return await _patiently(work, self.people)
+
     def _open(self) -> tuple[SharedKeys, SharedPeople]:
         if self._shared is None:
             assert self._nodes is not None
