@@ -8,7 +8,7 @@ import json
 import shlex
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -168,17 +168,21 @@ async def _alone(start: Start) -> None:
 
 async def _take_place(taken: Taken, engine: Embedded | None, stop: asyncio.Event) -> None:
     """Say that this one serves, once its model is loaded: the one before accepts nobody from then on. Told to stop meanwhile, it leaves the place to the other."""
-    loading: list[asyncio.Future[bool]] = [asyncio.ensure_future(stop.wait())]
     if engine is not None:
-        loading.append(asyncio.ensure_future(engine.wait(ENGINE_WAIT_S)))
-        await asyncio.wait(loading, return_when=asyncio.FIRST_COMPLETED)
+        await _first(engine.wait(ENGINE_WAIT_S), stop.wait())
     await asyncio.sleep(0.02)  # a signal that has come is heard in the loop's next turns
-    for task in loading:
-        task.cancel()
     if stop.is_set():
         taken.give_up()
     else:
         taken.say_ready()
+
+
+async def _first(*waits: Awaitable[bool]) -> None:
+    """Wait for whichever comes first."""
+    tasks = [asyncio.ensure_future(one) for one in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 def _supervise(start: Start, workers: int) -> int:
@@ -199,12 +203,9 @@ def _supervise(start: Start, workers: int) -> int:
         async def ready() -> None:
             """Wait for the model, where another serves meanwhile, and until that one has stopped accepting."""
             if bulletin is not None:
-                await bulletin.wait(ENGINE_WAIT_S)
+                await _first(bulletin.wait(ENGINE_WAIT_S), stop.wait())  # a supervisor that died waits for nobody
             line.say({"prepared": True})
-            going = [asyncio.ensure_future(one.wait()) for one in (asking.may_serve, stop)]
-            await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
-            for task in going:
-                task.cancel()
+            await _first(asking.may_serve.wait(), stop.wait())
 
         waits = ready if turn.waits else None
         async with among_nodes(world, start.prepared), running(world, start.sockets, ready=waits):
