@@ -10,7 +10,7 @@ CALLS   ?= 200000
 LITELLM ?= 1.106.2
 DEV    := .venv/.dev-installed
 
-.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-peers prices names capacity soak chaos fuzz calibrate verdict hearth bundle docs lock clean
+.PHONY: help up test lint bench bench-wire bench-scan bench-money bench-workers bench-peers prices names capacity soak chaos fuzz calibrate verdict hearth bundle docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -42,6 +42,9 @@ bench-scan: $(DEV)  ## what reading a call for sensitive content costs
 
 bench-money: $(DEV)  ## what budgets and limits cost a call, and a report over ten million receipts
 	$(BIN)/python bench/money.py
+
+bench-workers: $(DEV)  ## four workers beside two: throughput and latency, as ratios
+	$(BIN)/python bench/workers.py $(ARGS)
 
 bench-peers: $(DEV)  ## the same run with LiteLLM in a venv of its own
 	$(PYTHON) -m venv .venv-litellm && .venv-litellm/bin/pip install -q 'litellm[proxy]==$(LITELLM)'

@@ -86,7 +86,7 @@ async def main(port: int, key: str, model: str, kind: str, calls: int) -> None:
         + data
     )
     loop, budget, times, errors = asyncio.get_running_loop(), [calls], [], []
-    waits = []
+    waits, began = [], time.perf_counter()
     for _ in range(min(CONNECTIONS, calls)):
         done = loop.create_future()
         waits.append(done)
@@ -94,11 +94,13 @@ async def main(port: int, key: str, model: str, kind: str, calls: int) -> None:
             lambda done=done: Client(request, kind == "stream", budget, times, errors, done), "127.0.0.1", port
         )
     await asyncio.gather(*waits)
+    seconds = time.perf_counter() - began
     times.sort()
     errors_found = len(errors) + calls - len(times)
     print(
         json.dumps(
             {
+                "per_second": calls / seconds,
                 "p50_ms": statistics.median(times) * 1000,
                 "p99_ms": times[int(len(times) * 0.99)] * 1000,
                 "errors": errors_found,

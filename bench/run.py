@@ -94,8 +94,8 @@ def start(stack: ExitStack, command: list[str], **options: object) -> subprocess
     return process
 
 
-def start_freehold(stack: ExitStack, folder: Path) -> tuple[Side, float]:
-    """Freehold with every control on: key, scan, ruling, plan, intent, receipt, charge, promise, metrics."""
+def configure(folder: Path) -> tuple[str, str]:
+    """Write a Freehold with every control on: key, scan, ruling, plan, intent, receipt, charge, promise, metrics. Gives the program and a key."""
     (folder / "freehold.toml").write_text(
         "[engine]\nenabled = false\n"
         f'[providers.rack]\nbase_url = "http://127.0.0.1:{UPSTREAM}/v1"\nzone = "inside"\nprices = {{ bench = {{ input = 0.1, output = 0.2 }} }}\n'
@@ -105,12 +105,17 @@ def start_freehold(stack: ExitStack, folder: Path) -> tuple[Side, float]:
     made = subprocess.check_output(
         [program, "keys", "create", "--name", "bench", "--workload", "bench", "--json"], cwd=folder
     )
+    return program, json.loads(made)["key"]
+
+
+def start_freehold(stack: ExitStack, folder: Path) -> tuple[Side, float]:
+    program, key = configure(folder)
     began = time.monotonic()
     process = start(
         stack, [program, "up", "--no-hello", "--port", str(FREEHOLD), "--admin-port", str(ADMIN)], cwd=folder
     )
     wait_for(FREEHOLD)
-    return Side("Freehold", FREEHOLD, lambda: [process.pid], key=json.loads(made)["key"]), time.monotonic() - began
+    return Side("Freehold", FREEHOLD, lambda: [process.pid], key=key), time.monotonic() - began
 
 
 def start_nginx(stack: ExitStack, folder: Path) -> Side | None:
