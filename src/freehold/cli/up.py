@@ -208,7 +208,7 @@ def _supervise(start: Start, workers: int) -> int:
             await _first(asking.may_serve.wait(), stop.wait())
 
         waits = ready if turn.waits else None
-        async with among_nodes(world, start.prepared), running(world, start.sockets, ready=waits):
+        async with among_nodes(world, start.prepared), running(world, start.sockets, ready=waits, seat=turn.seat):
             line.say({"ready": True})
             if turn.is_first and not stop.is_set():
                 await _greet(start, world, bulletin)

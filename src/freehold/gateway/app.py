@@ -35,6 +35,7 @@ from freehold.gateway.preparing import Prepared, open_keyring, open_keys, prepar
 from freehold.gateway.presence import operator_token
 from freehold.gateway.protocol import FreeholdProtocol
 from freehold.gateway.registry import Registry
+from freehold.gateway.seats import Door, Seat
 from freehold.gateway.seeding import POOLS, seed_all, seed_beside
 from freehold.gateway.sign_in import SignIns
 from freehold.gateway.telemetry import Telemetry
@@ -203,11 +204,20 @@ def _bundle(snapshot: Snapshot) -> str | None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: `serve` decides when to stop."""
+    """uvicorn without its own signal handling: `serve` decides when to stop. With a seat, it shares out its connections with other workers."""
+
+    seat: Seat | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets if self.seat is None else [])
+        if self.seat is not None:
+            protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+            make = partial(protocol, config=self.config, server_state=self.server_state, app_state={})
+            self.servers = [Door(sock, self.seat, make) for sock in sockets or ()]  # type: ignore[misc]  # what it asks of a server, a door has
 
 
 def listen(host: str, port: int, flag: str) -> socket.socket:
@@ -234,24 +244,18 @@ async def running(
     *,
     engine: Embedded | None = None,
     ready: Callable[[], Awaitable[None]] | None = None,
+    seat: Seat | None = None,
 ) -> AsyncIterator[None]:
-    """Serve both planes (and supervise the engine) inside the block. Drains on the way out. ready: waited for before anybody is accepted."""
+    """Serve both planes (and supervise the engine) inside the block. Drains on the way out.
+
+    ready: waited for before anybody is accepted. seat: a worker's among others.
+    """
     if engine is not None:
         engine.start()
         world.engine_ready = lambda: engine.is_ready or engine.failure is not None
     if ready is not None:
         await ready()
-    options: dict[str, Any] = {
-        "log_config": None,
-        "access_log": False,
-        "lifespan": "off",
-        "server_header": False,
-        "date_header": False,
-        "ws": "none",
-        "proxy_headers": False,
-    }
-    data = _Server(uvicorn.Config(DataApp(world), http=_protocol(world), timeout_keep_alive=75, **options))
-    admin = _Server(uvicorn.Config(build_admin_app(world), **options))
+    data, admin = _servers(world, seat)
     tasks = [
         asyncio.ensure_future(server.serve(sockets=[sock])) for server, sock in zip((data, admin), sockets, strict=True)
     ]
@@ -289,9 +293,25 @@ async def running(
         await close(world)
 
 
-def _protocol(world: World) -> type[FreeholdProtocol]:
+def _servers(world: World, seat: Seat | None) -> tuple[_Server, _Server]:
+    """Both planes, not yet serving."""
+    options: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "lifespan": "off",
+        "server_header": False,
+        "date_header": False,
+        "ws": "none",
+        "proxy_headers": False,
+    }
+    data = _Server(uvicorn.Config(DataApp(world), http=_protocol(world, seat), timeout_keep_alive=75, **options))
+    data.seat = seat
+    return data, _Server(uvicorn.Config(build_admin_app(world), **options))
+
+
+def _protocol(world: World, seat: Seat | None) -> type[FreeholdProtocol]:
     deadline = property(lambda _: world.snapshot.server.body_timeout)
-    return type("Connection", (FreeholdProtocol,), {"deadline_s": deadline})
+    return type("Connection", (FreeholdProtocol,), {"deadline_s": deadline, "seat": seat})
 
 
 async def _keep_synced(world: World) -> None:

@@ -11,6 +11,8 @@ from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from freehold.gateway.seats import Seat
+
 SCOPE_KEY = "freehold.connection"
 HEAD_DEADLINE_S = 20.0
 LINGER_S = 1.0
@@ -21,6 +23,7 @@ class FreeholdProtocol(HttpToolsProtocol):
     """One connection of the data plane. `deadline_s` bounds how long a request may take to arrive, from its first byte."""
 
     deadline_s = HEAD_DEADLINE_S
+    seat: Seat | None = None  # where the worker counts its connections
     serving: asyncio.Task[None] | None = None  # the call under way, to be cancelled when the caller leaves
     _timer: asyncio.TimerHandle | None = None
     _is_arriving = False
@@ -82,6 +85,8 @@ class FreeholdProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
+        if self.seat is not None:
+            self.seat.left()
         if self.serving is not None:
             self.serving.cancel()
 

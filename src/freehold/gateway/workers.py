@@ -41,6 +41,7 @@ from freehold.gateway.reloading import (
     spent_in,
     tell_refusal,
 )
+from freehold.gateway.seats import Seat, Seats
 from freehold.gateway.seeding import POOLS, seed_all, seed_beside, settle_pools
 from freehold.gateway.world import World
 from freehold.kernel.errors import Bug, FreeholdError, OperatorError
@@ -59,10 +60,11 @@ Keep = Callable[[Line], Awaitable[None]]
 
 
 class Turn(NamedTuple):
-    """When a worker begins. is_first: of all; waits: says that it is prepared, and serves when it is told, because another serves yet."""
+    """When and where a worker begins. is_first: of all; waits: says that it is prepared, and serves when it is told, because another serves yet."""
 
     is_first: bool
     waits: bool
+    seat: Seat
 
 
 Serve = Callable[
@@ -75,6 +77,7 @@ class _Worker:
     pid: int
     epoch: int
     line: Line
+    place: int = -1  # among the seats
     began_s: float = field(default_factory=time.monotonic)
     is_prepared: bool = False  # it would serve, if it were told that it may
     is_told: bool = False
@@ -110,6 +113,7 @@ class Supervisor:
         self._offer: Offer | None = None  # its place, once it has it
         self._inherit_at = 0.0
         self._metrics = prepared.state / "metrics" / str(prepared.steward.run)  # counters go on with the run
+        self._seats = Seats(count)
         self._workers: dict[int, _Worker] = {}
         self._keeper: _Worker | None = None
         self._keeper_due = 0.0
@@ -193,21 +197,23 @@ class Supervisor:
 
     def _fork(self, ledger: Ledger, *, is_first: bool = False) -> None:
         mine, theirs = socket.socketpair()
+        place = self._seats.take()
         try:
             pid = os.fork()
         except OSError:
             mine.close()
             theirs.close()
+            self._seats.leave(place)
             raise
         if pid == 0:
             mine.close()
-            self._be_worker(ledger, Line(theirs), is_first=is_first)
+            self._be_worker(ledger, Line(theirs), Turn(is_first, self._taken is not None, Seat(self._seats, place)))
         theirs.close()
-        self._workers[pid] = _Worker(pid, ledger.epoch, Line(mine), adopted=self._reloads)
+        self._workers[pid] = _Worker(pid, ledger.epoch, Line(mine), place, adopted=self._reloads)
         ledger.leave()
         log("worker", pid=pid, epoch=ledger.epoch)
 
-    def _be_worker(self, ledger: Ledger, line: Line, *, is_first: bool) -> NoReturn:
+    def _be_worker(self, ledger: Ledger, line: Line, turn: Turn) -> NoReturn:
         status = DISORDERLY
         try:
             self._be_child()
@@ -225,7 +231,6 @@ class Supervisor:
                     is_part=self._prepared.snapshot.nodes is not None,
                 ),
             )
-            turn = Turn(is_first, self._taken is not None)
             _run(self._serve(world, Reloading(world, self._prepared, self._source), line, turn))
             status = ORDERLY if ends == [True] else DISORDERLY
         except FreeholdError as error:
@@ -363,6 +368,7 @@ class Supervisor:
         if worker is None:
             return
         worker.line.close()
+        self._seats.leave(worker.place)
         multiprocess.mark_process_dead(pid, str(self._metrics))  # type: ignore[no-untyped-call]
         log("worker_ended", pid=pid, epoch=worker.epoch, status=status)
         try:
