@@ -220,10 +220,14 @@ def check_weight(site: Site) -> None:
     until = time.monotonic() + 40  # idle connections to providers are kept for 20 s
     while time.monotonic() < until:
         fds, kb = site.weigh()
-        if fds <= site.usual_fds + 12 * site.workers and kb <= site.usual_kb + site.kept_kb + 24_000 * (site.workers + 1):
+        if fds <= site.usual_fds + 12 * site.workers and kb <= site.usual_kb + site.kept_kb + 24_000 * (
+            site.workers + 1
+        ):
             return
         time.sleep(0.2)
-    raise AssertionError(f"{fds} descriptors, once {site.usual_fds}; {kb} kB, once {site.usual_kb} and {site.kept_kb} kept")
+    raise AssertionError(
+        f"{fds} descriptors, once {site.usual_fds}; {kb} kB, once {site.usual_kb} and {site.kept_kb} kept"
+    )
 
 
 @contextmanager
