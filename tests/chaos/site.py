@@ -143,6 +143,7 @@ class Callers:
         self._site, self._stop = site, threading.Event()
         self.told: dict[str, tuple[int, bool]] = {}  # status, and whether the answer was whole
         self.seen: Counter[str] = Counter()
+        self.strange = b""  # the last answer that nobody should get
         self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(count)]
         for thread in self._threads:
             thread.start()
@@ -160,6 +161,8 @@ class Callers:
                 text = answer.read()
                 is_whole = b"[DONE]" in text if number % 3 == 0 and answer.status == 200 else text.endswith(b"}")
                 self.seen[str(answer.status) if is_whole else "cut"] += 1
+                if answer.status == 500:
+                    self.strange = text
                 if call:
                     self.told[call] = answer.status, is_whole
             except (OSError, http.client.HTTPException) as error:

@@ -17,7 +17,10 @@ class Held(asyncio.Protocol):
         self.seat = seat
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
+
+    def shutdown(self) -> None:
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.seat.left()
@@ -118,3 +121,26 @@ def test_a_closed_door_accepts_nobody() -> None:
                 pass  # it was left to whoever else listens
 
     asyncio.run(play())
+
+
+def test_who_comes_in_at_the_last_moment_is_told_to_leave() -> None:
+    """A connection that was accepted and had no protocol yet when the door closed was told nothing, and kept a worker from ending for its whole drain."""
+
+    async def play() -> bytes:
+        with closing(listening()) as sock:
+            seats = Seats(1)
+            seat, doors = Seat(seats, seats.take()), list[Door]()
+
+            def make() -> Held:
+                doors[0].close()  # while it is let in
+                return Held(seat)
+
+            doors.append(door := Door(sock.dup(), seat, make))
+            (caller,) = called(sock, 1)
+            await until(lambda: seats.held[0] == -1)
+            await door.wait_closed()
+            caller.setblocking(False)
+            with closing(caller):
+                return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(caller, 1), 10)
+
+    assert asyncio.run(play()) == b""

@@ -13,6 +13,7 @@ import math
 import mmap
 import socket
 from collections.abc import Callable
+from typing import Protocol, cast
 
 _NOBODY = -1
 _PAUSE_S = 0.002  # for each connection above the fewest
@@ -67,6 +68,12 @@ class Seat:
     def excess(self) -> int:
         """How many more than the worker that has the fewest."""
         return self._count - min((held for held in self._held if held != _NOBODY), default=self._count)
+
+
+class Guest(Protocol):
+    """What a connection's protocol is asked for here: to take leave."""
+
+    def shutdown(self) -> None: ...
 
 
 class Door:
@@ -132,7 +139,10 @@ class Door:
 
     async def _let_in(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._make, connection)
+            _, protocol = await self._loop.connect_accepted_socket(self._make, connection)
         except OSError:  # it has gone again, before it had a protocol
             connection.close()
             self._seat.left()
+            return
+        if self._is_closed:  # it came in while those who were in were told to leave
+            cast("Guest", protocol).shutdown()
