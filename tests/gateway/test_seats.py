@@ -50,22 +50,22 @@ def test_connections_are_shared_out() -> None:
     async def play() -> list[int]:
         with closing(listening()) as sock:
             seats = Seats(4)
-            doors = [door_of(sock, Seat(seats, seats.take())) for _ in range(4)]
+            doors = [door_of(sock, Seat(seats, place)) for place in range(4)]
             callers = called(sock, 100)
-            await until(lambda: sum(seats.held) == 100)
+            await until(lambda: sum(seats.held) == 100)  # of four open doors
             found = list(seats.held)
             for one in (*callers, *doors):
                 one.close()
             return found
 
-    assert max(found := asyncio.run(play())) - min(found) <= 2, found
+    assert max(found := asyncio.run(play())) - min(found) <= 4, found
 
 
 def test_who_has_more_lets_the_others_go_first() -> None:
     async def play() -> list[int]:
         with closing(listening()) as sock:
             seats = Seats(2)
-            first, second = Seat(seats, seats.take()), Seat(seats, seats.take())
+            first, second = Seat(seats, 0), Seat(seats, 1)
             one = door_of(sock, first)
             callers = called(
                 sock, 30
@@ -86,8 +86,8 @@ def test_a_worker_that_hangs_keeps_nobody_waiting() -> None:
     async def play() -> int:
         with closing(listening()) as sock:
             seats = Seats(2)
-            seat = Seat(seats, seats.take())
-            seats.take()  # it holds nothing, and never accepts
+            seat = Seat(seats, 0)
+            Seat(seats, 1).open()  # it holds nothing, and never accepts
             door = door_of(sock, seat)
             callers = called(sock, 500)
             await until(lambda: seats.held[0] == 500)
@@ -100,23 +100,14 @@ def test_a_worker_that_hangs_keeps_nobody_waiting() -> None:
     assert asyncio.run(play()) == -1, "a door that is closed is not counted"
 
 
-def test_places_are_given_again() -> None:
-    seats = Seats(2)
-    assert (seats.take(), seats.take()) == (0, 1)
-    seats.leave(0)
-    assert seats.take() == 0
-    assert list(seats.held) == [0, 0]
-
-
 def test_a_closed_door_accepts_nobody() -> None:
     async def play() -> None:
         with closing(listening()) as sock:
             seats = Seats(1)
-            door = door_of(sock, Seat(seats, seats.take()))
+            door = door_of(sock, Seat(seats, 0))
             door.close()
             door.close()
             (caller,) = called(sock, 1)
-            await asyncio.sleep(0.05)
             with closing(caller), closing(sock.accept()[0]):
                 pass  # it was left to whoever else listens
 
@@ -129,7 +120,7 @@ def test_who_comes_in_at_the_last_moment_is_told_to_leave() -> None:
     async def play() -> bytes:
         with closing(listening()) as sock:
             seats = Seats(1)
-            seat, doors = Seat(seats, seats.take()), list[Door]()
+            seat, doors = Seat(seats, 0), list[Door]()
 
             def make() -> Held:
                 doors[0].close()  # while it is let in

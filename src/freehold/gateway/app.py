@@ -213,11 +213,14 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets if self.seat is None else [])
-        if self.seat is not None:
-            protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
-            make = partial(protocol, config=self.config, server_state=self.server_state, app_state={})
-            self.servers = [Door(sock, self.seat, make) for sock in sockets or ()]  # type: ignore[misc]  # what it asks of a server, a door has
+        if self.seat is None:
+            await super().startup(sockets)
+            return
+        protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        make = partial(protocol, config=self.config, server_state=self.server_state, app_state={})
+        doors = [Door(sock, self.seat, make) for sock in sockets or ()]
+        await super().startup([])
+        self.servers = doors  # type: ignore[assignment]  # what it asks of a server, a door has
 
 
 def listen(host: str, port: int, flag: str) -> socket.socket:

@@ -84,9 +84,9 @@ class FreeholdProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        super().connection_lost(exc)
         if self.seat is not None:
             self.seat.left()
+        super().connection_lost(exc)
         if self.serving is not None:
             self.serving.cancel()
 

@@ -1,52 +1,54 @@
 """Share connections out between workers that accept on one socket, so that none has twice as many as another.
 
 Left to the kernel, whoever happens to be awake takes the next connection: of 32 over four workers, one was seen with 13 and one with 3, and the calls
-of the 13 wait. Rules: the counts stand in memory that the workers share; a worker that has more than the fewest waits before it accepts one more, the longer the
-more it has above them; and after a quarter of a second it accepts whoever waits, so that nobody who calls depends on a worker that hangs.
-What it does not know: HTTP, what a worker is.
+of the 13 wait. Rules: the counts stand in memory that the workers share; a worker that has some more than the fewest waits a few milliseconds for it,
+the longer the more it has above it; and if the fewest did not come five times in a row, because it hangs, nobody waits for it for a while.
+What it does not know: HTTP, what a worker is, how busy a connection is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import mmap
 import socket
 from collections.abc import Callable
 from typing import Protocol, cast
 
 _NOBODY = -1
+_SLACK = 2  # connections above the fewest at which nobody waits
+_STEP_S = 0.001  # how often who waits looks whether it still has to
 _PAUSE_S = 0.002  # for each connection above the fewest
 _LONGEST_PAUSE_S = 0.02
-_PATIENCE_S = 0.25  # then whoever has the fewest hangs
-_AT_ONCE = 64  # accepted in its place
+_STRIKES = 5  # in a row, and the fewest is taken to hang
+_HURRY_S = 5.0  # for so long
 _NO_ROOM_S = 0.1  # after an error: no descriptor is left, say
 
 
 class Seats:
-    """How many connections each of `count` workers holds. One is made before any fork."""
+    """How many connections each of several workers holds, at its place. Made before any fork; who has which place is the supervisor's to say."""
 
     def __init__(self, count: int) -> None:
         self.held = memoryview(mmap.mmap(-1, 4 * count)).cast("i")
         for place in range(count):
             self.held[place] = _NOBODY
 
-    def take(self) -> int:
-        """A place that nobody has; the last, if there is none."""
-        free = (place for place, held in enumerate(self.held) if held == _NOBODY)
-        place = next(free, len(self.held) - 1)
-        self.held[place] = 0
-        return place
-
     def leave(self, place: int) -> None:
         self.held[place] = _NOBODY
 
 
 class Seat:
-    """One worker's own count. Only it writes there, while it lives."""
+    """One worker's own count, from when it accepts until it does not. Only it writes there, while it lives."""
 
     def __init__(self, seats: Seats, place: int) -> None:
-        self._held, self._place, self._count, self._is_open = seats.held, place, 0, True
+        self._held, self._place, self._count, self._is_open = seats.held, place, 0, False
+
+    def open(self) -> None:
+        self._is_open = True
+        self._note()
+
+    def close(self) -> None:
+        self._is_open = False
+        self._held[self._place] = _NOBODY
 
     def entered(self) -> None:
         self._count += 1
@@ -56,18 +58,16 @@ class Seat:
         self._count -= 1
         self._note()
 
-    def close(self) -> None:
-        """It accepts nobody any more, and is not counted."""
-        self._is_open = False
-        self._held[self._place] = _NOBODY
-
     def _note(self) -> None:
         if self._is_open:
             self._held[self._place] = self._count
 
+    def fewest(self) -> tuple[int, int]:
+        """What the worker with the fewest connections holds, and where it sits."""
+        return min(((held, place) for place, held in enumerate(self._held) if held != _NOBODY), default=(self._count, self._place))  # fmt: skip
+
     def excess(self) -> int:
-        """How many more than the worker that has the fewest."""
-        return self._count - min((held for held in self._held if held != _NOBODY), default=self._count)
+        return self._count - self.fewest()[0]
 
 
 class Guest(Protocol):
@@ -85,9 +85,12 @@ class Door:
         self._pause: asyncio.TimerHandle | None = None
         self._coming: set[asyncio.Task[object]] = set()
         self._is_closed = False
-        self._patient_until = math.inf  # while connections wait and others should take them
+        self._fewest = (0, 0)
+        self._waits_until = self._hurries_until = 0.0
+        self._strikes = 0
         sock.setblocking(False)
         self._loop.add_reader(sock, self._knock)
+        seat.open()
 
     def close(self) -> None:
         if self._is_closed:
@@ -98,44 +101,57 @@ class Door:
             self._pause.cancel()
         else:
             self._loop.remove_reader(self._sock)
+        while self._takes_one():
+            continue
         self._sock.close()
 
     async def wait_closed(self) -> None:
         await asyncio.gather(*self._coming, return_exceptions=True)
 
     def _knock(self) -> None:
-        excess = self._seat.excess()
-        if excess <= 0:
-            self._patient_until = math.inf
-            self._accept(1)
+        """Somebody waits. Accept, or let whoever has the fewest go first."""
+        now, excess = self._loop.time(), self._seat.excess()
+        if excess <= _SLACK or now < self._hurries_until:
+            self._takes_one()
             return
-        self._patient_until = min(self._patient_until, self._loop.time() + _PATIENCE_S)
-        self._wait(min(_LONGEST_PAUSE_S, excess * _PAUSE_S))
+        self._fewest = self._seat.fewest()
+        self._waits_until = now + min(_LONGEST_PAUSE_S, excess * _PAUSE_S)
+        self._sleep(_STEP_S)
 
-    def _wait(self, pause_s: float) -> None:
-        self._loop.remove_reader(self._sock)
-        self._pause = self._loop.call_later(pause_s, self._after_pause)
+    def _sleep(self, pause_s: float) -> None:
+        if self._pause is None:
+            self._loop.remove_reader(self._sock)
+        self._pause = self._loop.call_later(pause_s, self._look)
 
-    def _after_pause(self) -> None:
+    def _look(self) -> None:
+        """After a moment of waiting: go on with it, or accept."""
+        must_wait = self._seat.excess() > _SLACK
+        if must_wait and self._loop.time() < self._waits_until:
+            self._sleep(_STEP_S)
+            return
         self._pause = None
         self._loop.add_reader(self._sock, self._knock)
-        self._accept(_AT_ONCE if self._loop.time() >= self._patient_until else 1)
+        was_in_vain = self._takes_one() and must_wait and self._seat.fewest() == self._fewest
+        self._strikes = self._strikes + 1 if was_in_vain else 0
+        if self._strikes >= _STRIKES:
+            self._strikes, self._hurries_until = 0, self._loop.time() + _HURRY_S
 
-    def _accept(self, most: int) -> None:
-        for _ in range(most):
-            try:
-                connection, _ = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                self._patient_until = math.inf
-                return
-            except OSError:
-                self._wait(_NO_ROOM_S)
-                return
-            connection.setblocking(False)
-            self._seat.entered()
-            task = asyncio.ensure_future(self._let_in(connection))
-            self._coming.add(task)
-            task.add_done_callback(self._coming.discard)
+    def _takes_one(self) -> bool:
+        """Whether somebody waited, and has been let in."""
+        try:
+            connection, _ = self._sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError:
+            if not self._is_closed:
+                self._sleep(_NO_ROOM_S)
+            return False
+        connection.setblocking(False)
+        self._seat.entered()
+        task = asyncio.ensure_future(self._let_in(connection))
+        self._coming.add(task)
+        task.add_done_callback(self._coming.discard)
+        return True
 
     async def _let_in(self, connection: socket.socket) -> None:
         try:

@@ -113,7 +113,7 @@ class Supervisor:
         self._offer: Offer | None = None  # its place, once it has it
         self._inherit_at = 0.0
         self._metrics = prepared.state / "metrics" / str(prepared.steward.run)  # counters go on with the run
-        self._seats = Seats(count)
+        self._seats = Seats(2 * count)  # one that drains keeps its place while another has begun
         self._workers: dict[int, _Worker] = {}
         self._keeper: _Worker | None = None
         self._keeper_due = 0.0
@@ -197,13 +197,12 @@ class Supervisor:
 
     def _fork(self, ledger: Ledger, *, is_first: bool = False) -> None:
         mine, theirs = socket.socketpair()
-        place = self._seats.take()
+        place = self._free_place()
         try:
             pid = os.fork()
         except OSError:
             mine.close()
             theirs.close()
-            self._seats.leave(place)
             raise
         if pid == 0:
             mine.close()
@@ -212,6 +211,10 @@ class Supervisor:
         self._workers[pid] = _Worker(pid, ledger.epoch, Line(mine), place, adopted=self._reloads)
         ledger.leave()
         log("worker", pid=pid, epoch=ledger.epoch)
+
+    def _free_place(self) -> int:
+        taken = {worker.place for worker in self._workers.values()}
+        return next((place for place in range(2 * self._count) if place not in taken), 2 * self._count - 1)
 
     def _be_worker(self, ledger: Ledger, line: Line, turn: Turn) -> NoReturn:
         status = DISORDERLY
