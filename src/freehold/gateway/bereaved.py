@@ -51,6 +51,8 @@ async def keep_heirs(world: World, prepared: Prepared) -> None:
 def inherit(prepared: Prepared) -> None:
     """Settle and seal what processes have left that this run of Freehold did not begin itself. Raises as `settle_pools` does."""
     for epoch in prepared.steward.inherit(prepared.facts):
-        log("inherited", epoch=epoch)
         with closing(open_keys(prepared.state, prepared.snapshot.nodes)) as keys:
             settle_pools(prepared, keys, epoch)
+        log(
+            "inherited", epoch=epoch
+        )  # said when it is counted: a budget that heard of it before would let one more call through
