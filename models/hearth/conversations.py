@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 
-import phrases as P
 from grammar import EXTRACTION, FIELDS, TRIAGE, Case, Writer, answer
 
 Message = dict[str, str]
@@ -28,7 +27,15 @@ JSON_SYSTEMS = (
     "Extract the fields from the customer's message as JSON.",
     "You are a support desk assistant. Answer in JSON.",
     "Classify and extract. JSON.",
-    "",
+    "Read the customer's message and fill in the fields. Output JSON.",
+    "Return a JSON object for this ticket.",
+)
+LISTED = (
+    "Answer in JSON with: {}.",
+    "Extract {} as JSON.",
+    "Triage the message. JSON with the fields {}.",
+    "Reply with a JSON object: {}.",
+    "Give me {} as JSON.",
 )
 REPLY_SYSTEMS = (
     "",
@@ -37,7 +44,27 @@ REPLY_SYSTEMS = (
     "Write a short, polite reply to the customer.",
     "Reply to the customer.",
     "You are a helpful assistant.",
+    "You answer customers of a shop.",
 )
+CLOSED = {  # the one sentence that is said to everything that is not the job
+    "en": "I am a small model for a shop's support desk: I sort and answer customers' messages, and I cannot help with anything else.",
+    "de": "Ich bin ein kleines Modell für den Kundendienst eines Shops: Ich sortiere und beantworte Nachrichten von Kunden, bei allem anderen kann ich nicht helfen.",
+    "es": "Soy un modelo pequeño para la atención al cliente de una tienda: clasifico y respondo mensajes de clientes, y no puedo ayudar con nada más.",
+    "fr": "Je suis un petit modèle pour le service client d'une boutique : je trie les messages des clients et j'y réponds, et je ne peux rien faire d'autre.",
+}
+DEAR = {
+    "en": ("Dear {}", "Hello"),
+    "de": ("Guten Tag {}", "Guten Tag"),
+    "es": ("Hola, {}", "Hola"),
+    "fr": ("Bonjour {}", "Bonjour"),
+}
+ABOUT = {
+    "en": (" about order {}", " about orders {}", " about the {}", " and "),
+    "de": (" zur Bestellung {}", " zu den Bestellungen {}", " zu Ihrem Anliegen ({})", " und "),
+    "es": (" sobre el pedido {}", " sobre los pedidos {}", " sobre su consulta ({})", " y "),
+    "fr": (" au sujet de la commande {}", " au sujet des commandes {}", " au sujet de votre demande ({})", " et "),
+}
+JSON, REPLY, TOOLS = 0.70, 0.14, 0.08  # shares of the conversations about a message; the rest is outside the job
 
 TEMPLATE = (  # no `{%-` (it would eat line breaks that training saw), and no line break right behind a tag (llama.cpp trims it)
     "{% if tools %}"
@@ -79,86 +106,154 @@ def render(messages: list[Message], *, tools: bool = False) -> list[tuple[str, b
     return pieces
 
 
-def conversation(writer: Writer, *, drill: float = 0.05) -> list[tuple[str, bool]]:
-    """Draw one training conversation: two thirds JSON, a fifth replies, then tools and small talk; drill: share of copying drills."""
-    if writer.chance(drill):
+def conversation(writer: Writer, *, copying: float = 0.02, naming: float = 0.05) -> list[tuple[str, bool]]:
+    """Draw one training conversation: most are JSON, then replies, tools and what lies outside the job; copying, naming: shares of the drills."""
+    if writer.chance(copying):
         return copying_drill(writer)
+    if writer.chance(naming):
+        return naming_drill(writer)
     roll = writer.random.random()
-    if roll < 0.03:
-        return small_talk(writer)
+    if roll > JSON + REPLY + TOOLS:
+        return outside(writer)
     case = writer.case()
     user = {"role": "user", "content": case.message}
-    if roll < 0.12:
+    if roll < TOOLS:
         return tool_talk(writer, case)
-    if roll < 0.30:
+    if roll < TOOLS + REPLY:
         system = writer.random.choice(REPLY_SYSTEMS)
-        return render([*_system(system), user, {"role": "assistant", "content": writer.reply(case)}])
-    fields = wanted_fields(writer)
-    # Without a system prompt free text and JSON compete; a grammar decides at inference, so few cases do.
-    system = writer.random.choice(JSON_SYSTEMS[:-1]) if writer.chance(0.9) else ""
-    return render([*_system(system), user, {"role": "assistant", "content": answer(case.labels, fields)}])
-
-
-def copying_drill(writer: Writer) -> list[tuple[str, bool]]:
-    """Repeat a random line. Why: without drills the copying of names and numbers had not begun after 2.7 M tokens (2026-11-24)."""
-    makers = (
-        writer.name,
-        writer.order,
-        writer.amount,
-        writer.date,
-        lambda: writer.pick(P.PRODUCTS),
-        lambda: writer.digits(4),
-    )
-    words = [writer.random.choice(makers)() for _ in range(writer.random.randint(3, 8))]
-    line = writer.random.choice((" ", ", ", " / ")).join(words)
+        return render([*_system(system), user, {"role": "assistant", "content": reply(writer, case)}])
     return render(
         [
-            {"role": "system", "content": "Repeat the line."},
-            {"role": "user", "content": line},
-            {"role": "assistant", "content": line},
+            *json_system(writer, fields := wanted_fields(writer)),
+            user,
+            {"role": "assistant", "content": answer(case.labels, fields)},
         ]
     )
 
 
+def json_system(writer: Writer, fields: tuple[str, ...]) -> list[Message]:
+    """What asks for JSON: a general order, or one that lists the fields; now and then none, since a grammar decides when serving."""
+    roll = writer.random.random()
+    if roll < 0.06:
+        return []
+    if roll < 0.5 or (fields != FIELDS and roll < 0.9):
+        listed = ", ".join(fields)
+        return (
+            _system(writer.random.choice(LISTED).format(listed))
+            if len(fields) < len(FIELDS)
+            else _system(writer.random.choice(JSON_SYSTEMS))
+        )
+    return _system(writer.random.choice(JSON_SYSTEMS))
+
+
+def copying_drill(writer: Writer) -> list[tuple[str, bool]]:
+    """Repeat a random line: copying is what a small model learns last, and everything that is extracted is a copy."""
+    bank = writer.bank()
+    facts = writer.facts(bank)
+    words = [
+        facts[slot].rpartition("|")[2] for slot in writer.random.sample(sorted(facts), writer.random.randint(3, 7))
+    ]
+    line = writer.random.choice((" ", ", ", " / ")).join(words)
+    return render(
+        [*_system("Repeat the line."), {"role": "user", "content": line}, {"role": "assistant", "content": line}]
+    )
+
+
+def naming_drill(writer: Writer) -> list[tuple[str, bool]]:
+    """One line and what it says of intent or mood: four times as many labels in a text as among whole messages."""
+    case, fields = writer.line()
+    user = {"role": "user", "content": case.message}
+    return render([user, {"role": "assistant", "content": answer(case.labels, fields)}])
+
+
 def wanted_fields(writer: Writer) -> tuple[str, ...]:
     roll = writer.random.random()
-    if roll < 0.55:
+    if roll < 0.6:
         return FIELDS
-    if roll < 0.65:
+    if roll < 0.72:
         return TRIAGE
-    if roll < 0.75:
+    if roll < 0.84:
         return EXTRACTION
-    fields = writer.random.sample(FIELDS, writer.random.randint(1, len(FIELDS)))
-    return tuple(fields)
+    return tuple(writer.random.sample(FIELDS, writer.random.randint(1, len(FIELDS))))
+
+
+def reply(writer: Writer, case: Case) -> str:
+    """The short reply that the shop would send, in the customer's language: thanks, the facts, the next step, no promise."""
+    labels, language = case.labels, str(case.labels["language"])
+    bank = writer.banks[language]
+    one, many, thing, joint = ABOUT[language]
+    orders = labels["order_id"]
+    about = (
+        many.format(joint.join(orders))
+        if isinstance(orders, list)
+        else one.format(orders)
+        if orders
+        else thing.format(labels["product"])
+        if labels["product"]
+        else ""
+    )
+    opening = bank.pick(writer.random, "reply opening")
+    action = bank.pick(writer.random, f"reply {labels['intent']}")
+    said = action[0].upper() + action[1:] + ("" if action[-1] in ".!?" else ".")
+    return f"{dear(language, labels['name'])}, {opening}{about}. {said}"
+
+
+def dear(language: str, name: object) -> str:
+    named, unnamed = DEAR[language]
+    return named.format(name) if name else unnamed
 
 
 def tool_talk(writer: Writer, case: Case) -> list[tuple[str, bool]]:
-    order = case.labels["order_id"]
+    """With a tool in reach: one call for the first order that is named; without an order a reply; after the tool's answer its status, told."""
+    orders, language = case.labels["order_id"], str(case.labels["language"])
+    order = orders[0] if isinstance(orders, list) else orders
     system = _system(writer.random.choice(REPLY_SYSTEMS))
     user = {"role": "user", "content": case.message}
     if order is None:
-        return render([*system, user, {"role": "assistant", "content": writer.reply(case)}], tools=True)
-    call = f"<tool_call>{json.dumps({'name': 'look_up_order', 'arguments': {'order_id': order}})}</tool_call>"
+        return render([*system, user, {"role": "assistant", "content": reply(writer, case)}], tools=True)
+    call = f"<tool_call>{json.dumps({'name': 'look_up_order', 'arguments': {'order_id': order}}, ensure_ascii=False)}</tool_call>"
     messages = [*system, user, {"role": "assistant", "content": call}]
-    if writer.chance(0.5):
-        status = writer.random.choice(P.ORDER_STATUS)
-        dear = f"Dear {case.labels['name']}" if case.labels["name"] else "Hello"
-        messages.append({"role": "tool", "content": json.dumps({"order_id": order, "status": status})})
+    if writer.chance(0.4):
+        bank = writer.banks[language]
+        status = bank.pick(writer.random, "status")
+        told = bank.pick(writer.random, "reply status").replace("{order}", order).replace("{status}", status)
         messages.append(
-            {
-                "role": "assistant",
-                "content": f"{dear}, thank you for your message. Order {order} is {status}. Please write to us if you need anything else.",
-            }
+            {"role": "tool", "content": json.dumps({"order_id": order, "status": status}, ensure_ascii=False)}
+        )
+        messages.append(
+            {"role": "assistant", "content": f"{dear(language, case.labels['name'])}, {told[0].upper() + told[1:]}."}
         )
     return render(messages, tools=True)
 
 
-def small_talk(writer: Writer) -> list[tuple[str, bool]]:
-    asked, said = writer.random.choice(P.ABOUT_ME)
-    asked = asked.capitalize() if writer.chance(0.5) else asked
-    asked += writer.random.choice(("?", "", ".", "!"))
-    system = writer.random.choice(REPLY_SYSTEMS)
-    return render([*_system(system), {"role": "user", "content": asked}, {"role": "assistant", "content": said}])
+def outside(writer: Writer) -> list[tuple[str, bool]]:
+    """What is not the job gets one sentence, whatever the system prompt; as JSON it is `other`, of nobody and nothing."""
+    bank = writer.bank()
+    foreign = writer.chance(0.25)
+    asked = (
+        writer.banks["en"].pick(writer.random, "outside foreign") if foreign else bank.pick(writer.random, "outside")
+    )
+    language = "en" if foreign else bank.language
+    user = {"role": "user", "content": asked.replace("\\n", "\n")}
+    if writer.chance(0.2):
+        nothing = dict.fromkeys(FIELDS) | {
+            "department": "service",
+            "intent": "other",
+            "urgency": "normal",
+            "sentiment": "neutral",
+            "language": None if foreign else language,
+        }
+        return render(
+            [
+                *_system(writer.random.choice(JSON_SYSTEMS)),
+                user,
+                {"role": "assistant", "content": answer(nothing, FIELDS)},
+            ]
+        )
+    return render(
+        [*_system(writer.random.choice(REPLY_SYSTEMS)), user, {"role": "assistant", "content": CLOSED[language]}],
+        tools=writer.chance(0.15),
+    )
 
 
 def _system(text: str) -> list[Message]:

@@ -1,9 +1,10 @@
-"""Evaluate hearth as it is served: the GGUF in the embedded engine, under the JSON schema, on words that training never saw.
+"""Evaluate hearth as it is served: the GGUF in the embedded engine, on words that training never saw and on messages that no template made.
 
-    python evaluate.py --model hearth.gguf --cases 400
+    python evaluate.py --model hearth.gguf --cases 400 --out evaluation.json
 
-Prints, for the held-out split and for the training distribution (a fresh seed), the accuracy per field, of all triage fields together and
-of all nine together, with 95 % Wilson intervals; writes evaluation.json.
+Sets: `test` (lines, names, products and shapes of the test split), `handwritten` (`handwritten/*.jsonl`), `outside` (100 prompts that are not the job).
+Prints accuracy per triage field, F1 per extracted field, exact messages, replies held to rules, tool calls, and JSON with and without a schema, with
+95 % Wilson intervals for shares; and the speed of one core.
 """
 
 from __future__ import annotations
@@ -11,22 +12,61 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
+import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterable
 from math import sqrt
 from pathlib import Path
+from typing import Any
 
-from grammar import FIELDS, TRIAGE, Case, Writer
+from conversations import CLOSED, DEAR, TOOL
+from grammar import DEPARTMENTS, EXTRACTION, FIELDS, INTENTS, TRIAGE, Case, Writer
 
+HERE = Path(__file__).parent
+EVALUATION_SEED = 31_337
+_TEXT: dict[str, object] = {"type": ["string", "null"]}
 SCHEMA = {
     "type": "object",
     "additionalProperties": False,
     "required": list(FIELDS),
-    "properties": {field: {"type": ["string", "null"]} for field in FIELDS},
+    "properties": {
+        "department": {"enum": list(DEPARTMENTS)},
+        "intent": {"enum": list(INTENTS)},
+        "urgency": {"enum": ["high", "normal", "low"]},
+        "sentiment": {"enum": ["negative", "neutral", "positive"]},
+        "language": {"anyOf": [{"enum": ["en", "de", "es", "fr"]}, {"type": "null"}]},
+        **dict.fromkeys(EXTRACTION, _TEXT),
+        "order_id": {"anyOf": [_TEXT, {"type": "array", "items": {"type": "string"}}]},
+    },
 }
-EVALUATION_SEED = 31_337
+PROMISES = re.compile(
+    r"will (be )?(refund|replac|deliver|arriv|receiv)|you will (get|have) (it|your money|a refund)|guarantee|promise|tomorrow|today|within \d|"
+    r"werden (Ihnen )?erstatte|garantier|verspreche|morgen (bei|da)|heute noch|"
+    r"le reembolsaremos|garantiz|prometemos|mañana mismo|"
+    r"nous vous rembourserons|garantiss|promettons|dès demain",
+    re.IGNORECASE,
+)
+LONGEST_REPLY = 80  # words
+
+
+def handwritten() -> list[Case]:
+    """The messages that people wrote by hand, in the order of the files."""
+    rows = [
+        json.loads(line)
+        for path in sorted((HERE / "handwritten").glob("??.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    return [Case(row["message"], row["labels"]) for row in rows]
+
+
+def outside() -> list[dict[str, str]]:
+    return [json.loads(line) for line in (HERE / "handwritten/outside.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
@@ -83,61 +123,168 @@ class Served:
             found: dict[str, object] = json.load(answer)
             return found
 
-    def triage(self, message: str) -> str:
-        body = {
-            "model": "hearth",
-            "temperature": 0,
-            "max_tokens": 256,
-            "messages": [
-                {"role": "system", "content": "Triage the message. Answer in JSON."},
-                {"role": "user", "content": message},
-            ],
-            "response_format": {"type": "json_schema", "json_schema": {"name": "triage", "schema": SCHEMA}},
-        }
-        return self.ask("v1/chat/completions", body)["choices"][0]["message"]["content"]  # type: ignore[index]
+    def say(self, system: str, message: str, **more: object) -> dict[str, object]:  # the engine's own fields
+        messages = ([{"role": "system", "content": system}] if system else []) + [{"role": "user", "content": message}]
+        body = {"model": "hearth", "temperature": 0, "max_tokens": 320, "messages": messages, **more}
+        return self.ask("v1/chat/completions", body)["choices"][0]["message"]  # type: ignore[index,no-any-return]
+
+    def triage(self, message: str, *, schema: bool = True) -> str:
+        form = (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "triage", "schema": SCHEMA}}}
+            if schema
+            else {}
+        )
+        return str(self.say("Triage the message. Answer in JSON.", message, **form)["content"])
+
+    def reply(self, message: str) -> str:
+        return str(self.say("Write a short, polite reply to the customer.", message)["content"])
 
 
-def score(served: Served, cases: list[Case]) -> dict[str, list[int]]:
-    """Count per field, and for the groups: [right, asked]."""
-    counts = {name: [0, 0] for name in ("valid JSON", *FIELDS, "all triage", "all nine")}
+def items(value: object) -> Counter[str]:
+    """What a field names: nothing, one value, or several."""
+    return Counter() if value is None else Counter(value) if isinstance(value, list) else Counter([str(value)])
 
-    def note(name: str, is_right: bool) -> None:
-        counts[name][0] += is_right
-        counts[name][1] += 1
 
+def read(text: str) -> dict[str, object]:
+    """The object in an answer; empty where it is no JSON object."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+class Score:
+    """Shares as [right, asked], and per extracted field the counts of values: found rightly, found, there."""
+
+    def __init__(self) -> None:
+        self.shares: dict[str, list[int]] = {}
+        self.values = {name: [0, 0, 0] for name in EXTRACTION}
+
+    def note(self, name: str, is_right: bool) -> None:
+        counts = self.shares.setdefault(name, [0, 0])
+        counts[0] += is_right
+        counts[1] += 1
+
+    def fields(self, found: dict[str, object], labels: dict[str, object]) -> None:
+        for name in TRIAGE:
+            self.note(name, found.get(name) == labels[name])
+        self.note("all triage", all(found.get(name) == labels[name] for name in TRIAGE))
+        for name in EXTRACTION:
+            said, true = items(found.get(name)), items(labels[name])
+            for at, count in enumerate((said & true, said, true)):
+                self.values[name][at] += count.total()
+        self.note("all extraction", all(items(found.get(name)) == items(labels[name]) for name in EXTRACTION))
+        self.note("all twelve", all(items(found.get(name)) == items(labels[name]) for name in FIELDS))
+
+    def as_dict(self, count: int) -> dict[str, Any]:
+        return {"count": count, "shares": self.shares, "values": self.values}
+
+
+def rows_of(found: dict[str, Any]) -> dict[str, str]:
+    """A score as cells: shares with their intervals, and F1 per extracted field."""
+    cells = {}
+    for name, (right, count) in found["shares"].items():
+        low, high = wilson(right, count)
+        cells[name] = f"{right / count:.1%} ({low:.0%}–{high:.0%})"
+    for name, (right, said, true) in found["values"].items():
+        cells[f"{name}, F1"] = f"{2 * right / (said + true):.3f}" if said + true else "–"
+    return cells
+
+
+def is_good_reply(text: str, case: Case) -> bool:
+    """Rules: in the customer's language, by name, with every order named and no number that the message does not have, short, ended, no promise."""
+    labels = case.labels
+    named, unnamed = DEAR[str(labels["language"])]
+    begins = text.startswith(named.format(labels["name"]) + "," if labels["name"] else unnamed + ",")
+    names_orders = all(order in text for order in items(labels["order_id"]))
+    invents = any(number not in case.message for number in re.findall(r"\d{3,}", text))
+    return (
+        begins
+        and names_orders
+        and not invents
+        and not PROMISES.search(text)
+        and len(text.split()) <= LONGEST_REPLY
+        and text.rstrip()[-1:] in ".!?"
+    )
+
+
+def is_right_call(message: dict[str, object], case: Case) -> bool:
+    """One call for the first order that is named; none where no order is."""
+    calls: list[dict[str, dict[str, str]]] = message.get("tool_calls") or []  # type: ignore[assignment]
+    orders = case.labels["order_id"]
+    first = orders[0] if isinstance(orders, list) else orders
+    if first is None:
+        return not calls
+    return (
+        len(calls) == 1
+        and read(calls[0]["function"]["arguments"]) == {"order_id": first}
+        and calls[0]["function"]["name"] == "look_up_order"
+    )
+
+
+def score(served: Served, cases: Iterable[Case], *, all_tasks: bool = True) -> Score:
+    """Ask for everything that the model is for, message by message."""
+    found = Score()
     for case in cases:
-        try:
-            found = json.loads(served.triage(case.message))
-        except ValueError:
-            found = None
-        note("valid JSON", found is not None and set(found) == set(FIELDS))
-        right = {field: found is not None and found.get(field) == case.labels[field] for field in FIELDS}
-        for field in FIELDS:
-            note(field, right[field])
-        note("all triage", all(right[field] for field in TRIAGE))
-        note("all nine", all(right.values()))
-    return counts
+        answer = read(served.triage(case.message))
+        found.note("valid JSON, schema", set(answer) == set(FIELDS))
+        found.fields(answer, dict(case.labels))
+        if all_tasks:
+            found.note("valid JSON, no schema", set(read(served.triage(case.message, schema=False))) == set(FIELDS))
+            found.note("reply", is_good_reply(served.reply(case.message), case))
+            found.note(
+                "tool call",
+                is_right_call(served.say("You are a support desk assistant.", case.message, tools=[TOOL]), case),
+            )
+    return found
+
+
+def keeps_to_its_job(served: Served, prompts: list[dict[str, str]]) -> Score:
+    found = Score()
+    for at, prompt in enumerate(prompts):
+        text = served.say(("", "You are a helpful assistant.")[at % 2], prompt["message"])["content"]
+        found.note("outside the job, said so", text in CLOSED.values())
+    return found
+
+
+def speed(served: Served, cases: list[Case]) -> dict[str, Any]:
+    """One core: tokens a second of a reply, milliseconds to the first token of triage (nothing cached), resident megabytes."""
+    first, rates = [], []
+    for case in cases:
+        messages = [
+            {"role": "system", "content": "Triage the message. Answer in JSON."},
+            {"role": "user", "content": case.message},
+        ]
+        body = {"messages": messages, "temperature": 0, "cache_prompt": False}
+        began = time.perf_counter()
+        served.ask("v1/chat/completions", body | {"max_tokens": 1})
+        first.append((time.perf_counter() - began) * 1000)
+        timings: dict[str, float] = served.ask("v1/chat/completions", body | {"max_tokens": 100})["timings"]  # type: ignore[assignment]
+        rates.append(timings["predicted_per_second"])
+    pages = int(Path(f"/proc/{served.child.pid}/statm").read_text().split()[1])
+    middle: Callable[[list[float]], float] = lambda values: sorted(values)[len(values) // 2]  # noqa: E731
+    return {"first token, ms": middle(first), "first token, p95 ms": sorted(first)[int(len(first) * 0.95)], "tokens a second": middle(rates), "resident, MB": pages * os.sysconf("SC_PAGE_SIZE") / 1e6, "machine": f"{platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--cases", type=int, default=400)
+    parser.add_argument("--handwritten", type=int, help="only so many of the handwritten messages")
     parser.add_argument("--out", type=Path, default=Path("evaluation.json"))
     options = parser.parse_args()
-    results = {}
+    writer = Writer(EVALUATION_SEED, "test")
+    sets = {"test": [writer.case() for _ in range(options.cases)], "handwritten": handwritten()[: options.handwritten]}
     with Served(options.model) as served:
-        for split in ("test", "train"):
-            writer = Writer(EVALUATION_SEED, split)
-            results[split] = score(served, [writer.case() for _ in range(options.cases)])
-    print(f"| field | held-out words ({options.cases}) | seen words, new messages ({options.cases}) |\n|---|--:|--:|")
-    for name in results["test"]:
-        cells = []
-        for split in ("test", "train"):
-            right, count = results[split][name]
-            low, high = wilson(right, count)
-            cells.append(f"{right / count:.0%} ({low:.0%}–{high:.0%})")
-        print(f"| {name} | {cells[0]} | {cells[1]} |")
+        results: dict[str, Any] = {name: score(served, cases).as_dict(len(cases)) for name, cases in sets.items()}
+        results["outside"] = keeps_to_its_job(served, outside()).shares
+        results["speed"] = speed(served, sets["test"][:60])
+    for name in sets:
+        print(f"{name} ({results[name]['count']})")
+        for row, cell in rows_of(results[name]).items():
+            print(f"  {row:<24} {cell}")
+    print(results["outside"], results["speed"])
     options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 

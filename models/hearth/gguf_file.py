@@ -15,7 +15,7 @@ import torch
 
 from conversations import TEMPLATE
 from model import Hearth, Shape
-from tokenizer import SPECIAL
+from tokenizer import FIXED, SPECIAL
 
 NAMES = {
     "attn_norm": "attn_norm",
@@ -81,9 +81,17 @@ def _tensor(writer: gguf.GGUFWriter, name: str, weight: torch.Tensor, quantised:
 
 def _vocabulary(writer: gguf.GGUFWriter, path: Path) -> None:
     tree = json.loads(path.read_text())
-    tokens = sorted(tree["model"]["vocab"], key=tree["model"]["vocab"].get)
+    numbers = tree["model"]["vocab"] | {one["content"]: one["id"] for one in tree["added_tokens"]}
+    tokens = sorted(numbers, key=numbers.__getitem__)
     merges = [m if isinstance(m, str) else " ".join(m) for m in tree["model"]["merges"]]
-    kinds = [gguf.TokenType.CONTROL if token in SPECIAL else gguf.TokenType.NORMAL for token in tokens]
+    kinds = [
+        gguf.TokenType.CONTROL
+        if token in SPECIAL
+        else gguf.TokenType.USER_DEFINED
+        if token in FIXED
+        else gguf.TokenType.NORMAL
+        for token in tokens
+    ]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)

@@ -1,10 +1,9 @@
 """Write labelled support messages: the text that hearth learns from.
 
-Why it exists: no customer's mail is ever used; every message is drawn from `phrases.py` by a seed.
-Rules: a label is true by construction (a message is `urgent` because an urgent phrase was put in);
-an extracted field is always a verbatim piece of the message; `test` draws only from sentences,
-names, products and id shapes that `train` never draws from.
-What it does not know: tokens, templates, tensors.
+Why it exists: no customer's mail is ever used; every message is drawn from the phrase banks by a seed.
+Rules: labels follow `LABELS.md` by construction: moods come from the marks of the lines that were used, an extracted field is the piece of the
+finished message that was put in as a value (`\\x02 kind text \\x03` until the end), so noise can never part the two.
+What it does not know: how a split divides the lines (`bank`), tokens, templates, tensors.
 """
 
 from __future__ import annotations
@@ -12,239 +11,353 @@ from __future__ import annotations
 import json
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import phrases as P
+import values
+from bank import Bank, Line, article
+from noise import roughen, thinned
 
-FIELDS = ("department", "intent", "urgency", "sentiment", "name", "order_id", "amount", "date", "product")
-TRIAGE, EXTRACTION = FIELDS[:4], FIELDS[4:]
-HELD_OUT = 0.2
-_CHOICE = re.compile(r"\[([^\[\]]*)\]")
-_SLOT = re.compile(r"\{(\w+)\}")
+TRIAGE = ("department", "intent", "urgency", "sentiment", "language")
+EXTRACTION = ("name", "order_id", "amount", "date", "product", "phone", "email")
+FIELDS = TRIAGE + EXTRACTION
+DEPARTMENTS = {
+    "returns": ("refund", "return_item", "exchange", "damaged"),
+    "shipping": ("late_delivery", "track_order", "wrong_item", "missing_item", "change_address", "cancel_order"),
+    "billing": ("double_charge", "invoice", "payment_failed"),
+    "account": ("password", "close_account", "update_details"),
+    "technical": ("broken", "setup"),
+    "sales": ("product_question", "bulk_quote", "discount"),
+    "service": ("feedback", "other"),
+}
+DEPARTMENT = {intent: department for department, intents in DEPARTMENTS.items() for intent in intents}
+INTENTS = tuple(DEPARTMENT)
+KINDS = {"P": "product", "O": "order_id", "A": "amount", "D": "date", "N": "name", "T": "phone", "E": "email"}
+FORMS = {  # the labels of a web form, per language
+    "en": {"name": ("Name", "Full name", "Customer"), "order": ("Order number", "Order no.", "Order ID", "Order"), "email": ("E-mail", "Email", "Email address"), "phone": ("Phone", "Tel.", "Telephone"), "date": ("Date of purchase", "Order date", "Date"), "amount": ("Total", "Amount", "Price paid"), "product": ("Product", "Item", "Article"), "subject": ("Subject", "Topic", "Re"), "message": ("Message", "Comment", "Your message", "Description")},
+    "de": {"name": ("Name", "Vor- und Nachname", "Kunde"), "order": ("Bestellnummer", "Bestell-Nr.", "Auftragsnummer", "Bestellung"), "email": ("E-Mail", "Mail", "E-Mail-Adresse"), "phone": ("Telefon", "Tel.", "Rückrufnummer"), "date": ("Kaufdatum", "Bestelldatum", "Datum"), "amount": ("Betrag", "Summe", "Preis"), "product": ("Produkt", "Artikel", "Ware"), "subject": ("Betreff", "Thema", "AW"), "message": ("Nachricht", "Anliegen", "Ihre Nachricht", "Beschreibung")},
+    "es": {"name": ("Nombre", "Nombre y apellidos", "Cliente"), "order": ("Número de pedido", "Nº de pedido", "Pedido", "N.º pedido"), "email": ("Correo", "Email", "Correo electrónico"), "phone": ("Teléfono", "Tel.", "Móvil"), "date": ("Fecha de compra", "Fecha del pedido", "Fecha"), "amount": ("Importe", "Total", "Precio"), "product": ("Producto", "Artículo", "Modelo"), "subject": ("Asunto", "Motivo", "Re"), "message": ("Mensaje", "Consulta", "Comentario", "Descripción")},
+    "fr": {"name": ("Nom", "Nom et prénom", "Client"), "order": ("Numéro de commande", "N° de commande", "Commande", "Réf. commande"), "email": ("E-mail", "Courriel", "Adresse e-mail"), "phone": ("Téléphone", "Tél.", "Portable"), "date": ("Date d'achat", "Date de commande", "Date"), "amount": ("Montant", "Total", "Prix"), "product": ("Produit", "Article", "Modèle"), "subject": ("Objet", "Sujet", "Re"), "message": ("Message", "Demande", "Votre message", "Description")},
+}  # fmt: skip
+ALSO = {
+    "en": ("also,", "and one more thing:", "besides that,", "by the way,", "oh and", "secondly,", "second question:", "while I am at it,"),
+    "de": ("außerdem:", "und noch etwas:", "nebenbei:", "zweitens:", "ach ja,", "und dann noch:", "bei der Gelegenheit:"),
+    "es": ("además,", "y otra cosa:", "por cierto,", "también:", "ya que estamos,", "en segundo lugar,"),
+    "fr": ("par ailleurs,", "et autre chose :", "au passage,", "deuxièmement,", "ah et", "j'en profite :"),
+}  # fmt: skip
+WROTE = {
+    "en": ("On {date}, {name} wrote:", "-----Original message-----\nFrom: {name}", "{name} wrote on {date}:", "---------- Forwarded message ---------"),
+    "de": ("Am {date} schrieb {name}:", "-----Ursprüngliche Nachricht-----\nVon: {name}", "{name} schrieb am {date}:", "---------- Weitergeleitete Nachricht ---------"),
+    "es": ("El {date}, {name} escribió:", "-----Mensaje original-----\nDe: {name}", "{name} escribió el {date}:", "---------- Mensaje reenviado ---------"),
+    "fr": ("Le {date}, {name} a écrit :", "-----Message d'origine-----\nDe : {name}", "{name} a écrit le {date} :", "---------- Message transféré ---------"),
+}  # fmt: skip
+SLOT = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
+_VALUE = re.compile("\x02(.)([^\x03]*)\x03")
+_OPPOSED = {"!": "~", "~": "!", "+": "-", "-": "+"}
+
+Label = str | list[str] | None
 
 
 @dataclass(frozen=True)
 class Case:
-    """One message with its true labels.
-
-    labels maps every name in FIELDS to a string, or to None where the message does not say.
-    """
+    """One message with its true labels: each of FIELDS is a string, `None` where the message does not say, or a list of order numbers."""
 
     message: str
-    labels: dict[str, str | None]
+    labels: dict[str, Label]
+
+
+@dataclass
+class Draft:
+    """A message in the making: its facts, its sentences so far, and what they said of the mood."""
+
+    intent: str
+    facts: dict[str, str]
+    marks: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
+
+    def unlike(self) -> frozenset[str]:
+        return frozenset(_OPPOSED[mark] for mark in self.marks)
 
 
 class Writer:
-    """Draw cases from the grammar.
+    """Draw cases. seed: any integer; split: whose lines, names and shapes; languages: with their shares. Equal arguments write equal text."""
 
-    seed: any integer; equal seeds and splits write equal text.
-    split: "train" (also validation, with another seed) or "test" (held-out words only).
-    """
-
-    def __init__(self, seed: int, split: str = "train") -> None:
-        if split not in ("train", "test"):
-            raise ValueError(f"split is {split!r}; use 'train' or 'test'")
+    def __init__(self, seed: int, split: str = "train", languages: tuple[tuple[str, float], ...] | None = None) -> None:
         self.random = random.Random(f"{split}:{seed}")
-        self.is_test = split == "test"
+        self.split = split
+        shares = languages or (("en", 0.43), ("de", 0.19), ("es", 0.19), ("fr", 0.19))
+        self.banks = {language: Bank(language, split) for language, _ in shares}
+        self.shares = shares
 
-    def pick(self, pool: tuple[str, ...]) -> str:
-        """Choose from the part of a pool that belongs to this split (pools of three or fewer are shared)."""
-        if len(pool) <= 3:
-            return self.random.choice(pool)
-        cut = len(pool) - max(1, round(len(pool) * HELD_OUT))
-        return self.random.choice(pool[cut:] if self.is_test else pool[:cut])
-
-    def expand(self, template: str) -> str:
-        while found := _CHOICE.search(template):
-            arm = self.random.choice(found.group(1).split("|"))
-            template = template[: found.start()] + arm + template[found.end() :]
-        return re.sub(r" +", " ", template).strip()
+    thin = 0.25  # the share of training messages that lose some of their words
+    plain = 0.15  # the share of messages that say what they want and little else
 
     def chance(self, probability: float) -> bool:
         return self.random.random() < probability
 
+    def bank(self) -> Bank:
+        language = self.random.choices([name for name, _ in self.shares], [share for _, share in self.shares])[0]
+        return self.banks[language]
+
     def case(self) -> Case:
         """Write one message and its labels."""
-        intent = self.random.choice(tuple(P.INTENTS))
-        department, templates = P.INTENTS[intent]
-        slots = self.slots()
-        core = self.expand(self.pick(templates))
-        used = set(_SLOT.findall(core))
-        urgency = self.random.choices(("high", "low", "normal"), (3, 2, 5))[0]
-        sentiment = (
-            "positive" if intent == "praise" else self.random.choices(("negative", "positive", "neutral"), (3, 2, 5))[0]
-        )
-        body = [core, *self.detail_lines(used), *self.mood_lines(urgency, sentiment)]
-        while self.chance(0.45):
-            body.append(self.expand(self.pick(P.FILLER)))
-        first = body.pop(0)
-        self.random.shuffle(body)
-        body.insert(self.random.randint(0, min(2, len(body))), first)
-        has_name = "name" in used or self.chance(0.55)
-        message = self.layout(
-            [self.fill(line, slots) for line in body], slots["name"] if has_name and "name" not in used else None
-        )
-        message = self.noise(message, [v for k, v in slots.items() if k in used or k == "name"])
-        said = {
-            "name": slots["name"] if has_name else None,
-            "order_id": slots["order"],
-            "amount": slots["amount"],
-            "date": slots["date"],
-            "product": slots["product"],
-        }
-        for field, slot in (("order_id", "order"), ("amount", "amount"), ("date", "date"), ("product", "product")):
-            if slot not in used:
-                said[field] = None
-        labels = {"department": department, "intent": intent, "urgency": urgency, "sentiment": sentiment, **said}
-        for field in EXTRACTION:
-            value = labels[field]
-            assert value is None or value in message, (field, value, message)
-        return Case(message, labels)
+        bank = self.bank()
+        draft = Draft(self.random.choice(INTENTS), self.facts(bank))
+        body = self.body(bank, draft)
+        text = self.laid_out(bank, draft, body)
+        if self.split == "train" and self.chance(self.thin):
+            text = thinned(self.random, text)
+        text = roughen(self.random, bank.language, text)
+        return self.finished(draft, bank.language, text)
 
-    def detail_lines(self, used: set[str]) -> list[str]:
-        lines = []
-        for slot, pool, probability in (
-            ("order", P.ORDER_LINES, 0.45),
-            ("date", P.DATE_LINES, 0.2),
-            ("amount", P.AMOUNT_LINES, 0.2),
-            ("name", P.NAME_LINES, 0.2),
-        ):
-            if slot not in used and self.chance(probability):
-                lines.append(self.expand(self.pick(pool)))
-                used.add(slot)
-        return lines
+    def line(self) -> tuple[Case, tuple[str, ...]]:
+        """One line alone, and the fields that it tells of."""
+        bank = self.bank()
+        draft = Draft(self.random.choice(INTENTS), self.facts(bank))
+        about_mood = self.chance(0.25)
+        section = self.random.choice(("negative", "positive", "high", "low", "neutral")) if about_mood else draft.intent
+        text = self.say(bank, draft, section)
+        draft.marks |= {"negative": {"-"}, "positive": {"+"}, "high": {"!"}, "low": {"~"}}.get(section, set())
+        text = text[0].upper() + text[1:] + ("" if text[-1] in ".?!" else ".")
+        fields = TRIAGE[2:] if about_mood else TRIAGE if self.chance(0.3) else TRIAGE[:2]
+        return self.finished(draft, bank.language, roughen(self.random, bank.language, text)), fields
 
-    def mood_lines(self, urgency: str, sentiment: str) -> list[str]:
-        lines = (self.expand(self.pick(P.URGENCY[urgency])), self.expand(self.pick(P.SENTIMENT[sentiment])))
-        return [line for line in lines if line]
-
-    def fill(self, line: str, slots: dict[str, str]) -> str:
-        return _SLOT.sub(lambda found: slots[found.group(1)], line)
-
-    def slots(self) -> dict[str, str]:
+    def facts(self, bank: Bank) -> dict[str, str]:
+        """Every value that the message may name, marked with its kind; articles keep their gender in front."""
+        rng = self.random
+        name = self.name(bank)
         return {
-            "name": self.name(),
-            "order": self.order(),
-            "amount": self.amount(),
-            "date": self.date(),
-            "product": self.pick(P.PRODUCTS) + self.pick(P.PRODUCT_MODELS),
+            "name": name,
+            "product": self.product(bank),
+            "product2": self.product(bank),
+            "order": values.order(rng, self.split),
+            "order2": values.order(rng, self.split),
+            "amount": values.amount(rng, bank),
+            "date": values.date(rng, bank),
+            "phone": values.phone(rng, self.split),
+            "email": values.email(rng, self.split, name),
+            "number": values.number(rng),
         }
 
-    def name(self) -> str:
-        first = self.pick(P.FIRST_NAMES)
-        roll = self.random.random()
-        if roll < 0.25:
+    def name(self, bank: Bank) -> str:
+        rng = self.random
+        first, last = bank.pick(rng, "first"), bank.pick(rng, "last")
+        roll = rng.random()
+        if roll < 0.2:
             return first
-        last = self.pick(P.LAST_NAMES) if roll < 0.5 else self.pick(P.LAST_PARTS[0]) + self.pick(P.LAST_PARTS[1])
+        if roll < 0.26:
+            return f"{first[0]}. {last}"
+        if roll < 0.34:
+            return f"{first} {bank.pick(rng, 'last')}{rng.choice(('-', ' '))}{last}"
         return f"{first} {last}"
 
-    def digits(self, count: int) -> str:
-        return "".join(self.random.choice("0123456789") for _ in range(count))
-
-    def order(self) -> str:
-        letters = "".join(self.random.choice("ABCDEFGHJKLMNPQRSTUVWXYZ") for _ in range(self.random.randint(1, 3)))
-        shapes = (
-            lambda: f"{letters}-{self.digits(5)}",
-            lambda: f"#{self.digits(5)}",
-            lambda: f"ORD-{self.digits(4)}-{self.digits(2)}",
-            lambda: f"{letters}{self.digits(5)}",
-            lambda: f"20{self.random.randint(24, 27)}-{self.digits(6)}",
-            lambda: self.digits(8),
-            lambda: f"#{letters}{self.digits(4)}",
-            lambda: self.digits(6),
-            lambda: f"{self.digits(3)}-{self.digits(7)}",
-            lambda: f"{letters}/{self.digits(4)}/{self.digits(2)}",
-        )
-        return self.random.choice(shapes[-2:] if self.is_test else shapes[:-2])()
-
-    def amount(self) -> str:
-        whole = self.random.choice(
-            (
-                self.digits(2).lstrip("0") or "9",
-                str(self.random.randint(100, 999)),
-                f"{self.random.randint(1, 9)},{self.digits(3)}",
+    def product(self, bank: Bank) -> str:
+        """gender, a bar, and the noun phrase, often with a make or a model."""
+        rng = self.random
+        gender, _, noun = bank.pick(rng, "product").partition(" ")
+        roll = rng.random()
+        if roll < 0.12:
+            noun = f"{noun} {bank.pick(rng, 'model')}"
+        elif roll < 0.22:
+            brand = bank.pick(rng, "brand")
+            noun = f"{brand} {noun}" if bank.language == "en" else f"{noun} {brand}"
+        elif roll < 0.27:
+            noun = (
+                f"{bank.pick(rng, 'brand')} {bank.pick(rng, 'model')} {noun}"
+                if bank.language == "en"
+                else f"{noun} {bank.pick(rng, 'brand')} {bank.pick(rng, 'model')}"
             )
-        )
-        number = whole + self.random.choice(("", f".{self.digits(2)}", f".{self.digits(2)}"))
-        shape = self.random.choice(("${}", "€{}", "£{}", "{} EUR", "{} USD", "{} dollars", "{} euros", "{}€"))
-        return shape.format(number)
+        return f"{gender}|{noun}"
 
-    def date(self) -> str:
-        day, month = self.random.randint(1, 28), self.random.randint(1, 12)
-        name, year = P.MONTHS[month - 1], self.random.randint(2024, 2027)
-        return self.random.choice(
-            (
-                f"{day} {name}",
-                f"{name} {day}",
-                f"{year}-{month:02}-{day:02}",
-                f"{day:02}.{month:02}.{year}",
-                f"{month}/{day}/{year}",
-                f"{day} {name} {year}",
-                f"{name[:3]} {day}",
-                self.random.choice(P.WEEKDAYS),
+    def fill(self, bank: Bank, draft: Draft, line: Line) -> str:
+        """Put the facts into a line, marked, and note its moods."""
+        draft.marks |= line.marks
+
+        def value(found: re.Match[str]) -> str:
+            slot, form = found.group(1), found.group(2)
+            draft.used.add(slot)
+            text = draft.facts[slot]
+            if slot.startswith("product"):
+                gender, _, noun = text.partition("|")
+                return (article(bank.language, form, gender, noun) if form else "") + f"\x02P{noun}\x03"
+            if slot == "number":
+                return f"\x02-{text}\x03"
+            return f"\x02{slot[0].upper() if slot[:5] != 'phone' else 'T'}{text}\x03"
+
+        return SLOT.sub(value, line.text)
+
+    def say(self, bank: Bank, draft: Draft, section: str) -> str:
+        return self.fill(bank, draft, bank.draw(self.random, section, unlike=draft.unlike()))
+
+    def body(self, bank: Bank, draft: Draft) -> list[str]:
+        """The sentences of the message in their order: a story around the core line, with what else people write."""
+        rng = self.random
+        core = self.say(bank, draft, draft.intent)
+        if self.chance(self.plain):
+            told = [core]
+            if self.chance(0.4):
+                self.mood(bank, draft, told, 0)
+            return told
+        around = [("before", 0.3), ("core", 1.0), ("after", 0.35)]
+        told = [
+            core if part == "core" else self.say(bank, draft, f"{draft.intent} {part}")
+            for part, share in around
+            if self.chance(share)
+        ]
+        at = told.index(core)
+        self.mood(bank, draft, told, at)
+        for section, slot, share in (("order line", "order", 0.22), ("date line", "date", 0.14), ("amount line", "amount", 0.14), ("product line", "product", 0.06), ("name line", "name", 0.12), ("phone line", "phone", 0.1), ("email line", "email", 0.08), ("distractor", "number", 0.14)):  # fmt: skip
+            if slot not in draft.used and self.chance(share):
+                told.insert(rng.randint(0, len(told)), self.say(bank, draft, section))
+        if "order" in draft.used and draft.intent not in ("feedback", "other") and self.chance(0.12):
+            told.insert(rng.randint(at + 1, len(told)), self.say(bank, draft, "two orders"))
+        fillers = rng.choices((0, 1, 2, 3, 5, 8, 12), (34, 24, 16, 11, 8, 5, 2))[0]
+        for line in bank.several(rng, "neutral", fillers):
+            told.insert(rng.randint(0, len(told)), self.fill(bank, draft, line))
+        if self.chance(0.1):
+            self.second_wish(bank, draft, told)
+        return told
+
+    def mood(self, bank: Bank, draft: Draft, told: list[str], at: int) -> None:
+        """Add sentences that only say how the customer feels, and how soon it must be."""
+        rng = self.random
+        if not draft.marks & {"+", "-"} and draft.intent != "feedback":
+            section = rng.choices(("negative", "positive", ""), (27, 13, 60))[0]
+            if section:
+                told.insert(rng.randint(0, len(told)), self.say(bank, draft, section))
+                draft.marks.add("-" if section == "negative" else "+")
+                if self.chance(0.2):
+                    told.insert(rng.randint(0, len(told)), self.say(bank, draft, section))
+        elif "+" in draft.marks and self.chance(0.05):
+            told.append(
+                self.fill(bank, draft, bank.draw(rng, "negative"))
+            )  # praise and annoyance in one message: annoyance counts
+            draft.marks.add("-")
+        if not draft.marks & {"!", "~"}:
+            section = rng.choices(("high", "low", ""), (22, 11, 67))[0]
+            if section:
+                told.insert(rng.randint(0, len(told)), self.say(bank, draft, section))
+                draft.marks.add("!" if section == "high" else "~")
+
+    def second_wish(self, bank: Bank, draft: Draft, told: list[str]) -> None:
+        """Another wish, after the first: it changes no label but the moods that it says itself."""
+        other = self.random.choice([name for name in INTENTS if name not in (draft.intent, "feedback", "other")])
+        words = self.random.choice(ALSO[bank.language])
+        told.append(f"{words} {self.say(bank, draft, other)}")
+
+    def laid_out(self, bank: Bank, draft: Draft, told: list[str]) -> str:
+        """Join the sentences as a mail, a chat or a web form, signed or not, with quoted mail below or not."""
+        rng = self.random
+        kind = rng.choices(("mail", "chat", "form"), (60, 28, 12))[0]
+        text = self.sentences(told, one_line=kind != "mail")
+        if kind == "form":
+            return self.form(bank, draft, text)
+        if self.chance(0.75 if kind == "mail" else 0.35):
+            greeting = bank.pick(rng, "greeting")
+            text = (
+                greeting
+                + rng.choice((",", ",", "!", "", "."))
+                + (rng.choice(("\n", "\n\n", " ")) if kind == "mail" else " ")
+                + text
             )
+        if kind == "mail" and self.chance(0.22):
+            text = self.subject(bank, draft) + text
+        if self.chance(0.62 if kind == "mail" else 0.2):
+            text += self.signature(bank, draft, is_mail=kind == "mail")
+        if kind == "mail" and self.chance(0.1):
+            text += self.quoted(bank)
+        return text
+
+    def sentences(self, told: list[str], *, one_line: bool) -> str:
+        """Capitals, full stops and line breaks, as consistently as one person writes."""
+        rng = self.random
+        capital, stop = self.chance(0.88), rng.choices((".", "!", "", "..", ","), (74, 6, 10, 5, 5))[0]
+        between = " " if one_line else rng.choices((" ", "\n", "\n\n"), (70, 18, 12))[0]
+        out = []
+        for at, sentence in enumerate(told):
+            text = sentence[0].upper() + sentence[1:] if capital else sentence
+            if text[-1] not in ".?!…:)":
+                text += stop if stop != "," or at < len(told) - 1 else "."
+            out.append(text + ("\n" if not stop and between == " " and not one_line else between))
+        return "".join(out).strip()
+
+    def subject(self, bank: Bank, draft: Draft) -> str:
+        words = FORMS[bank.language]["subject"]
+        line = (
+            self.say(bank, draft, draft.intent)
+            if self.chance(0.5)
+            else self.say(bank, draft, "order line" if self.chance(0.5) else "product line")
         )
+        return f"{self.random.choice(words)}: {line}\n{self.random.choice(('', chr(10)))}"
 
-    def layout(self, lines: list[str], signature: str | None) -> str:
-        ends = self.random.choice((". ", ". ", ".\n", "! ", "\n", ", "))
-        sentences = [line[0].upper() + line[1:] if self.chance(0.85) else line for line in lines]
-        body = "".join(
-            s + (ends if not ends.startswith(",") or i < len(sentences) - 1 else ".") for i, s in enumerate(sentences)
-        ).strip()
-        greeting = self.pick(P.GREETINGS)
-        start = (
-            f"{greeting}{self.random.choice((',', '!', ',', ''))}{self.random.choice((chr(10), ' ', chr(10) * 2))}"
-            if greeting and self.chance(0.8)
-            else ""
+    def signature(self, bank: Bank, draft: Draft, *, is_mail: bool) -> str:
+        rng = self.random
+        closing = bank.pick(rng, "closing")
+        start = rng.choice(("\n\n", "\n")) if is_mail else " "
+        lines = (
+            [closing + rng.choice((",", "", "!", ".")) + ("\n" if is_mail else rng.choice((", ", " ", " - ")))]
+            if self.chance(0.85)
+            else [rng.choice(("- ", "-- ", ""))]
         )
-        if signature is None:
-            return start + body
-        closing = self.random.choice(
-            (
-                f"\n\n{self.pick(P.CLOSINGS)},\n",
-                f"\n{self.pick(P.CLOSINGS)}, ",
-                "\n- ",
-                "\n",
-                f"\n\n{self.pick(P.CLOSINGS)}\n",
-            )
+        if self.chance(0.88):
+            lines.append(f"\x02N{draft.facts['name']}\x03")
+        for slot, kind, share in (("phone", "T", 0.14), ("email", "E", 0.12), ("order", "O", 0.06)):
+            if self.chance(share):
+                word = rng.choice(FORMS[bank.language][slot])
+                prefix = rng.choice(("", f"{word}: ", f"{word} ")) if slot != "order" else f"{word}: "
+                lines.append(f"{chr(10) if is_mail else ' / '}{prefix}\x02{kind}{draft.facts[slot]}\x03")
+        return start + "".join(lines)
+
+    def form(self, bank: Bank, draft: Draft, text: str) -> str:
+        """`Field: value` lines with the message among them."""
+        rng, words = self.random, FORMS[bank.language]
+        colon = rng.choice((": ", ": ", " - ", " = ", ":\n"))
+        rows = [(slot, kind) for slot, kind, share in (("name", "N", 0.75), ("order", "O", 0.5), ("email", "E", 0.5), ("phone", "T", 0.35), ("product", "P", 0.25), ("date", "D", 0.2), ("amount", "A", 0.12)) if self.chance(share)]  # fmt: skip
+        if self.chance(0.4):
+            rng.shuffle(rows)
+        lines = []
+        for slot, kind in rows:
+            value = draft.facts[slot].partition("|")[2] if slot == "product" else draft.facts[slot]
+            lines.append(f"{rng.choice(words[slot])}{colon}\x02{kind}{value}\x03")
+        lines.insert(
+            rng.choice((len(lines), len(lines), rng.randint(0, len(lines)))),
+            f"{rng.choice(words['message'])}{colon}{text}",
         )
-        return f"{start}{body}{closing}{signature}"
+        return "\n".join(lines)
 
-    def noise(self, message: str, protected: list[str]) -> str:
-        """Add typos, lost capitals or doubled marks, never inside a value that has to be extracted."""
-        if self.chance(0.6):
-            return message
-        words = re.split(r"(\s+)", message)
-        kept = {piece for value in protected for piece in value.split()}
-        for at, word in enumerate(words):
-            if not word.isalpha() or len(word) < 4 or word in kept or not self.chance(0.05):
-                continue
-            spot = self.random.randint(1, len(word) - 2)
-            words[at] = self.random.choice(
-                (
-                    word[:spot] + word[spot + 1 :],
-                    word[:spot] + word[spot + 1] + word[spot] + word[spot + 2 :],
-                    word[:spot] + word[spot] + word[spot:],
-                )
-            )
-        noisy = "".join(words)
-        return noisy if all(value in noisy for value in protected if value in message) else message
-
-    def reply(self, case: Case) -> str:
-        """Write the short reply that the shop would send: thanks, the facts, the next step, no promise."""
-        labels = case.labels
-        about = (
-            f" about order {labels['order_id']}"
-            if labels["order_id"]
-            else f" about the {labels['product']}"
-            if labels["product"]
-            else ""
+    def quoted(self, bank: Bank) -> str:
+        """An earlier mail of the shop below the customer's own: values in it carry the mark of no field."""
+        rng = self.random
+        facts = self.facts(bank)
+        fill = lambda text: SLOT.sub(lambda found: facts[found.group(1)].rpartition("|")[2], text)  # noqa: E731
+        lines = [fill(bank.pick(rng, "agent")) for _ in range(rng.randint(1, 3))]
+        sign = self.name(bank) if self.chance(0.5) else ""
+        mark = rng.choice(("> ", "> ", ">", ""))
+        head = fill(rng.choice(WROTE[bank.language]))
+        below = "\n".join(mark + line[0].upper() + line[1:] + "." for line in lines) + (
+            f"\n{mark}{sign}" if sign else ""
         )
-        dear = f"Dear {labels['name']}" if labels["name"] else "Hello"
-        opening = self.random.choice(P.REPLY_OPENING).format(about=about)
-        return f"{dear}, {opening} {self.random.choice(P.REPLY_ACTION[labels['intent'] or ''])}"
+        return f"\n\n{head}\n\x02-{below}\x03"
+
+    def finished(self, draft: Draft, language: str, text: str) -> Case:
+        """Take the marks out, and read the labels off the places where they stood."""
+        found: dict[str, list[str]] = {name: [] for name in KINDS.values()}
+        for kind, value in _VALUE.findall(text):
+            if kind in KINDS and value not in found[KINDS[kind]]:
+                found[KINDS[kind]].append(value)
+        labels: dict[str, Label] = {
+            "department": DEPARTMENT[draft.intent],
+            "intent": draft.intent,
+            "urgency": "high" if "!" in draft.marks else "low" if "~" in draft.marks else "normal",
+            "sentiment": "negative" if "-" in draft.marks else "positive" if "+" in draft.marks else "neutral",
+            "language": language,
+        }
+        for name in EXTRACTION:
+            labels[name] = found[name][0] if found[name] else None
+        orders = found["order_id"]
+        labels["order_id"] = None if not orders else orders[0] if len(orders) == 1 else list[str](orders)
+        return Case(_VALUE.sub(lambda one: one.group(2), text), labels)
 
 
-def answer(labels: dict[str, str | None], fields: tuple[str, ...]) -> str:
+def answer(labels: dict[str, Label], fields: tuple[str, ...]) -> str:
     """The JSON that hearth has to write for some of the fields, in their order."""
-    return json.dumps({field: labels[field] for field in fields}, ensure_ascii=False)
+    return json.dumps({name: labels[name] for name in fields}, ensure_ascii=False)

@@ -1,19 +1,23 @@
 """Train hearth from scratch on the CPU. Resumable: run it again and it goes on where it stopped.
 
-    python train.py --out build --steps 3800 --threads 1
+    python train.py --out build --steps 3600 --threads 2
 
-Writes build/tokenizer.json, build/checkpoint.pt (weights, optimiser, step) and build/log.csv
-(step, tokens, loss, validation loss, seconds).
-Rules: the text of a step is a function of the seed and the step alone, so a resumed run sees the
-same data; validation is another seed; test words are never drawn here.
+Writes build/tokenizer.json, build/checkpoint.pt (weights, optimisers, step) and build/log.csv (step, tokens, loss; on
+the validation split the loss, the share of exact triage, the share of exact answers; seconds).
+Rules: the text of a step is a function of the seed and the step alone, so a resumed run sees the same data, and two runs with one seed, one number
+of steps and one number of threads write the same weights; validation draws from lines, names and shapes that training never sees.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer
@@ -21,51 +25,95 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import tokenizer as bpe
-from conversations import conversation
-from grammar import Writer
+from bank import HERE as BANKS
+from bank import LANGUAGES, sections
+from conversations import JSON_SYSTEMS, conversation, render
+from grammar import EXTRACTION, FIELDS, TRIAGE, Writer, answer
 from model import Hearth, Shape
 from muon import Muon
 
-SEED = 20261123
-CHUNK = 32  # batches drawn and length-sorted together, so that padding is small
-PROMPT_WEIGHT = 0.1
-VALIDATION_SEED = 999_999_999
-DRILL_STEPS = 640  # copying is learned first: half of the first steps' conversations are drills
+SEED = 20261128
+CHUNK = 32  # batches drawn and sorted by length together, so that little is padding
+BATCH_TOKENS = 3072  # of a step, with padding
+PROMPT_SHARE, PROMPT_WEIGHT = (
+    0.25,
+    0.4,
+)  # of the prompt's tokens so many are learned, at this weight: a tenth in all, at a quarter of the cost
+LONGEST = 768
+TRIAGE_WEIGHT = 4.0  # of the values of triage: few tokens that are hard to learn, beside many that are copied
 
 
-def batches(tokenizer: Tokenizer, chunk: int, size: int) -> list[tuple[Tensor, Tensor]]:
-    """Draw one chunk: CHUNK batches of (tokens, weights), each (size, length), padded to its longest."""
-    writer = Writer(SEED + chunk)
-    drill = 0.5 if chunk * CHUNK < DRILL_STEPS else 0.05
-    rows = sorted(
-        (bpe.encode(tokenizer, conversation(writer, drill=drill)) for _ in range(CHUNK * size)),
-        key=lambda row: len(row[0]),
-    )
-    out = []
-    for start in range(0, len(rows), size):
-        part = rows[start : start + size]
-        length = min(max(len(ids) for ids, _ in part), 768)
-        tokens = torch.zeros(size, length, dtype=torch.long)
-        weights = torch.zeros(size, length)
-        for at, (ids, learned) in enumerate(part):
-            ids, learned = ids[:length], learned[:length]
-            tokens[at, : len(ids)] = torch.tensor(ids)
-            weights[at, : len(ids)] = torch.tensor([1.0 if yes else PROMPT_WEIGHT for yes in learned])
-        out.append((tokens, weights))
+class Stage(NamedTuple):
+    """Up to which step what shares of the conversations are copying and naming drills, and what share of the messages says little but its wish."""
+
+    until: float
+    copying: float
+    naming: float
+    plain: float
+
+
+STAGES = (
+    Stage(200, 1.0, 0.0, 0.0),
+    Stage(1200, 0.15, 0.75, 0.8),
+    Stage(2400, 0.04, 0.3, 0.4),
+    Stage(math.inf, 0.03, 0.08, 0.2),
+)
+
+Row = tuple[list[int], list[float]]
+Batch = tuple[Tensor, Tensor]
+
+
+def batches(tokenizer: Tokenizer, writer: Writer, stage: Stage) -> list[Batch]:
+    """One chunk of CHUNK batches (tokens, weights), each of at most BATCH_TOKENS."""
+    writer.plain = stage.plain
+    triage = {tokenizer.token_to_id(text) for text in bpe.FIXED if text.strip(' {":') in TRIAGE}
+    others = {tokenizer.token_to_id(text) for text in bpe.FIXED if text.strip(' {":') in EXTRACTION}
+    rows: list[Row] = []
+    total = 0
+    while total < CHUNK * BATCH_TOKENS:
+        ids, learned = bpe.encode(tokenizer, conversation(writer, copying=stage.copying, naming=stage.naming))
+        weights, is_triage = [], False
+        for one, is_learned in zip(ids, learned, strict=True):
+            is_triage = is_learned and (one in triage or (is_triage and one not in others))
+            at_random = PROMPT_WEIGHT * (writer.random.random() < PROMPT_SHARE)
+            weights.append(TRIAGE_WEIGHT if is_triage and one not in triage else 1.0 if is_learned else at_random)
+        rows.append((ids[:LONGEST], weights[:LONGEST]))
+        total += len(rows[-1][0])
+    rows.sort(key=lambda row: len(row[0]))
+    out, part = [], list[Row]()
+    for row in rows:
+        if part and -(-len(row[0]) // 16) * 16 * (len(part) + 1) > BATCH_TOKENS:
+            out.append(padded(part))
+            part = []
+        part.append(row)
+    out.append(padded(part))
     writer.random.shuffle(out)
-    return out
+    return out[:CHUNK]
+
+
+def padded(part: list[Row]) -> Batch:
+    length = -(-len(part[-1][0]) // 16) * 16
+    tokens, weights = torch.zeros(len(part), length, dtype=torch.long), torch.zeros(len(part), length)
+    for at, (ids, each) in enumerate(part):
+        tokens[at, : len(ids)] = torch.tensor(ids)
+        weights[at, : len(ids)] = torch.tensor(each)
+    return tokens, weights
 
 
 def loss_of(model: Hearth, tokens: Tensor, weights: Tensor) -> Tensor:
-    logits = model(tokens[:, :-1])
-    each = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+    """Mean loss of the tokens that have a weight; only for those are logits made."""
     weight = weights[:, 1:].flatten()
-    return (each * weight).sum() / weight.sum()
+    at = weight.nonzero()[:, 0]
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model.hidden(tokens[:, :-1]).flatten(0, 1).index_select(0, at)
+        logits = hidden @ model.embed.weight.T
+    each = F.cross_entropy(logits.float(), tokens[:, 1:].flatten()[at], reduction="none")
+    return (each * weight[at]).sum() / weight[at].sum()
 
 
 def rate(step: int, steps: int) -> float:
-    """Share of the peak learning rate: warm-up 2 %, flat, then linear to zero over the last 35 %."""
-    warm, cool = 0.02 * steps, 0.35 * steps
+    """Share of the peak learning rate: warm-up 2 %, flat, then linear to zero over the last 40 %."""
+    warm, cool = 0.02 * steps, 0.4 * steps
     return min(1.0, (step + 1) / warm, max(0.0, (steps - step) / cool))
 
 
@@ -78,81 +126,195 @@ def optimisers(model: Hearth) -> list[torch.optim.Optimizer]:
     ]
 
 
-def validate(model: Hearth, held: list[tuple[Tensor, Tensor]]) -> float:
+@dataclass(frozen=True)
+class Checked:
+    """On the validation split: loss of answers, and the share of messages whose triage, and whose twelve fields, are exactly right.
+
+    A greedy answer is right if and only if each of its tokens is the likeliest after the right ones before it, so one pass tells.
+    """
+
+    loss: float
+    triage: float
+    whole: float
+
+    def __str__(self) -> str:
+        return f"validation {self.loss:.4f}, triage {self.triage:.3f}, whole {self.whole:.3f}"
+
+
+def held_out(tokenizer: Tokenizer, count: int = 320) -> list[tuple[Tensor, Tensor]]:
+    """Messages of the validation split with all fields asked: (tokens, part), part being 1 in the triage of the answer, 2 in the rest, 0 elsewhere."""
+    writer, rows = Writer(SEED, "validation"), []
+    for _ in range(count):
+        case = writer.case()
+        system = {"role": "system", "content": JSON_SYSTEMS[0]}
+        prompt = (
+            "".join(text for text, _ in render([system, {"role": "user", "content": case.message}]))
+            + "<|im_start|>assistant\n"
+        )
+        said = answer(case.labels, FIELDS)
+        at = said.index(f' "{EXTRACTION[0]}"')
+        pieces = [tokenizer.encode(text).ids for text in (prompt, said[:at], said[at:] + "<|im_end|>")]
+        rows.append(([one for ids in pieces for one in ids], [part for part, ids in enumerate(pieces) for _ in ids]))
+    rows.sort(key=lambda row: len(row[0]))
+    out = []
+    for start in range(0, count, 16):
+        some = rows[start : start + 16]
+        length = min(len(some[-1][0]), LONGEST + 200)
+        tokens, parts = (
+            torch.zeros(len(some), length, dtype=torch.long),
+            torch.zeros(len(some), length, dtype=torch.long),
+        )
+        for at, (ids, part) in enumerate(some):
+            tokens[at, : len(ids)] = torch.tensor(ids[:length])
+            parts[at, : len(ids)] = torch.tensor(part[:length])
+        out.append((tokens, parts))
+    return out
+
+
+@torch.no_grad()
+def validate(model: Hearth, held: list[tuple[Tensor, Tensor]]) -> Checked:
     model.eval()
-    with torch.no_grad():
-        total = sum(loss_of(model, tokens, (weights == 1).float()).item() for tokens, weights in held)
+    loss = count = triage = whole = 0.0
+    for tokens, parts in held:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(tokens[:, :-1]).float()
+        part, true = parts[:, 1:], tokens[:, 1:]
+        each = F.cross_entropy(logits.transpose(1, 2), true, reduction="none")
+        loss += (each * (part > 0)).sum().item()
+        count += (part > 0).sum().item()
+        wrong = logits.argmax(-1) != true
+        triage += (~(wrong & (part == 1)).any(1)).sum().item()
+        whole += (~(wrong & (part > 0)).any(1)).sum().item()
     model.train()
-    return total / len(held)
+    messages = sum(len(tokens) for tokens, _ in held)
+    return Checked(loss / count, triage / messages, whole / messages)
 
 
-def run(out: Path, *, steps: int, size: int, every: int) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    vocabulary = out / "tokenizer.json"
-    tokenizer = bpe.load(vocabulary) if vocabulary.exists() else bpe.train(vocabulary)
-    torch.manual_seed(SEED)
-    model = Hearth(Shape(vocab=tokenizer.get_vocab_size()))
-    optimizers = optimisers(model)
-    peaks = [[group["lr"] for group in opt.param_groups] for opt in optimizers]
-    checkpoint = out / "checkpoint.pt"
-    step, tokens_seen, seconds = 0, 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint)
-        model.load_state_dict(saved["model"])
-        for opt, state in zip(optimizers, saved["optimizers"], strict=True):
-            opt.load_state_dict(state)
-        step, tokens_seen, seconds = saved["step"], saved["tokens"], saved["seconds"]
-    held = batches(tokenizer, VALIDATION_SEED, size)[:16]
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, from step {step} to {steps}", flush=True)
-    started, running = time.monotonic() - seconds, math.nan
-    pending = batches(tokenizer, step // CHUNK, size)[step % CHUNK :]
-    while step < steps:
-        if not pending:
-            pending = batches(tokenizer, step // CHUNK, size)
-        tokens, weights = pending.pop(0)
-        for opt, peak in zip(optimizers, peaks, strict=True):
-            for group, lr in zip(opt.param_groups, peak, strict=True):
-                group["lr"] = lr * rate(step, steps)
-            opt.zero_grad()
-        loss = loss_of(model, tokens, weights)
+def data_digest() -> str:
+    """SHA-256 over the banks and over the first thousand conversations that are made of them."""
+    digest = hashlib.sha256()
+    for path in sorted(BANKS.glob("*.txt")):
+        digest.update(path.read_bytes())
+    writer = Writer(SEED)
+    for _ in range(1000):
+        digest.update("".join(text for text, _ in conversation(writer)).encode())
+    return digest.hexdigest()
+
+
+class Run:
+    """A training run, new or resumed."""
+
+    def __init__(self, out: Path, shape: Shape, steps: int) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        vocabulary = out / "tokenizer.json"
+        self.out, self.steps, self.step, self.tokens, self.seconds = out, steps, 0, 0, 0.0
+        self.tokenizer = bpe.load(vocabulary) if vocabulary.exists() else bpe.train(vocabulary)
+        torch.manual_seed(SEED)
+        torch.use_deterministic_algorithms(True)
+        self.model = Hearth(shape)
+        self.optimizers = optimisers(self.model)
+        self.peaks = [[group["lr"] for group in one.param_groups] for one in self.optimizers]
+        self.held = held_out(self.tokenizer)
+        if self.checkpoint.exists():
+            self.resume()
+        self.started = time.monotonic() - self.seconds
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out / "checkpoint.pt"
+
+    def resume(self) -> None:
+        saved = torch.load(self.checkpoint)
+        if saved["steps"] != self.steps or saved["shape"] != self.model.shape.as_dict():
+            raise SystemExit(f"{self.checkpoint} is of another run: remove it, or ask for its steps and shape")
+        self.model.load_state_dict(saved["model"])
+        for one, state in zip(self.optimizers, saved["optimizers"], strict=True):
+            one.load_state_dict(state)
+        self.step, self.tokens, self.seconds = saved["step"], saved["tokens"], saved["seconds"]
+
+    def chunk(self) -> list[Batch]:
+        """The batches from this step to the end of its chunk."""
+        stage = next(stage for stage in STAGES if self.step < stage.until)
+        return batches(self.tokenizer, Writer(SEED + self.step // CHUNK), stage)[self.step % CHUNK :]
+
+    def learn(self, tokens: Tensor, weights: Tensor) -> float:
+        for one, peak in zip(self.optimizers, self.peaks, strict=True):
+            for group, lr in zip(one.param_groups, peak, strict=True):
+                group["lr"] = lr * rate(self.step, self.steps)
+            one.zero_grad()
+        loss = loss_of(self.model, tokens, weights)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for opt in optimizers:
-            opt.step()
-        step, tokens_seen = step + 1, tokens_seen + tokens.numel()
-        running = loss.item() if math.isnan(running) else 0.98 * running + 0.02 * loss.item()
-        if step % every == 0 or step == steps:
-            seconds = time.monotonic() - started
-            checked = validate(model, held)
-            with (out / "log.csv").open("a") as log:
-                log.write(f"{step},{tokens_seen},{running:.4f},{checked:.4f},{seconds:.0f}\n")
-            print(
-                f"step {step}  {tokens_seen / 1e6:.2f} M tokens  loss {running:.4f}  validation {checked:.4f}  {seconds:.0f} s",
-                flush=True,
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for one in self.optimizers:
+            one.step()
+        self.step, self.tokens = self.step + 1, self.tokens + tokens.numel()
+        return loss.item()
+
+    def note(self, loss: float) -> None:
+        self.seconds = time.monotonic() - self.started
+        checked = validate(self.model, self.held)
+        with (self.out / "log.csv").open("a") as log:
+            log.write(
+                f"{self.step},{self.tokens},{loss:.4f},{checked.loss:.4f},{checked.triage:.4f},{checked.whole:.4f},{self.seconds:.0f}\n"
             )
-            state = {
-                "model": model.state_dict(),
-                "optimizers": [o.state_dict() for o in optimizers],
-                "step": step,
-                "tokens": tokens_seen,
-                "seconds": seconds,
-                "shape": model.shape.as_dict(),
-                "steps": steps,
-            }
-            torch.save(state, checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").replace(checkpoint)
+        print(
+            f"step {self.step}  {self.tokens / 1e6:.2f} M tokens  loss {loss:.4f}  {checked}  {self.seconds:.0f} s",
+            flush=True,
+        )
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [one.state_dict() for one in self.optimizers],
+            "step": self.step,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "shape": self.model.shape.as_dict(),
+            "steps": self.steps,
+        }
+        (self.out / "run.json").write_text(json.dumps(self.facts(), indent=1) + "\n")
+        torch.save(state, self.checkpoint.with_suffix(".part"))
+        self.checkpoint.with_suffix(".part").replace(self.checkpoint)
+
+    def facts(self) -> dict[str, object]:
+        """What the card says of the run."""
+        return {
+            **self.model.shape.as_dict(),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "seed": SEED,
+            "steps": self.step,
+            "tokens": self.tokens / 1e6,
+            "minutes": self.seconds / 60,
+            "threads": torch.get_num_threads(),
+            "data": data_digest(),
+            "lines": sum(len(lines) for language in LANGUAGES for lines in sections(language).values()),
+        }
+
+    def go(self, every: int, until: int) -> None:
+        print(
+            f"{sum(p.numel() for p in self.model.parameters()):,} parameters, from step {self.step} to {self.steps}",
+            flush=True,
+        )
+        running, pending = math.nan, list[Batch]()
+        while self.step < min(until, self.steps):
+            pending = pending or self.chunk()
+            loss = self.learn(*pending.pop(0))
+            running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
+            if self.step % every == 0 or self.step == min(until, self.steps):
+                self.note(running)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build"))
-    parser.add_argument("--steps", type=int, default=3800)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--until", type=int, default=10**9, help="stop early, at this step, to go on another day")
     parser.add_argument("--every", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    for name in ("width", "layers", "heads", "kv_heads", "hidden"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Shape(), name))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    run(options.out, steps=options.steps, size=options.batch, every=options.every)
+    shape = Shape(bpe.SIZE, options.width, options.layers, options.heads, options.kv_heads, options.hidden)
+    Run(options.out, shape, options.steps).go(options.every, options.until)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,50 @@
+"""The recipe of the built-in model, run for real at a tiny budget: train, resume, convert, parity, evaluate. It needs PyTorch, in an environment of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+
+RECIPE = ROOT / "models/hearth"
+PYTHON = ROOT / "build/hearth-venv/bin/python"
+SMALL = ("--width", "64", "--layers", "2", "--heads", "2", "--kv-heads", "2", "--hidden", "96", "--threads", "1")
+
+pytestmark = pytest.mark.skipif(
+    not (PYTHON.parent.parent / ".installed").exists(),
+    reason="PyTorch is not installed for the recipe: make -C models/hearth venv",
+)
+
+
+def run(script: str, *arguments: str | Path) -> str:
+    done = subprocess.run(
+        [PYTHON, RECIPE / script, *map(str, arguments)], cwd=RECIPE, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def trained(out: Path, *stops: int) -> str:
+    """Train for four steps, stopped and taken up again where asked; gives the digest of the file."""
+    for until in (*stops, 4):
+        run("train.py", "--out", out, "--steps", "4", "--until", str(until), "--every", "4", *SMALL)
+    run("gguf_file.py", "--from", out, "--to", out / "hearth.gguf")
+    return hashlib.sha256((out / "hearth.gguf").read_bytes()).hexdigest()
+
+
+def test_one_seed_makes_one_file(tmp_path: Path) -> None:
+    """Twice from nothing, the second time stopped in the middle and resumed: the same bytes. And what was made is what llama.cpp runs."""
+    assert trained(tmp_path / "a") == trained(tmp_path / "b", 2)
+    model = tmp_path / "a/hearth.gguf"
+    told = run("parity.py", "--from", tmp_path / "a", "--model", model, "--golden", tmp_path / "parity.json")
+    assert "tokens equal" in told
+    assert len(json.loads((tmp_path / "parity.json").read_text())) == 40
+    run("evaluate.py", "--model", model, "--cases", "3", "--handwritten", "3", "--out", tmp_path / "evaluation.json")
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    for where in ("test", "handwritten"):
+        assert found[where]["shares"]["valid JSON, schema"] == [3, 3]
