@@ -163,7 +163,7 @@ def naming_drill(writer: Writer) -> list[tuple[str, bool]]:
     """One line and what it says of intent or mood: four times as many labels in a text as among whole messages."""
     case, fields = writer.line()
     user = {"role": "user", "content": case.message}
-    return render([user, {"role": "assistant", "content": answer(case.labels, fields)}])
+    return render([*_system(", ".join(fields)), user, {"role": "assistant", "content": answer(case.labels, fields)}])
 
 
 def wanted_fields(writer: Writer) -> tuple[str, ...]:

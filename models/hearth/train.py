@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import tokenizer as bpe
+import warm
 from bank import HERE as BANKS
 from bank import LANGUAGES, sections
 from conversations import JSON_SYSTEMS, conversation, render
@@ -212,11 +213,16 @@ class Run:
         torch.manual_seed(SEED)
         torch.use_deterministic_algorithms(True)
         self.model = Hearth(shape)
+        self.bag: dict[str, float] = {}
         self.optimizers = optimisers(self.model)
         self.peaks = [[group["lr"] for group in one.param_groups] for one in self.optimizers]
         self.held = held_out(self.tokenizer)
         if self.checkpoint.exists():
             self.resume()
+        else:
+            start, self.bag = warm.embeddings(self.tokenizer, SEED, shape.width, count=min(warm.LINES, 100 * steps))
+            self.model.embed.weight.data.copy_(start)
+            print("a bag of words, on unseen lines:", self.bag, flush=True)
         self.started = time.monotonic() - self.seconds
 
     @property
@@ -230,6 +236,7 @@ class Run:
         self.model.load_state_dict(saved["model"])
         for one, state in zip(self.optimizers, saved["optimizers"], strict=True):
             one.load_state_dict(state)
+        self.bag = saved["bag"]
         self.step, self.tokens, self.seconds = saved["step"], saved["tokens"], saved["seconds"]
 
     def chunk(self) -> list[Batch]:
@@ -269,6 +276,7 @@ class Run:
             "seconds": self.seconds,
             "shape": self.model.shape.as_dict(),
             "steps": self.steps,
+            "bag": self.bag,
         }
         (self.out / "run.json").write_text(json.dumps(self.facts(), indent=1) + "\n")
         torch.save(state, self.checkpoint.with_suffix(".part"))
@@ -280,6 +288,7 @@ class Run:
             **self.model.shape.as_dict(),
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "seed": SEED,
+            "bag": self.bag,
             "steps": self.step,
             "tokens": self.tokens / 1e6,
             "minutes": self.seconds / 60,
