@@ -29,7 +29,7 @@ SIZE, WORDS = 6144, 900
 SPACE = "\u0120"  # how byte-level BPE writes a space
 
 
-def train(path: Path, *, seed: int = 7, conversations: int = 30_000) -> Tokenizer:
+def train(path: Path, *, seed: int = 7, conversations: int) -> Tokenizer:
     """Learn the vocabulary from training text and write it to path (Hugging Face tokenizers JSON)."""
     writer = Writer(seed)
     texts = ["".join(text for text, _ in conversation(writer)) for _ in range(conversations)]

@@ -209,7 +209,11 @@ class Run:
         out.mkdir(parents=True, exist_ok=True)
         vocabulary = out / "tokenizer.json"
         self.out, self.steps, self.step, self.tokens, self.seconds = out, steps, 0, 0, 0.0
-        self.tokenizer = bpe.load(vocabulary) if vocabulary.exists() else bpe.train(vocabulary)
+        self.tokenizer = (
+            bpe.load(vocabulary)
+            if vocabulary.exists()
+            else bpe.train(vocabulary, conversations=min(30_000, 500 * steps))
+        )
         torch.manual_seed(SEED)
         torch.use_deterministic_algorithms(True)
         self.model = Hearth(shape)
