@@ -1,6 +1,6 @@
 """Train hearth from scratch on the CPU. Resumable: run it again and it goes on where it stopped.
 
-    python train.py --out build --steps 3600 --threads 2
+    python train.py --out build --steps 14000 --threads 2
 
 Writes build/tokenizer.json, build/checkpoint.pt (weights, optimisers, step) and build/log.csv (step, tokens, loss; on
 the validation split the loss, the share of exact triage, the share of exact answers; seconds).
@@ -55,8 +55,8 @@ class Stage(NamedTuple):
 
 STAGES = (
     Stage(200, 1.0, 0.0, 0.0),
-    Stage(1200, 0.15, 0.75, 0.8),
-    Stage(2400, 0.04, 0.3, 0.4),
+    Stage(3200, 0.1, 0.85, 0.8),
+    Stage(6000, 0.04, 0.3, 0.4),
     Stage(math.inf, 0.03, 0.08, 0.2),
 )
 
@@ -318,7 +318,7 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build"))
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=14000)
     parser.add_argument("--until", type=int, default=10**9, help="stop early, at this step, to go on another day")
     parser.add_argument("--every", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
