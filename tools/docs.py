@@ -167,7 +167,7 @@ def troubles() -> str:
 
     rows = [
         "# What happens when\n",
-        "What the chaos suite makes (`tests/chaos/troubles.py`; `make chaos`), what callers see meanwhile, and what comes of it. After each, the log verifies, every call has one receipt (at the latest after the next start), budgets are not exceeded, and memory and descriptors come back.\n",
+        "What the chaos suite makes (`tests/chaos/troubles.py`; `make chaos`), what callers see meanwhile, and what comes of it. After each, the log verifies, every call has one receipt (at the latest after the next start), budgets are not exceeded, and memory and descriptors come back, but for what the table says.\n",
         "| when | callers see | what comes of it |",
         "|---|---|---|",
     ]

@@ -20,9 +20,10 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import sqrt
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from conversations import CLOSED, DEAR, TOOL
@@ -263,8 +264,7 @@ def speed(served: Served, cases: list[Case]) -> dict[str, Any]:
         timings: dict[str, float] = served.ask("v1/chat/completions", body | {"max_tokens": 100})["timings"]  # type: ignore[assignment]
         rates.append(timings["predicted_per_second"])
     pages = int(Path(f"/proc/{served.child.pid}/statm").read_text().split()[1])
-    middle: Callable[[list[float]], float] = lambda values: sorted(values)[len(values) // 2]  # noqa: E731
-    return {"first token, ms": middle(first), "first token, p95 ms": sorted(first)[int(len(first) * 0.95)], "tokens a second": middle(rates), "resident, MB": pages * os.sysconf("SC_PAGE_SIZE") / 1e6, "machine": f"{platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip
+    return {"first token, ms": median(first), "first token, p95 ms": sorted(first)[int(len(first) * 0.95)], "tokens a second": median(rates), "resident, MB": pages * os.sysconf("SC_PAGE_SIZE") / 1e6, "machine": f"{platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip
 
 
 def main() -> None:

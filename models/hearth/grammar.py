@@ -328,7 +328,10 @@ class Writer:
         """An earlier mail of the shop below the customer's own: values in it carry the mark of no field."""
         rng = self.random
         facts = self.facts(bank)
-        fill = lambda text: SLOT.sub(lambda found: facts[found.group(1)].rpartition("|")[2], text)  # noqa: E731
+
+        def fill(text: str) -> str:
+            return SLOT.sub(lambda found: facts[found.group(1)].rpartition("|")[2], text)
+
         lines = [fill(bank.pick(rng, "agent")) for _ in range(rng.randint(1, 3))]
         sign = self.name(bank) if self.chance(0.5) else ""
         mark = rng.choice(("> ", "> ", ">", ""))

@@ -253,3 +253,35 @@ def test_what_cannot_start_says_so_and_ends(
     assert again.process.wait(20) == 2
     assert "Another Freehold already uses" in again.output
     assert freehold.stop() == 0
+
+
+def sockets_of(pid: int) -> int:
+    return sum(os.readlink(one).startswith("socket:") for one in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_workers_share_connections_out(make_freehold: Callable[..., Freehold], outside: Standin) -> None:
+    """Kept connections, one opened after the other: left to the kernel, one worker has most of them; and who takes a dead one's place has its share of the next."""
+    freehold = make_freehold(config(outside, "")).start("--workers", "3")
+
+    def shares() -> list[int]:
+        """How 30 more are shared out, at the third try at the latest: a worker that is late on a busy machine is left alone for five seconds."""
+        found = [0]
+        for _ in range(3):
+            before = {pid: sockets_of(pid) for pid in wait_for_workers(freehold, 3)}
+            held = []
+            for _ in range(30):
+                held.append(http.client.HTTPConnection("127.0.0.1", freehold.port, timeout=30))
+                held[-1].request("GET", "/healthz")
+                held[-1].getresponse().read()
+            found = [sockets_of(pid) - had for pid, had in before.items()]
+            for one in held:
+                one.close()
+            if min(found) >= 5:
+                break
+            time.sleep(6.0)
+        return found
+
+    assert min(found := shares()) >= 5, found
+    os.kill(workers_of(freehold)[0], signal.SIGKILL)
+    time.sleep(0.5)
+    assert min(found := shares()) >= 5, found

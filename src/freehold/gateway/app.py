@@ -220,7 +220,7 @@ class _Server(uvicorn.Server):
         make = partial(protocol, config=self.config, server_state=self.server_state, app_state={})
         doors = [Door(sock, self.seat, make) for sock in sockets or ()]
         await super().startup([])
-        self.servers = doors  # type: ignore[assignment]  # what it asks of a server, a door has
+        self.servers = doors  # type: ignore[assignment]  # what uvicorn asks of a server, a door has
 
 
 def listen(host: str, port: int, flag: str) -> socket.socket:
