@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from conftest import Freehold
 from freehold.testing.standin import Behaviour, Standin
@@ -96,3 +97,37 @@ def test_sigterm_drains(make_freehold: Callable[..., Freehold], two_zones: str, 
     thread.join()
     assert found == [200]
     assert freehold.records()[-1]["kind"] == "closed"
+
+
+def test_a_drain_that_ends_by_its_limit_says_so(
+    make_freehold: Callable[..., Freehold], two_zones: str, inside: Standin
+) -> None:
+    """Who still waits gets a 503 that may be sent again, in the caller's dialect, and a receipt that says that the call was cut off."""
+    patient = two_zones.replace(
+        "first_byte = 0.5, silence = 0.5, total = 5.0", "first_byte = 30.0, silence = 30.0, total = 60.0"
+    )
+    freehold = make_freehold(patient + "\n[server]\ndrain = 1.0\n", CLOUD="sk-1").start()
+    key = freehold.key()
+    inside.usual = Behaviour(delay_s=30)
+    found: dict[str, tuple[int, str | None, dict[str, Any]]] = {}
+
+    def call(path: str) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", freehold.port, timeout=20)
+        body = {"model": "closed", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+        connection.request("POST", path, json.dumps(body), {"Authorization": f"Bearer {key}"})
+        answer = connection.getresponse()
+        found[path] = answer.status, answer.getheader("retry-after"), json.loads(answer.read())
+        connection.close()
+
+    threads = [threading.Thread(target=call, args=(path,)) for path in ("/v1/chat/completions", "/v1/messages")]
+    for thread in threads:
+        thread.start()
+    while len(inside.requests) < 2:
+        time.sleep(0.01)
+    assert freehold.stop() == 0
+    for thread in threads:
+        thread.join()
+    assert {answer[:2] for answer in found.values()} == {(503, "1")}
+    assert found["/v1/chat/completions"][2]["error"]["code"] == "server.draining"
+    assert found["/v1/messages"][2]["error"]["type"] == "overloaded_error"
+    assert [record["outcome"] for record in freehold.settled()] == ["cancelled"] * 2

@@ -23,7 +23,7 @@ from freehold.gateway.policy import served_names
 from freehold.gateway.protocol import SCOPE_KEY, FreeholdProtocol
 from freehold.gateway.run import Asked
 from freehold.gateway.world import World
-from freehold.kernel.errors import Bug, CallerError, FreeholdError
+from freehold.kernel.errors import Bug, CallerError, FreeholdError, OperatorError
 from freehold.perimeter.ruling import rule
 from freehold.wire.call import Address, Endpoint
 from freehold.wire.dialect import Model
@@ -164,6 +164,13 @@ class DataApp:
             await self._route(scope, receive, reply)
         except FreeholdError as error:
             await self._fail(error, reply, scope)
+        except asyncio.CancelledError:
+            if scope[SCOPE_KEY].transport.is_closing():
+                return  # there is nobody left to answer
+            if reply.has_begun:
+                raise
+            stopped = "Freehold was stopped before this call had its answer."
+            await self._fail(OperatorError(stopped, code="server.draining", retry_after_s=1), reply, scope)
         except (
             Exception
         ) as error:  # the border: a bug is answered as 500 and named in the log by its type and place alone
@@ -206,9 +213,6 @@ class DataApp:
         self.world.metrics.in_flight.inc()
         try:
             await serve(self.world, caller, asked, raw, reply)
-        except asyncio.CancelledError:
-            if not connection.transport.is_closing():
-                raise  # the server is being stopped; else there is nobody left to answer
         finally:
             self.world.metrics.in_flight.dec()
             connection.serving = None
@@ -268,7 +272,8 @@ class DataApp:
 
     async def _fail(self, error: FreeholdError, reply: AsgiReply, scope: Scope) -> None:
         if not reply.has_begun:
-            headers = [(b"connection", b"close")] if error.status in (408, 413) else []
+            is_last = error.status in (408, 413) or error.code == "server.draining"
+            headers = [(b"connection", b"close")] if is_last else []
             await refuse(error, reply, headers, dialect_of(scope))
 
 
