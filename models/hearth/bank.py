@@ -2,7 +2,8 @@
 
 Why it exists: a small model generalises as far as its text varies, so variety lives in `bank/*.txt` as data, and this module only draws from it.
 Rules: every line belongs to one split for ever, by a digest of its text, so that training, validation and test share no sentence, no name,
-no product; sections of fewer than ten lines (months, forms of address) are shared. `[a|b|]` is a choice, `{slot.form}` is filled later.
+no product; sections of fewer than ten lines (months, forms of address) are shared. `[a|b|]` is a choice, `{slot.form}` is filled later, `{=desk lamp}` is an article
+that the line itself names.
 What it does not know: how messages are put together.
 """
 
@@ -57,15 +58,15 @@ def sections(language: str) -> dict[str, tuple[str, ...]]:
     """Every section of a language's files. Raises ValueError where a line stands before the first section."""
     found: dict[str, list[str]] = {}
     for path in sorted(HERE.glob(f"{language}*.txt")):
-        lines: list[str] | None = None
+        lines: list[str] | None = None  # of the section that has begun
         for raw in path.read_text(encoding="utf-8").splitlines():
             line = raw.strip()
             if line.startswith("== "):
                 lines = found.setdefault(line[3:].strip(), [])
-            elif line and lines is None:
-                raise ValueError(f"{path.name}: a line before the first section: {line[:40]!r}")
+            elif line and lines is not None:
+                lines.append(line)
             elif line:
-                lines.append(line)  # type: ignore[union-attr]
+                raise ValueError(f"{path.name}: a line before the first section: {line[:40]!r}")
     return {name: tuple(dict.fromkeys(lines)) for name, lines in found.items()}
 
 

@@ -114,20 +114,20 @@ class Served:
         self.child.kill()
         self.child.communicate()
 
-    def ask(self, path: str, body: dict[str, object]) -> dict[str, object]:
+    def ask(self, path: str, body: dict[str, object]) -> Any:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/{path}",
             json.dumps(body).encode(),
             {"Authorization": "Bearer k", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request) as answer:
-            found: dict[str, object] = json.load(answer)
-            return found
+            return json.load(answer)
 
-    def say(self, system: str, message: str, **more: object) -> dict[str, object]:  # the engine's own fields
+    def say(self, system: str, message: str, **more: object) -> dict[str, Any]:  # the engine's own fields
         messages = ([{"role": "system", "content": system}] if system else []) + [{"role": "user", "content": message}]
         body = {"model": "hearth", "temperature": 0, "max_tokens": 320, "messages": messages, **more}
-        return self.ask("v1/chat/completions", body)["choices"][0]["message"]  # type: ignore[index,no-any-return]
+        found: dict[str, Any] = self.ask("v1/chat/completions", body)["choices"][0]["message"]
+        return found
 
     def triage(self, message: str, *, schema: bool = True) -> str:
         form = (
@@ -188,7 +188,8 @@ def rows_of(found: dict[str, Any]) -> dict[str, str]:
     for name, (right, count) in found["shares"].items():
         low, high = wilson(right, count)
         cells[name] = f"{right / count:.1%} ({low:.0%}–{high:.0%})"
-    for name, (right, said, true) in found["values"].items():
+    everything = [sum(counts) for counts in zip(*found["values"].values(), strict=True)]
+    for name, (right, said, true) in {**found["values"], "extraction": everything}.items():
         cells[f"{name}, F1"] = f"{2 * right / (said + true):.3f}" if said + true else "–"
     return cells
 
@@ -210,9 +211,9 @@ def is_good_reply(text: str, case: Case) -> bool:
     )
 
 
-def is_right_call(message: dict[str, object], case: Case) -> bool:
+def is_right_call(message: dict[str, Any], case: Case) -> bool:
     """One call for the first order that is named; none where no order is."""
-    calls: list[dict[str, dict[str, str]]] = message.get("tool_calls") or []  # type: ignore[assignment]
+    calls: list[dict[str, dict[str, str]]] = message.get("tool_calls") or []
     orders = case.labels["order_id"]
     first = orders[0] if isinstance(orders, list) else orders
     if first is None:
@@ -261,8 +262,7 @@ def speed(served: Served, cases: list[Case]) -> dict[str, Any]:
         began = time.perf_counter()
         served.ask("v1/chat/completions", body | {"max_tokens": 1})
         first.append((time.perf_counter() - began) * 1000)
-        timings: dict[str, float] = served.ask("v1/chat/completions", body | {"max_tokens": 100})["timings"]  # type: ignore[assignment]
-        rates.append(timings["predicted_per_second"])
+        rates.append(served.ask("v1/chat/completions", body | {"max_tokens": 100})["timings"]["predicted_per_second"])
     pages = int(Path(f"/proc/{served.child.pid}/statm").read_text().split()[1])
     return {"first token, ms": median(first), "first token, p95 ms": sorted(first)[int(len(first) * 0.95)], "tokens a second": median(rates), "resident, MB": pages * os.sysconf("SC_PAGE_SIZE") / 1e6, "machine": f"{platform.machine()}, {os.cpu_count()} cores"}  # fmt: skip
 

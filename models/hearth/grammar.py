@@ -51,6 +51,7 @@ WROTE = {
     "fr": ("Le {date}, {name} a écrit :", "-----Message d'origine-----\nDe : {name}", "{name} a écrit le {date} :", "---------- Message transféré ---------"),
 }  # fmt: skip
 SLOT = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
+NAMED = re.compile(r"\{=([^{}]+)\}")  # an article that a line itself names
 _VALUE = re.compile("\x02(.)([^\x03]*)\x03")
 _OPPOSED = {"!": "~", "~": "!", "+": "-", "-": "+"}
 
@@ -88,7 +89,7 @@ class Writer:
         self.banks = {language: Bank(language, split) for language, _ in shares}
         self.shares = shares
 
-    thin = 0.25  # the share of training messages that lose some of their words
+    thin = 0.4  # the share of training messages, and of single lines, that lose some of their words
     plain = 0.15  # the share of messages that say what they want and little else
 
     def chance(self, probability: float) -> bool:
@@ -104,10 +105,13 @@ class Writer:
         draft = Draft(self.random.choice(INTENTS), self.facts(bank))
         body = self.body(bank, draft)
         text = self.laid_out(bank, draft, body)
+        return self.finished(draft, bank.language, self.worn(bank, text))
+
+    def worn(self, bank: Bank, text: str) -> str:
+        """As people type it; in training also with words left out."""
         if self.split == "train" and self.chance(self.thin):
             text = thinned(self.random, text)
-        text = roughen(self.random, bank.language, text)
-        return self.finished(draft, bank.language, text)
+        return roughen(self.random, bank.language, text)
 
     def line(self) -> tuple[Case, tuple[str, ...]]:
         """One line alone, and the fields that it tells of."""
@@ -119,7 +123,7 @@ class Writer:
         draft.marks |= {"negative": {"-"}, "positive": {"+"}, "high": {"!"}, "low": {"~"}}.get(section, set())
         text = text[0].upper() + text[1:] + ("" if text[-1] in ".?!" else ".")
         fields = TRIAGE[2:] if about_mood else TRIAGE if self.chance(0.3) else TRIAGE[:2]
-        return self.finished(draft, bank.language, roughen(self.random, bank.language, text)), fields
+        return self.finished(draft, bank.language, self.worn(bank, text)), fields
 
     def facts(self, bank: Bank) -> dict[str, str]:
         """Every value that the message may name, marked with its kind; articles keep their gender in front."""
@@ -171,6 +175,8 @@ class Writer:
     def fill(self, bank: Bank, draft: Draft, line: Line) -> str:
         """Put the facts into a line, marked, and note its moods."""
         draft.marks |= line.marks
+        if NAMED.search(line.text):
+            draft.used.add("product")
 
         def value(found: re.Match[str]) -> str:
             slot, form = found.group(1), found.group(2)
@@ -183,7 +189,7 @@ class Writer:
                 return f"\x02-{text}\x03"
             return f"\x02{slot[0].upper() if slot[:5] != 'phone' else 'T'}{text}\x03"
 
-        return SLOT.sub(value, line.text)
+        return SLOT.sub(value, NAMED.sub("\x02P\\1\x03", line.text))
 
     def say(self, bank: Bank, draft: Draft, section: str) -> str:
         return self.fill(bank, draft, bank.draw(self.random, section, unlike=draft.unlike()))

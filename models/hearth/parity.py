@@ -28,7 +28,7 @@ def next_token(served: Served, text: str) -> tuple[str, float]:
     answer = served.ask(
         "completion", {"prompt": text, "n_predict": 1, "temperature": 0, "n_probs": 1, "cache_prompt": False}
     )
-    first = answer["completion_probabilities"][0]["top_logprobs"][0]  # type: ignore[index]
+    first = answer["completion_probabilities"][0]["top_logprobs"][0]
     return str(first["token"]), float(first["logprob"])
 
 

@@ -55,8 +55,8 @@ class Stage(NamedTuple):
 
 STAGES = (
     Stage(200, 1.0, 0.0, 0.0),
-    Stage(3200, 0.1, 0.85, 0.8),
-    Stage(6000, 0.04, 0.3, 0.4),
+    Stage(1500, 0.1, 0.85, 0.8),
+    Stage(4500, 0.04, 0.3, 0.4),
     Stage(math.inf, 0.03, 0.08, 0.2),
 )
 
@@ -113,8 +113,8 @@ def loss_of(model: Hearth, tokens: Tensor, weights: Tensor) -> Tensor:
 
 
 def rate(step: int, steps: int) -> float:
-    """Share of the peak learning rate: warm-up 2 %, flat, then linear to zero over the last 40 %."""
-    warm, cool = 0.02 * steps, 0.4 * steps
+    """Share of the peak learning rate: warm-up, flat, then linear to zero over the last 40 %."""
+    warm, cool = min(200, 0.02 * steps), 0.4 * steps
     return min(1.0, (step + 1) / warm, max(0.0, (steps - step) / cool))
 
 
@@ -123,7 +123,7 @@ def optimisers(model: Hearth) -> list[torch.optim.Optimizer]:
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or name == "embed.weight"]
     return [
         Muon(matrices, lr=0.02),
-        torch.optim.AdamW(others, lr=4e-3, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
 
@@ -235,7 +235,8 @@ class Run:
 
     def resume(self) -> None:
         saved = torch.load(self.checkpoint)
-        if saved["steps"] != self.steps or saved["shape"] != self.model.shape.as_dict():
+        same = all(rate(step, saved["steps"]) == rate(step, self.steps) for step in range(saved["step"]))
+        if not same or saved["shape"] != self.model.shape.as_dict():
             raise SystemExit(f"{self.checkpoint} is of another run: remove it, or ask for its steps and shape")
         self.model.load_state_dict(saved["model"])
         for one, state in zip(self.optimizers, saved["optimizers"], strict=True):
@@ -244,8 +245,8 @@ class Run:
         self.step, self.tokens, self.seconds = saved["step"], saved["tokens"], saved["seconds"]
 
     def chunk(self) -> list[Batch]:
-        """The batches from this step to the end of its chunk."""
-        stage = next(stage for stage in STAGES if self.step < stage.until)
+        """The batches from this step to the end of its chunk, which is all of the stage that it began in, also for a run that is resumed within it."""
+        stage = next(stage for stage in STAGES if self.step - self.step % CHUNK < stage.until)
         return batches(self.tokenizer, Writer(SEED + self.step // CHUNK), stage)[self.step % CHUNK :]
 
     def learn(self, tokens: Tensor, weights: Tensor) -> float:
