@@ -21,18 +21,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from freehold.cli.hello import SCHEMA
 from handicap import handicap
 
 ROOT = Path(__file__).parent.parent.parent
 HEARTH = ROOT / "src/freehold/engines/hearth.gguf"
 CASES = Path(__file__).parent / "demo-cases.jsonl"  # of the recipe that the model in the package is from
-FIELDS = ("department", "intent", "urgency", "sentiment", "name", "order_id", "amount", "date", "product")
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": list(FIELDS),
-    "properties": {field: {"type": ["string", "null"]} for field in FIELDS},
-}
+FIELDS = SCHEMA["required"]
 TENSORS = ("blk.4.ffn_down.weight",)
 FREEHOLD = [sys.executable, "-m", "freehold.cli.main"]
 

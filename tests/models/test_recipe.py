@@ -49,3 +49,20 @@ def test_one_seed_makes_one_file(tmp_path: Path) -> None:
     for where in ("test", "handwritten"):
         assert found[where]["count"] == 3
         assert {asked for _, asked in found[where]["shares"].values()} == {3}
+
+
+def test_a_run_resumed_at_a_stage_boundary_sees_the_same_text(tmp_path: Path) -> None:
+    """A chunk is all of the stage that it began in, wherever in it the run goes on."""
+    claim = (
+        "import sys; from pathlib import Path; import torch, train; from model import Shape\n"
+        "train.STAGES = (train.Stage(2, 1.0, 0.0, 0.0), train.Stage(1e9, 0.0, 0.0, 0.0))\n"
+        "run = train.Run(Path(sys.argv[1]), Shape(6144, 64, 2, 2, 2, 96), 1)\n"
+        "whole, run.step = run.chunk(), 3\n"
+        "rest = run.chunk()\n"
+        "assert len(rest) == len(whole) - 3\n"
+        "assert all(torch.equal(one[0], other[0]) for one, other in zip(whole[3:], rest, strict=True))\n"
+    )
+    done = subprocess.run(
+        [PYTHON, "-c", claim, tmp_path / "run"], cwd=RECIPE, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -53,6 +53,5 @@ def inherit(prepared: Prepared) -> None:
     for epoch in prepared.steward.inherit(prepared.facts):
         with closing(open_keys(prepared.state, prepared.snapshot.nodes)) as keys:
             settle_pools(prepared, keys, epoch)
-        log(
-            "inherited", epoch=epoch
-        )  # said when it is counted: a budget that heard of it before would let one more call through
+        # Said when it is counted: a budget that heard of it before would let one more call through.
+        log("inherited", epoch=epoch)
