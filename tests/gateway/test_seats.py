@@ -46,6 +46,16 @@ def called(sock: socket.socket, count: int) -> list[socket.socket]:
     return [socket.create_connection(sock.getsockname()) for _ in range(count)]
 
 
+def test_a_place_is_one_workers_while_it_drains() -> None:
+    """Two workers, each replaced while it still drains: four places, each given once; one that is left is given again."""
+    seats, taken = Seats(4), set[int]()
+    for expected in range(4):
+        taken.add(seats.free(taken))
+        assert taken == set(range(expected + 1))
+    assert seats.free(taken) == 3  # more than there are: shared, not refused
+    assert seats.free(taken - {1}) == 1
+
+
 def test_connections_are_shared_out() -> None:
     async def play() -> list[int]:
         with closing(listening()) as sock:

@@ -21,10 +21,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def ran(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [PYTHON, RECIPE / script, *map(str, arguments)]
+    return subprocess.run(command, cwd=RECIPE, capture_output=True, text=True, timeout=600)
+
+
 def run(script: str, *arguments: str | Path) -> str:
-    done = subprocess.run(
-        [PYTHON, RECIPE / script, *map(str, arguments)], cwd=RECIPE, capture_output=True, text=True, timeout=600
-    )
+    done = ran(script, *arguments)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -40,6 +43,9 @@ def trained(out: Path, *stops: int) -> str:
 def test_one_seed_makes_one_file(tmp_path: Path) -> None:
     """Twice from nothing, the second time stopped in the middle and resumed: the same bytes. And what was made is what llama.cpp runs."""
     assert trained(tmp_path / "a") == trained(tmp_path / "b", 2)
+    longer = ran("train.py", "--out", tmp_path / "b", "--steps", "8", *SMALL)  # its rate has come down already
+    assert longer.returncode != 0
+    assert "is of another run" in longer.stderr
     model = tmp_path / "a/hearth.gguf"
     told = run("parity.py", "--from", tmp_path / "a", "--model", model, "--golden", tmp_path / "parity.json")
     assert "tokens equal" in told

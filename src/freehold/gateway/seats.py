@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Protocol, cast
 
 _NOBODY = -1
@@ -31,6 +31,10 @@ class Seats:
         self.held = memoryview(mmap.mmap(-1, 4 * count)).cast("i")
         for place in range(count):
             self.held[place] = _NOBODY
+
+    def free(self, taken: Set[int]) -> int:
+        """The first place that is nobody's; the last, to be shared, where each is somebody's."""
+        return next((place for place in range(len(self.held)) if place not in taken), len(self.held) - 1)
 
     def leave(self, place: int) -> None:
         self.held[place] = _NOBODY

@@ -197,7 +197,7 @@ class Supervisor:
 
     def _fork(self, ledger: Ledger, *, is_first: bool = False) -> None:
         mine, theirs = socket.socketpair()
-        place = self._free_place()
+        place = self._seats.free({worker.place for worker in self._workers.values()})
         try:
             pid = os.fork()
         except OSError:
@@ -211,10 +211,6 @@ class Supervisor:
         self._workers[pid] = _Worker(pid, ledger.epoch, Line(mine), place, adopted=self._reloads)
         ledger.leave()
         log("worker", pid=pid, epoch=ledger.epoch)
-
-    def _free_place(self) -> int:
-        taken = {worker.place for worker in self._workers.values()}
-        return next((place for place in range(2 * self._count) if place not in taken), 2 * self._count - 1)
 
     def _be_worker(self, ledger: Ledger, line: Line, turn: Turn) -> NoReturn:
         status = DISORDERLY
