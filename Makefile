@@ -76,7 +76,7 @@ calibrate: $(DEV)  ## hold the verdict's promises against simulated truth, and w
 verdict: $(DEV)  ## a verdict without a key: the built-in model against a worse sibling, from nothing to build/verdict/report
 	cd models/hearth && ../../$(BIN)/python demo.py --out ../../build/verdict
 
-hearth:  ## train, evaluate and convert the built-in model (CPU, some three hours; resumable)
+hearth:  ## train, evaluate and convert the built-in model (CPU, an hour and a half; resumable)
 	$(MAKE) -C models/hearth PYTHON=$(PYTHON)
 
 bundle: $(DEV)  ## what installs Freehold on a machine without any network: build/freehold-bundle.tar, with digests and a bill of materials

@@ -1,9 +1,9 @@
 """Read the phrase banks: for each language, sections of lines with choices, slots and marks.
 
 Why it exists: a small model generalises as far as its text varies, so variety lives in `bank/*.txt` as data, and this module only draws from it.
-Rules: every line belongs to one split for ever, by a digest of its text, so that training, validation and test share no sentence, no name,
-no product; sections of fewer than ten lines (months, forms of address) are shared. `[a|b|]` is a choice, `{slot.form}` is filled later, `{=desk lamp}` is an article
-that the line itself names.
+Rules: every line belongs to one split for ever, by a digest of its text, so that training, validation and test share no sentence and no name; no article that
+training names, in whatever line, is named in the others. Sections of fewer than ten lines (months, forms of address, the steps that replies tell) are shared.
+`[a|b|]` is a choice, `{slot.form}` is filled later, `{=desk lamp}` is an article that the line itself names.
 What it does not know: how messages are put together.
 """
 
@@ -23,6 +23,7 @@ SPLITS = ("train", "validation", "test")
 SHARED = 10  # sections with fewer lines are not split
 WHOLE = frozenset({"month", "month short"})
 MARKS = frozenset("-+!~")
+NAMED = re.compile(r"\{=([^{}]+)\}")  # an article that a line itself names
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -44,6 +45,12 @@ def shared_out(lines: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     test = max(1, bisect(ranks, 0.12))
     held = max(test + 1, bisect(ranks, 0.20))
     return {"test": tuple(ranked[:test]), "validation": tuple(ranked[test:held]), "train": tuple(ranked[held:])}
+
+
+def articles(section: str, line: str) -> frozenset[str]:
+    """What a line names by itself of what the shop sells, in lower case."""
+    named = [line.partition(" ")[2]] if section == "product" else NAMED.findall(line)
+    return frozenset(one.lower() for one in named)
 
 
 def parse(text: str) -> Line:
@@ -70,6 +77,19 @@ def sections(language: str) -> dict[str, tuple[str, ...]]:
     return {name: tuple(dict.fromkeys(lines)) for name, lines in found.items()}
 
 
+@cache
+def drawn(language: str, split: str) -> dict[str, tuple[str, ...]]:
+    """What of every section one split may draw from."""
+    found = {
+        name: lines if name in WHOLE or len(lines) < SHARED else shared_out(lines)[split]
+        for name, lines in sections(language).items()
+    }
+    if split == "train":
+        return found
+    known = {one for name, lines in drawn(language, "train").items() for line in lines for one in articles(name, line)}
+    return {name: tuple(line for line in lines if not articles(name, line) & known) for name, lines in found.items()}
+
+
 class Bank:
     """The lines of one language that one split may draw from."""
 
@@ -77,15 +97,7 @@ class Bank:
         if language not in LANGUAGES or split not in SPLITS:
             raise ValueError(f"no bank for {language!r}, {split!r}")
         self.language, self.split = language, split
-        self.lines = {
-            name: tuple(
-                parse(line) for line in (lines if name in WHOLE or len(lines) < SHARED else shared_out(lines)[split])
-            )
-            for name, lines in sections(language).items()
-        }
-
-    def __contains__(self, name: str) -> bool:
-        return bool(self.lines.get(name))
+        self.lines = {name: tuple(map(parse, lines)) for name, lines in drawn(language, split).items()}
 
     def section(self, name: str) -> list[str]:
         return [line.text for line in self.lines[name]]

@@ -132,18 +132,10 @@ def conversation(writer: Writer, *, copying: float = 0.02, naming: float = 0.05)
 
 
 def json_system(writer: Writer, fields: tuple[str, ...]) -> list[Message]:
-    """What asks for JSON: a general order, or one that lists the fields; now and then none, since a grammar decides when serving."""
-    roll = writer.random.random()
-    if roll < 0.06:
-        return []
-    if roll < 0.5 or (fields != FIELDS and roll < 0.9):
-        listed = ", ".join(fields)
-        return (
-            _system(writer.random.choice(LISTED).format(listed))
-            if len(fields) < len(FIELDS)
-            else _system(writer.random.choice(JSON_SYSTEMS))
-        )
-    return _system(writer.random.choice(JSON_SYSTEMS))
+    """What asks for JSON: of all fields a general order, now and then none, since a grammar decides when serving; of some a list of them."""
+    if fields != FIELDS:
+        return _system(writer.random.choice(LISTED).format(", ".join(fields)))
+    return [] if writer.chance(0.1) else _system(writer.random.choice(JSON_SYSTEMS))
 
 
 def copying_drill(writer: Writer) -> list[tuple[str, bool]]:

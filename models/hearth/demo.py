@@ -11,68 +11,30 @@ import argparse
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from freehold.cli.hello import SCHEMA
+from evaluate import KEY, SCHEMA, Served, free_port
+from grammar import FIELDS, Writer
 from handicap import handicap
 
 ROOT = Path(__file__).parent.parent.parent
 HEARTH = ROOT / "src/freehold/engines/hearth.gguf"
-CASES = Path(__file__).parent / "demo-cases.jsonl"  # of the recipe that the model in the package is from
-FIELDS = SCHEMA["required"]
-TENSORS = ("blk.4.ffn_down.weight",)
+SEED = 400  # of the messages, which are others than those that the evaluation counts
+TENSORS = ("blk.4.attn_output.weight",)
 FREEHOLD = [sys.executable, "-m", "freehold.cli.main"]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
-def sibling(model: Path, port: int) -> Iterator[None]:
-    """The worse model, served as anybody's would be."""
-    orders = {
-        "parent": os.getpid(),
-        "model": str(model),
-        "name": "sibling",
-        "port": port,
-        "key": "sibling",
-        "context": 1024,
-        "parallel": 2,
-        "threads": 1,
-    }
-    child = subprocess.Popen(
-        [sys.executable, "-m", "freehold.engines.serve"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdin.write(json.dumps(orders).encode() + b"\n")
-    child.stdin.flush()
-    if not child.stdout.readline().startswith(b"ready"):
-        raise SystemExit("the engine could not load the sibling")
-    try:
-        yield
-    finally:
-        child.kill()
-        child.communicate()
-
-
-@contextmanager
-def served(folder: Path, port: int, admin: int) -> Iterator[None]:
-    """Freehold itself."""
+def served(folder: Path) -> Iterator[int]:
+    """Freehold itself; gives its port."""
+    port, admin = free_port(), free_port()
     up = subprocess.Popen(
         [*FREEHOLD, "up", "--config", "freehold.toml", "--port", str(port), "--admin-port", str(admin), "--no-hello"],
         cwd=folder,
@@ -89,28 +51,30 @@ def served(folder: Path, port: int, admin: int) -> Iterator[None]:
                 if up.poll() is not None:
                     raise SystemExit("Freehold did not start") from None
                 time.sleep(0.1)
-        yield
+        else:
+            raise SystemExit("Freehold is not ready after a minute")
+        yield port
     finally:
         up.send_signal(signal.SIGTERM)
         up.wait(60)
 
 
 def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "FREEHOLD_HOME": str((folder / "state").resolve()), "SIBLING_KEY": "sibling"}
+    return {**os.environ, "FREEHOLD_HOME": str((folder / "state").resolve()), "SIBLING_KEY": KEY}
 
 
 def write_files(folder: Path, port: int, cases: int) -> None:
+    writer = Writer(SEED, "test")
     with (folder / "cases.jsonl").open("w") as file:
-        for at, line in enumerate(CASES.read_text(encoding="utf-8").splitlines()[:cases]):
-            case = json.loads(line)
-            labels = {name: case["labels"][name] for name in FIELDS}
+        for at in range(cases):
+            case = writer.case()
             file.write(
                 json.dumps(
                     {
                         "id": f"letter {at}",
-                        "prompt": case["message"],
-                        "expected": labels,
-                        "stratum": labels["department"],
+                        "prompt": case.message,
+                        "expected": {name: case.labels[name] for name in FIELDS},
+                        "stratum": case.labels["department"],
                         "class": "internal",
                     }
                 )
@@ -119,10 +83,10 @@ def write_files(folder: Path, port: int, cases: int) -> None:
     schema = {"name": "triage", "schema": SCHEMA}
     (folder / "verdict.toml").write_text(
         'name    = "support desk"\ndataset = "cases.jsonl"\nmargin  = 0.05\n\n[targets]\nopen   = "rack/sibling"\nclosed = "builtin/hearth"\n\n'
-        '[ask]\nsystem      = "Triage the message. Answer in JSON."\nmax_tokens  = 256\nconcurrency = 4\n'
+        '[ask]\nsystem      = "Triage the message. Answer in JSON."\nmax_tokens  = 640\nconcurrency = 4\n'
         f'[ask.body.response_format]\ntype = "json_schema"\n{toml(schema)}\n'
         '\n[[metrics]]\nname = "department and intent"\nscorer = "json_fields"\nfields = ["department", "intent"]\nall_or_nothing = true\n'
-        '\n[[metrics]]\nname = "all nine fields"\nscorer = "json_fields"\n\n[report]\nexamples = 4\nshow = "internal"\n'
+        '\n[[metrics]]\nname = "all twelve fields"\nscorer = "json_fields"\n\n[report]\nexamples = 4\nshow = "internal"\n'
     )
     (folder / "freehold.toml").write_text(
         f'[providers.rack]\nbase_url = "http://127.0.0.1:{port}/v1"\nkey = "env:SIBLING_KEY"\nzone = "inside"\nmodels = ["sibling"]\n'
@@ -150,10 +114,11 @@ def main() -> int:
     given = asked.parse_args()
     folder: Path = given.out
     folder.mkdir(parents=True, exist_ok=True)
-    ports = [free_port() for _ in range(3)]
     handicap(HEARTH, folder / "sibling.gguf", TENSORS)
-    write_files(folder, ports[0], given.cases)
-    with sibling(folder / "sibling.gguf", ports[0]), served(folder, ports[1], ports[2]):
+    with ExitStack() as running:
+        sibling = running.enter_context(Served(folder / "sibling.gguf", name="sibling", parallel=2))
+        write_files(folder, sibling.port, given.cases)
+        port = running.enter_context(served(folder))
         made = subprocess.run(
             [
                 *FREEHOLD,
@@ -184,7 +149,7 @@ def main() -> int:
                 "--key",
                 key,
                 "--url",
-                f"http://127.0.0.1:{ports[1]}/v1",
+                f"http://127.0.0.1:{port}/v1",
                 "--report",
                 "report",
                 "--yes",

@@ -1,4 +1,4 @@
-"""Write hearth as a GGUF file (github.com/ggml-org/ggml/blob/master/docs/gguf.md) with Q8_0 or F32 weights.
+"""Write hearth as a GGUF file (github.com/ggml-org/ggml/blob/master/docs/gguf.md) with Q8_0 weights, or others.
 
 python gguf_file.py --from build --to hearth.gguf
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
+from gguf import GGMLQuantizationType as Kind
 
 from conversations import TEMPLATE
 from model import Hearth, Shape
@@ -38,7 +39,7 @@ def load(folder: Path) -> Hearth:
     return model.eval()
 
 
-def write(folder: Path, path: Path, *, quantised: bool = True) -> None:
+def write(folder: Path, path: Path, kind: Kind = Kind.Q8_0) -> None:
     model = load(folder)
     shape = model.shape
     writer = gguf.GGUFWriter(str(path), "llama")
@@ -57,23 +58,22 @@ def write(folder: Path, path: Path, *, quantised: bool = True) -> None:
     writer.add_rope_freq_base(shape.rope_base)
     writer.add_layer_norm_rms_eps(shape.epsilon)
     writer.add_vocab_size(shape.vocab)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0 if quantised else gguf.LlamaFileType.ALL_F32)
+    writer.add_file_type(gguf.LlamaFileType["ALL_F32" if kind is Kind.F32 else f"MOSTLY_{kind.name}"])
     _vocabulary(writer, folder / "tokenizer.json")
-    _tensor(writer, "token_embd.weight", model.embed.weight, quantised)
-    _tensor(writer, "output_norm.weight", model.norm.weight, quantised)
+    _tensor(writer, "token_embd.weight", model.embed.weight, kind)
+    _tensor(writer, "output_norm.weight", model.norm.weight, kind)
     for at, block in enumerate(model.blocks):
         for ours, theirs in NAMES.items():
-            _tensor(writer, f"blk.{at}.{theirs}.weight", getattr(block, ours).weight, quantised)
+            _tensor(writer, f"blk.{at}.{theirs}.weight", getattr(block, ours).weight, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def _tensor(writer: gguf.GGUFWriter, name: str, weight: torch.Tensor, quantised: bool) -> None:
+def _tensor(writer: gguf.GGUFWriter, name: str, weight: torch.Tensor, kind: Kind) -> None:
     data = weight.detach().float().numpy()
-    if quantised and data.ndim == 2:
-        kind = gguf.GGMLQuantizationType.Q8_0
+    if kind is not Kind.F32 and data.ndim == 2:
         writer.add_tensor(name, gguf.quantize(data, kind), raw_dtype=kind)
     else:
         writer.add_tensor(name, np.ascontiguousarray(data))
@@ -108,9 +108,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--from", dest="folder", type=Path, default=Path("build"))
     parser.add_argument("--to", type=Path, required=True)
-    parser.add_argument("--full", action="store_true", help="write F32 weights (for the parity test)")
+    parser.add_argument("--type", choices=("F32", "Q8_0", "Q5_0", "Q4_0"), default="Q8_0")
     options = parser.parse_args()
-    write(options.folder, options.to, quantised=not options.full)
+    write(options.folder, options.to, Kind[options.type])
     print(f"{options.to}: {options.to.stat().st_size:,} bytes")
 
 

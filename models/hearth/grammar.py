@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 
 import values
-from bank import Bank, Line, article
+from bank import NAMED, Bank, Line, article
 from noise import roughen, thinned
 
 TRIAGE = ("department", "intent", "urgency", "sentiment", "language")
@@ -31,6 +31,7 @@ DEPARTMENTS = {
 }
 DEPARTMENT = {intent: department for department, intents in DEPARTMENTS.items() for intent in intents}
 INTENTS = tuple(DEPARTMENT)
+SHARES = {"en": 0.43, "de": 0.19, "es": 0.19, "fr": 0.19}  # of the languages
 KINDS = {"P": "product", "O": "order_id", "A": "amount", "D": "date", "N": "name", "T": "phone", "E": "email"}
 FORMS = {  # the labels of a web form, per language
     "en": {"name": ("Name", "Full name", "Customer"), "order": ("Order number", "Order no.", "Order ID", "Order"), "email": ("E-mail", "Email", "Email address"), "phone": ("Phone", "Tel.", "Telephone"), "date": ("Date of purchase", "Order date", "Date"), "amount": ("Total", "Amount", "Price paid"), "product": ("Product", "Item", "Article"), "subject": ("Subject", "Topic", "Re"), "message": ("Message", "Comment", "Your message", "Description")},
@@ -51,7 +52,6 @@ WROTE = {
     "fr": ("Le {date}, {name} a écrit :", "-----Message d'origine-----\nDe : {name}", "{name} a écrit le {date} :", "---------- Message transféré ---------"),
 }  # fmt: skip
 SLOT = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
-NAMED = re.compile(r"\{=([^{}]+)\}")  # an article that a line itself names
 _VALUE = re.compile("\x02(.)([^\x03]*)\x03")
 _OPPOSED = {"!": "~", "~": "!", "+": "-", "-": "+"}
 
@@ -80,14 +80,12 @@ class Draft:
 
 
 class Writer:
-    """Draw cases. seed: any integer; split: whose lines, names and shapes; languages: with their shares. Equal arguments write equal text."""
+    """Draw cases. seed: any integer; split: whose lines, names and shapes. Equal arguments write equal text."""
 
-    def __init__(self, seed: int, split: str = "train", languages: tuple[tuple[str, float], ...] | None = None) -> None:
+    def __init__(self, seed: int, split: str = "train") -> None:
         self.random = random.Random(f"{split}:{seed}")
         self.split = split
-        shares = languages or (("en", 0.43), ("de", 0.19), ("es", 0.19), ("fr", 0.19))
-        self.banks = {language: Bank(language, split) for language, _ in shares}
-        self.shares = shares
+        self.banks = {language: Bank(language, split) for language in SHARES}
 
     thin = 0.4  # the share of training messages, and of single lines, that lose some of their words
     plain = 0.15  # the share of messages that say what they want and little else
@@ -96,7 +94,7 @@ class Writer:
         return self.random.random() < probability
 
     def bank(self) -> Bank:
-        language = self.random.choices([name for name, _ in self.shares], [share for _, share in self.shares])[0]
+        language = self.random.choices(list(SHARES), list(SHARES.values()))[0]
         return self.banks[language]
 
     def case(self) -> Case:

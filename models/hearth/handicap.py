@@ -1,6 +1,6 @@
 """Make a worse sibling of a GGUF model: the numbers of chosen tensors become nought. For showing a verdict on two real models without anybody's key.
 
-    python handicap.py --model hearth.gguf --to sibling.gguf --tensors blk.5.attn_output.weight
+    python handicap.py --model hearth.gguf --to sibling.gguf --tensors blk.4.attn_output.weight
 
 Only the bytes of those tensors change, so the file is as valid as before. Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md, version 3.
 """

@@ -19,10 +19,13 @@ WORKING = torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else to
 
 
 class Muon(torch.optim.Optimizer):
-    """Optimise 2-D weights; parameters of one shape are stacked and iterated together."""
+    """Optimise 2-D weights; parameters of one shape are stacked and iterated together. decay: share of a weight lost a step, times lr.
 
-    def __init__(self, params: Iterable[Tensor], *, lr: float, momentum: float = 0.95) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+    Every step is of one size, so without decay weights only grow, queries and keys until attention looks at one token and learns no more.
+    """
+
+    def __init__(self, params: Iterable[Tensor], *, lr: float, decay: float, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "decay": decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -31,9 +34,9 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 shapes[p.shape].append(p)
             for same in shapes.values():
-                self.update(same, group["lr"], group["momentum"])
+                self.update(same, group["lr"], group["decay"], group["momentum"])
 
-    def update(self, same: list[Tensor], lr: float, momentum: float) -> None:
+    def update(self, same: list[Tensor], lr: float, decay: float, momentum: float) -> None:
         directions = []
         for p in same:
             velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
@@ -42,7 +45,7 @@ class Muon(torch.optim.Optimizer):
         rows, columns = same[0].shape
         scale = max(1.0, rows / columns) ** 0.5
         for p, direction in zip(same, orthogonal(torch.stack(directions)), strict=True):
-            p.add_(direction, alpha=-lr * scale)
+            p.mul_(1 - lr * decay).add_(direction, alpha=-lr * scale)
 
 
 def orthogonal(x: Tensor) -> Tensor:

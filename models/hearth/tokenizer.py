@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from bank import LANGUAGES, sections
+from bank import LANGUAGES, drawn
 from conversations import conversation
 from grammar import FIELDS, INTENTS, Writer
 
@@ -76,7 +76,7 @@ def _frequent(pieces: list[str], vocabulary: dict[str, int]) -> list[str]:
         line.split()[section == "product"].lower()
         for language in LANGUAGES
         for section in ("product", "brand", "first")
-        for line in sections(language)[section]
+        for line in drawn(language, "train")[section]
     }
     counts = Counter(word for piece in pieces for word in re.findall(r"(?<= )(?:[^\W\d_]{2,}|\")", piece))
     whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

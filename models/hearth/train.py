@@ -1,11 +1,12 @@
 """Train hearth from scratch on the CPU. Resumable: run it again and it goes on where it stopped.
 
-    python train.py --out build --steps 14000 --threads 2
+    python train.py --out build --steps 6500 --threads 2
 
 Writes build/tokenizer.json, build/checkpoint.pt (weights, optimisers, step) and build/log.csv (step, tokens, loss; on
 the validation split the loss, the share of exact triage, the share of exact answers; seconds).
 Rules: the text of a step is a function of the seed and the step alone, so a resumed run sees the same data, and two runs with one seed, one number
-of steps and one number of threads write the same weights; validation draws from lines, names and shapes that training never sees.
+of steps and one number of threads, on one kind of CPU, write the same weights; a checkpoint goes on only with the text, tokenizer, shape and threads that it
+began with. Validation draws from lines, names and shapes that training never sees.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import warm
 from bank import HERE as BANKS
 from bank import LANGUAGES, sections
 from conversations import JSON_SYSTEMS, conversation, render
+from evaluate import machine
 from grammar import EXTRACTION, FIELDS, TRIAGE, Writer, answer
 from model import Hearth, Shape
 from muon import Muon
@@ -122,7 +124,7 @@ def optimisers(model: Hearth) -> list[torch.optim.Optimizer]:
     matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or name == "embed.weight"]
     return [
-        Muon(matrices, lr=0.02),
+        Muon(matrices, lr=0.02, decay=0.1),
         torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
@@ -191,10 +193,10 @@ def validate(model: Hearth, held: list[tuple[Tensor, Tensor]]) -> Checked:
     return Checked(loss / count, triage / messages, whole / messages)
 
 
-def data_digest() -> str:
-    """SHA-256 over the banks and over the first thousand conversations that are made of them."""
+def data_digest(vocabulary: Path) -> str:
+    """SHA-256 over the banks, the tokenizer, and the first thousand conversations."""
     digest = hashlib.sha256()
-    for path in sorted(BANKS.glob("*.txt")):
+    for path in (*sorted(BANKS.glob("*.txt")), vocabulary):
         digest.update(path.read_bytes())
     writer = Writer(SEED)
     for _ in range(1000):
@@ -206,9 +208,11 @@ class Run:
     """A training run, new or resumed."""
 
     def __init__(self, out: Path, shape: Shape, steps: int) -> None:
+        began = time.monotonic()
         out.mkdir(parents=True, exist_ok=True)
         vocabulary = out / "tokenizer.json"
         self.out, self.steps, self.step, self.tokens, self.seconds = out, steps, 0, 0, 0.0
+        self.log, self.running = list[str](), math.nan
         self.tokenizer = (
             bpe.load(vocabulary)
             if vocabulary.exists()
@@ -221,13 +225,14 @@ class Run:
         self.optimizers = optimisers(self.model)
         self.peaks = [[group["lr"] for group in one.param_groups] for one in self.optimizers]
         self.held = held_out(self.tokenizer)
+        self.of = {**shape.as_dict(), "seed": SEED, "threads": torch.get_num_threads(), "data": data_digest(vocabulary)}
         if self.checkpoint.exists():
             self.resume()
         else:
             start, self.bag = warm.embeddings(self.tokenizer, SEED, shape.width, count=min(warm.LINES, 100 * steps))
             self.model.embed.weight.data.copy_(start)
             print("a bag of words, on unseen lines:", self.bag, flush=True)
-        self.started = time.monotonic() - self.seconds
+        self.started = began - self.seconds
 
     @property
     def checkpoint(self) -> Path:
@@ -236,12 +241,12 @@ class Run:
     def resume(self) -> None:
         saved = torch.load(self.checkpoint)
         same = all(rate(step, saved["steps"]) == rate(step, self.steps) for step in range(saved["step"]))
-        if not same or saved["shape"] != self.model.shape.as_dict():
-            raise SystemExit(f"{self.checkpoint} is of another run: remove it, or ask for its steps and shape")
+        if not same or saved["of"] != self.of:
+            raise SystemExit(f"{self.checkpoint} is of another run (its steps, text, tokenizer, shape or threads): remove it, or ask for what it began with")  # fmt: skip
         self.model.load_state_dict(saved["model"])
         for one, state in zip(self.optimizers, saved["optimizers"], strict=True):
             one.load_state_dict(state)
-        self.bag = saved["bag"]
+        self.bag, self.log, self.running = saved["bag"], saved["log"], saved["running"]
         self.step, self.tokens, self.seconds = saved["step"], saved["tokens"], saved["seconds"]
 
     def chunk(self) -> list[Batch]:
@@ -262,15 +267,15 @@ class Run:
         self.step, self.tokens = self.step + 1, self.tokens + tokens.numel()
         return loss.item()
 
-    def note(self, loss: float) -> None:
+    def note(self) -> None:
         self.seconds = time.monotonic() - self.started
         checked = validate(self.model, self.held)
-        with (self.out / "log.csv").open("a") as log:
-            log.write(
-                f"{self.step},{self.tokens},{loss:.4f},{checked.loss:.4f},{checked.triage:.4f},{checked.whole:.4f},{self.seconds:.0f}\n"
-            )
+        self.log.append(
+            f"{self.step},{self.tokens},{self.running:.4f},{checked.loss:.4f},{checked.triage:.4f},{checked.whole:.4f},{self.seconds:.0f}\n"
+        )
+        (self.out / "log.csv").write_text("".join(self.log))
         print(
-            f"step {self.step}  {self.tokens / 1e6:.2f} M tokens  loss {loss:.4f}  {checked}  {self.seconds:.0f} s",
+            f"step {self.step}  {self.tokens / 1e6:.2f} M tokens  loss {self.running:.4f}  {checked}  {self.seconds:.0f} s",
             flush=True,
         )
         state = {
@@ -279,9 +284,12 @@ class Run:
             "step": self.step,
             "tokens": self.tokens,
             "seconds": self.seconds,
+            "of": self.of,
             "shape": self.model.shape.as_dict(),
             "steps": self.steps,
             "bag": self.bag,
+            "log": self.log,
+            "running": self.running,
         }
         (self.out / "run.json").write_text(json.dumps(self.facts(), indent=1) + "\n")
         torch.save(state, self.checkpoint.with_suffix(".part"))
@@ -290,15 +298,13 @@ class Run:
     def facts(self) -> dict[str, object]:
         """What the card says of the run."""
         return {
-            **self.model.shape.as_dict(),
+            **self.of,
             "parameters": sum(p.numel() for p in self.model.parameters()),
-            "seed": SEED,
             "bag": self.bag,
             "steps": self.step,
             "tokens": self.tokens / 1e6,
             "minutes": self.seconds / 60,
-            "threads": torch.get_num_threads(),
-            "data": data_digest(),
+            "machine": machine(),
             "lines": sum(len(lines) for language in LANGUAGES for lines in sections(language).values()),
         }
 
@@ -307,19 +313,19 @@ class Run:
             f"{sum(p.numel() for p in self.model.parameters()):,} parameters, from step {self.step} to {self.steps}",
             flush=True,
         )
-        running, pending = math.nan, list[Batch]()
+        pending = list[Batch]()
         while self.step < min(until, self.steps):
             pending = pending or self.chunk()
             loss = self.learn(*pending.pop(0))
-            running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
+            self.running = loss if math.isnan(self.running) else 0.98 * self.running + 0.02 * loss
             if self.step % every == 0 or self.step == min(until, self.steps):
-                self.note(running)
+                self.note()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build"))
-    parser.add_argument("--steps", type=int, default=14000)
+    parser.add_argument("--steps", type=int, default=6500)
     parser.add_argument("--until", type=int, default=10**9, help="stop early, at this step, to go on another day")
     parser.add_argument("--every", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)

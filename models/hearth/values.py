@@ -1,7 +1,8 @@
 """Invent what a message names: order numbers, sums, dates, telephone numbers, addresses of e-mail.
 
 Why it exists: a value is copied out of a message well only if values in training have many shapes, so shapes are families here, not a list.
-Rules: the shapes that the splits draw from are disjoint (`HELD`): what validation and test name looks like nothing in training.
+Rules: each split writes order numbers, dates, telephone numbers and domains of mail in shapes of its own; sums differ by the way in which a currency is
+written (a section of the bank), and in the hundreds by the mark of the thousands. Numbers that are no field are written alike everywhere.
 What it does not know: phrases, labels, messages.
 """
 
@@ -13,6 +14,17 @@ import string
 from bank import Bank
 
 SEPARATORS = {"train": ("", "-", "/", "", "-"), "validation": ("_", ".", "-"), "test": (".", "_", "--", "/")}
+ORDERS = {  # 9: digits, A: letters, Y: a year
+    "train": ("9", "9", "9", "A9", "A9", "A99", "99", "A", "Y9"),
+    "validation": ("9A", "A9A", "A999"),
+    "test": ("99A", "9A9", "AA9", "999"),
+}
+PHONES = {"train": (" ", "-", "", " "), "validation": (".",), "test": (" / ", "/")}
+WAYS = {
+    "train": slice(None, -2),
+    "validation": slice(-2, -1),
+    "test": slice(-1, None),
+}  # of a list of ways to write a date
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 
@@ -25,14 +37,10 @@ def letters(rng: random.Random, count: int) -> str:
 
 
 def order(rng: random.Random, split: str) -> str:
-    """An order number: one to three groups of letters and digits. Held out: four groups, digits before letters, other separators."""
+    """An order number: one to four groups of letters and digits."""
     separator = rng.choice(SEPARATORS[split])
-    if split == "train":
-        shapes = ("9", "9", "9", "A9", "A9", "A99", "99", "A", "Y9")
-    else:
-        shapes = ("9A", "99A", "A9A", "9A9", "A999", "AA9")
     groups = []
-    for mark in rng.choice(shapes):
+    for mark in rng.choice(ORDERS[split]):
         if mark == "9":
             groups.append(digits(rng, rng.randint(3, 7)))
         elif mark == "Y":
@@ -65,7 +73,7 @@ def amount(rng: random.Random, bank: Bank) -> str:
 
 
 def date(rng: random.Random, bank: Bank) -> str:
-    """A calendar date in one of the language's ways; the last ways of each list are those of validation and test."""
+    """A calendar date in one of the language's ways."""
     day, month = rng.randint(1, 28), rng.randint(1, 12)
     year = rng.randint(2024, 2028)
     name, short = bank.section("month")[month - 1], bank.section("month short")[month - 1]
@@ -124,7 +132,7 @@ def date(rng: random.Random, bank: Bank) -> str:
         ),
     }[bank.language]
     ways = rng.choice((numeric, worded, worded))
-    return rng.choice(ways[:-2] if bank.split == "train" else ways[-2:])
+    return rng.choice(ways[WAYS[bank.split]])
 
 
 def phone(rng: random.Random, split: str) -> str:
@@ -140,7 +148,7 @@ def phone(rng: random.Random, split: str) -> str:
     groups = [digits(rng, rng.randint(2, 4)) for _ in range(rng.randint(2, 5))]
     while sum(map(len, groups)) < 8:
         groups.append(digits(rng, 2))
-    between = rng.choice((" ", "-", "", " ") if split == "train" else (".", " / ", " "))
+    between = rng.choice(PHONES[split])
     if rng.random() < 0.12:
         groups[0] = f"({groups[0]})"
     return (start + between.join(groups)).strip()

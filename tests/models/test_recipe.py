@@ -1,4 +1,4 @@
-"""The recipe of the built-in model, run for real at a tiny budget: train, resume, convert, parity, evaluate. It needs PyTorch, in an environment of its own."""
+"""The recipe of the built-in model, run for real at a tiny budget: train, resume, convert, parity, evaluate, compare, describe. It needs PyTorch, in an environment of its own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def trained(out: Path, *stops: int) -> str:
 
 
 def test_one_seed_makes_one_file(tmp_path: Path) -> None:
-    """Twice from nothing, the second time stopped in the middle and resumed: the same bytes. And what was made is what llama.cpp runs."""
+    """Twice from nothing, the second time stopped in the middle and resumed: the same bytes. And what was made is what llama.cpp runs, evaluated, on its card."""
     assert trained(tmp_path / "a") == trained(tmp_path / "b", 2)
     longer = ran("train.py", "--out", tmp_path / "b", "--steps", "8", *SMALL)  # its rate has come down already
     assert longer.returncode != 0
@@ -50,11 +50,15 @@ def test_one_seed_makes_one_file(tmp_path: Path) -> None:
     told = run("parity.py", "--from", tmp_path / "a", "--model", model, "--golden", tmp_path / "parity.json")
     assert "tokens equal" in told
     assert len(json.loads((tmp_path / "parity.json").read_text())) == 40
-    run("evaluate.py", "--model", model, "--cases", "3", "--handwritten", "3", "--out", tmp_path / "evaluation.json")
-    found = json.loads((tmp_path / "evaluation.json").read_text())
+    run("evaluate.py", "--model", model, "--cases", "3", "--handwritten", "3", "--out", tmp_path / "a/evaluation.json")
+    found = json.loads((tmp_path / "a/evaluation.json").read_text())
     for where in ("test", "handwritten"):
         assert found[where]["count"] == 3
-        assert {asked for _, asked in found[where]["shares"].values()} == {3}
+        assert found[where]["shares"]["all twelve"][1] == 3
+    run("baselines.py", "--cases", "3", "--train", "300", "--out", tmp_path / "a/baselines.json")
+    run("card.py", "--from", tmp_path / "a", "--to", tmp_path)
+    assert hashlib.sha256(model.read_bytes()).hexdigest() in (tmp_path / "CARD.md").read_text()
+    assert (tmp_path / "training-curve.svg").exists()
 
 
 def test_a_run_resumed_at_a_stage_boundary_sees_the_same_text(tmp_path: Path) -> None:

@@ -7,13 +7,19 @@ import json
 from freehold.cli.client import Answer, ask
 
 MESSAGE = "Hello,\nI was charged twice for the desk lamp: $42.50 on 3 May. Order A-10423. This is urgent!\n\nKind regards,\nAnna Weber"
-_FIELDS = ("department", "intent", "urgency", "sentiment", "name", "order_id", "amount", "date", "product")
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": list(_FIELDS),
-    "properties": {field: {"type": ["string", "null"]} for field in _FIELDS},
+DEPARTMENTS = ("billing", "shipping", "returns", "technical", "account", "sales", "service")
+_VALUE: dict[str, object] = {"type": ["string", "null"]}
+_FIELDS: dict[str, dict[str, object]] = {
+    "department": {"enum": list(DEPARTMENTS)},
+    "intent": {"type": "string"},
+    "urgency": {"enum": ["high", "normal", "low"]},
+    "sentiment": {"enum": ["negative", "neutral", "positive"]},
+    "language": {"enum": ["en", "de", "es", "fr"]},
+    "name": _VALUE,
+    "order_id": {"anyOf": [_VALUE, {"type": "array", "items": {"type": "string"}}]},
+    **dict.fromkeys(("amount", "date", "product", "phone", "email"), _VALUE),
 }
+SCHEMA = {"type": "object", "additionalProperties": False, "required": list(_FIELDS), "properties": _FIELDS}
 
 
 def first_call(base_url: str, key: str, model: str, *, is_own: bool) -> str:
@@ -46,12 +52,15 @@ def first_call(base_url: str, key: str, model: str, *, is_own: bool) -> str:
 
 
 def _pretty(answer: Answer) -> str:
-    text = answer.json["choices"][0]["message"]["content"]
+    text = answer.json["choices"][0]["message"]["content"] or "(no text)"  # a model may have thought to its limit
     try:
         fields = json.loads(text)
     except ValueError:
+        fields = None
+    if not isinstance(fields, dict):  # somebody's own model may say anything
         return f"  {text.strip()}"
-    return "\n".join(f"  {name:<11} {value if value is not None else '–'}" for name, value in fields.items())
+    shown = {name: ", ".join(said) if isinstance(said, list) else said for name, said in fields.items()}
+    return "\n".join(f"  {name:<11} {'–' if said is None else said}" for name, said in shown.items())
 
 
 def receipt_lines(answer: Answer) -> str:

@@ -43,6 +43,7 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.api_keys = [settings["key"]]
     params.n_ctx = settings["context"] * settings["parallel"]
     params.n_parallel = settings["parallel"]
+    params.cache_ram_mib = 0  # else the engine keeps what it read, whoever's it was, up to 8 GiB of it
     params.embedding = True
     params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.cpuparams.n_threads = settings["threads"]
