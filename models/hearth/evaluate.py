@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterable
@@ -151,7 +152,12 @@ class Served:
     def say(self, system: str, message: str, **more: object) -> dict[str, Any]:  # the engine's own fields
         messages = ([{"role": "system", "content": system}] if system else []) + [{"role": "user", "content": message}]
         body = {"model": "hearth", "temperature": 0, "max_tokens": 640, "messages": messages, **more}
-        found: dict[str, Any] = self.ask("v1/chat/completions", body)["choices"][0]["message"]
+        try:
+            found: dict[str, Any] = self.ask("v1/chat/completions", body)["choices"][0]["message"]
+        except urllib.error.HTTPError as error:
+            if error.code != 500:
+                raise
+            return {"content": ""}  # the engine refuses to read what broke off at the limit: no answer
         return found
 
     def triage(self, message: str, *, schema: bool = True) -> str:
