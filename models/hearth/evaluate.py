@@ -36,10 +36,8 @@ from grammar import DEPARTMENTS, EXTRACTION, FIELDS, INTENTS, TRIAGE, Case, Writ
 HERE = Path(__file__).parent
 EVALUATION_SEED = 31_337
 KEY = "k"  # of the engine, which listens on loopback for as long as it is asked
-_TEXT: dict[str, object] = {
-    "type": ["string", "null"],
-    "maxLength": 80,
-}  # a model of this size may say the same for ever
+# Bounded, because a model of this size may say the same for ever.
+_TEXT: dict[str, object] = {"type": ["string", "null"], "maxLength": 80}
 SCHEMA = {
     "type": "object",
     "additionalProperties": False,

@@ -18,7 +18,14 @@ def shown(content: str | None, *, is_own: bool) -> str:
 
 
 @pytest.mark.parametrize(
-    ("content", "line"), [("42", "  42"), ("[]", "  []"), (None, "  (no text)"), ("", "  (no text)")]
+    ("content", "line"),
+    [
+        ("42", "  42"),
+        ("[]", "  []"),
+        (None, "  (no text)"),
+        (" \n", "  (no text)"),
+        ('{"hello": [1]}', "  hello       1"),
+    ],
 )
 def test_somebodys_own_model_may_say_anything(content: str | None, line: str) -> None:
     assert line in shown(content, is_own=True).splitlines()

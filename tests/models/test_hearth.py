@@ -21,11 +21,11 @@ from freehold.cli import hello
 RECIPE = ROOT / "models/hearth"
 sys.path.insert(0, str(RECIPE))  # the recipe is a folder of scripts, not a package
 
-import bank  # noqa: E402
-import values  # noqa: E402
-from conversations import render, reply  # noqa: E402
-from evaluate import EVALUATION_SEED, Score, Served, handwritten, is_good_reply, items, keeps_to_its_job, outside, score  # noqa: E402
-from grammar import DEPARTMENTS, EXTRACTION, FIELDS, INTENTS, NAMED, SLOT, Case, Writer  # noqa: E402
+import bank  # noqa: E402 (needs the path above)
+import values  # noqa: E402 (needs the path above)
+from conversations import render, reply  # noqa: E402 (needs the path above)
+from evaluate import EVALUATION_SEED, Score, Served, handwritten, is_good_reply, items, keeps_to_its_job, outside, score  # noqa: E402 (needs the path above)
+from grammar import DEPARTMENTS, EXTRACTION, FIELDS, INTENTS, NAMED, SLOT, Case, Writer  # noqa: E402 (needs the path above)
 
 HANDWRITTEN = {
     "department": 0.8,
@@ -213,7 +213,7 @@ def test_no_message_written_by_hand_stands_in_the_banks() -> None:
                 text = bank.parse(line).text
                 assert plain(text) not in prompts, (name, text)
                 for piece in map(plain, re.split(r"\{[^{}]*\}|[\[\]|]", text)):
-                    assert len(piece) <= 40 or not [message for message in messages if piece in message], (name, text)
+                    assert len(piece) <= 37 or not [message for message in messages if piece in message], (name, text)
 
 
 @pytest.mark.parametrize("language", bank.LANGUAGES)

@@ -52,14 +52,16 @@ def first_call(base_url: str, key: str, model: str, *, is_own: bool) -> str:
 
 
 def _pretty(answer: Answer) -> str:
-    text = answer.json["choices"][0]["message"]["content"] or "(no text)"  # a model may have thought to its limit
+    text = answer.json["choices"][0]["message"]["content"]
+    if not isinstance(text, str) or not text.strip():  # a model may have thought to its limit
+        return "  (no text)"
     try:
         fields = json.loads(text)
     except ValueError:
         fields = None
     if not isinstance(fields, dict):  # somebody's own model may say anything
         return f"  {text.strip()}"
-    shown = {name: ", ".join(said) if isinstance(said, list) else said for name, said in fields.items()}
+    shown = {name: ", ".join(map(str, said)) if isinstance(said, list) else said for name, said in fields.items()}
     return "\n".join(f"  {name:<11} {'–' if said is None else said}" for name, said in shown.items())
 
 
